@@ -1,0 +1,66 @@
+/* The controller's pure heart behind one door: objects in; table changes and status out. No loop, clock, log or global.
+ *
+ *   core_put/core_delete → store → graph (who attaches to whom, what is valid, every condition) → compile → table
+ *
+ * After any sequence of puts, deletes and updates, table and status are byte for byte those of a fresh core given the
+ * same objects in any order (core_test.c proves it on random walks). Work per update is proportional to what changed. */
+#ifndef HATCHWAY_CORE_H
+#define HATCHWAY_CORE_H
+
+#include "controller/object/object.h"
+#include "hatchway/haproxy.h"
+#include "hatchway/table.h"
+
+#define CONTROLLER_NAME "hatchway.dev/controller"
+
+struct port_map {
+	uint16_t port, bind_port;
+};
+
+struct core_options {
+	const char *controller_name;      /* CONTROLLER_NAME */
+	const char *implicit_class;       /* --class: this GatewayClass is ours; in a folder it exists without being written
+	                                     down, unless an object of that name says otherwise. NULL: none */
+	const struct port_map *port_map;  /* listener port → bound port; not listed = the same */
+	size_t n_port_map;
+	const char *const *addresses;     /* addresses of this machine a Gateway's spec.addresses may ask for */
+	size_t n_addresses;
+	bool implicit_namespaces;         /* a folder: a namespace exists as soon as it is named */
+};
+
+struct core;
+struct core *core_new(const struct core_options *options);
+void core_free(struct core *core);
+
+void core_put(struct core *core, struct object *object); /* takes the reference over */
+void core_delete(struct core *core, enum object_kind kind, const char *namespace, const char *name);
+
+/* Brings graph and table up to date with all puts and deletes since the last update; appends what changed in the table. */
+void core_update(struct core *core, struct table_changes *changes);
+const struct table *core_table(const struct core *core);
+
+/* What the proxy refused after the last applied generation (all that is outstanding): becomes conditions. */
+void core_refused(struct core *core, const struct haproxy_refusal *refusals, size_t n);
+
+/* ---- status: documents as `kubectl get -o yaml` shows them (apiVersion, kind, metadata, status) ---- */
+
+struct core_status {
+	enum object_kind kind;
+	const char *namespace, *name;
+	const char *text; /* YAML; NULL: the object is gone, and its status with it */
+};
+
+/* Calls cb for every object whose status differs from what cb was last given. now: Unix seconds, for lastTransitionTime,
+ * which moves only when a condition's status does. Call it after the proxy holds what core_update() returned. */
+void core_status_changes(struct core *core, int64_t now, void (*cb)(void *ctx, const struct core_status *status), void *ctx);
+
+/* One line of `hatchway status` / kubectl get for every GatewayClass, Gateway and route, then every condition that is not
+ * as one would like it, with reason and message. */
+void core_status_table(const struct core *core, struct buf *out);
+/* Counts what `hatchway check` calls an error: conditions with the wrong status. Names each in out. */
+size_t core_problems(const struct core *core, struct buf *out);
+
+/* Who attaches to whom, sorted, for `hatchway dump graph` and golden texts. */
+void core_dump_graph(const struct core *core, struct buf *out);
+
+#endif

@@ -1,0 +1,282 @@
+/* Immutable typed Kubernetes objects: what of them hatchway uses, and nothing else. One block of memory per version.
+ *
+ * Field names are the API's, snake-cased. The API server's defaults are filled in by the decoder and its validation has
+ * been applied, so readers never see an impossible value. NULL = absent; strings hold no NUL; lists keep the user's order.
+ * Objects never point to each other. */
+#ifndef HATCHWAY_OBJECT_OBJECT_H
+#define HATCHWAY_OBJECT_OBJECT_H
+
+#include "hatchway/base/arena.h"
+#include "hatchway/base/err.h"
+
+/* kind, group, "is namespaced" */
+#define OBJECT_KINDS(X)                                                                                                \
+	X(NAMESPACE, "Namespace", "", false)                                                                           \
+	X(GATEWAYCLASS, "GatewayClass", "gateway.networking.k8s.io", false)                                            \
+	X(GATEWAY, "Gateway", "gateway.networking.k8s.io", true)                                                       \
+	X(HTTPROUTE, "HTTPRoute", "gateway.networking.k8s.io", true)                                                   \
+	X(REFERENCEGRANT, "ReferenceGrant", "gateway.networking.k8s.io", true)                                         \
+	X(SERVICE, "Service", "", true)                                                                                \
+	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true)                                                    \
+	X(SECRET, "Secret", "", true)                                                                                  \
+	X(CONFIGMAP, "ConfigMap", "", true)
+
+enum object_kind {
+#define X(id, name, group, namespaced) KIND_##id,
+	OBJECT_KINDS(X)
+#undef X
+	KIND_COUNT
+};
+
+const char *object_kind_name(enum object_kind kind);
+const char *object_kind_group(enum object_kind kind);
+bool object_kind_namespaced(enum object_kind kind);
+
+struct key_value {
+	const char *key, *value;
+};
+
+struct object {
+	uint32_t refs;
+	enum object_kind kind;
+	const char *version;   /* as written: "v1", "v1beta1" */
+	const char *namespace; /* "" for kinds without */
+	const char *name;
+	const char *uid;       /* "" in a folder */
+	int64_t generation;    /* of the spec: the API server's, or counted by the folder source from 1 */
+	int64_t created;       /* metadata.creationTimestamp, Unix seconds; 0 = not given: all of these are equally old */
+	struct key_value *labels;
+	size_t n_labels;
+	uint64_t spec_hash;    /* equal specs (and labels), equal hash: "nothing changed" without a compare */
+};
+
+/* ---- shared pieces ---- */
+
+struct parent_ref {
+	const char *group, *kind, *namespace, *name; /* group and kind defaulted; namespace: the route's own if not given */
+	const char *namespace_given;                 /* NULL if the route left it out: status repeats what was written */
+	const char *section_name;                    /* NULL */
+	uint16_t port;                               /* 0 = not given */
+};
+
+struct http_header {
+	const char *name, *value; /* value NULL in remove lists */
+};
+
+struct header_filter {
+	struct http_header *set, *add, *remove;
+	size_t n_set, n_add, n_remove;
+};
+
+enum path_modifier_type { PATH_NONE, PATH_REPLACE_FULL, PATH_REPLACE_PREFIX };
+
+struct path_modifier {
+	enum path_modifier_type type;
+	const char *value; /* "" allowed */
+};
+
+enum filter_type {
+	FILTER_REQUEST_HEADER_MODIFIER,
+	FILTER_RESPONSE_HEADER_MODIFIER,
+	FILTER_REQUEST_REDIRECT,
+	FILTER_URL_REWRITE,
+	FILTER_REQUEST_MIRROR, /* decoded by name only so far: the graph refuses these */
+	FILTER_CORS,
+	FILTER_EXTERNAL_AUTH,
+	FILTER_EXTENSION_REF,
+	FILTER_UNKNOWN
+};
+
+struct http_filter {
+	enum filter_type type;
+	const char *type_name;     /* as written */
+	struct header_filter headers;   /* the two header modifiers */
+	const char *redirect_scheme;    /* NULL */
+	const char *hostname;           /* redirect, rewrite; NULL */
+	uint16_t redirect_port;         /* 0 = not given */
+	uint16_t redirect_status;       /* default 302 */
+	struct path_modifier path;      /* redirect, rewrite */
+};
+
+struct backend_ref {
+	const char *group, *kind, *namespace, *name; /* group "" and kind Service by default; namespace: the route's own */
+	uint16_t port;                               /* 0 = not given */
+	int32_t weight;                              /* default 1 */
+	struct http_filter *filters;
+	size_t n_filters;
+};
+
+/* ---- kinds ---- */
+
+struct namespace {
+	struct object object;
+};
+
+struct gateway_class {
+	struct object object;
+	const char *controller_name;
+	bool parameters_ref;       /* spec.parametersRef given */
+};
+
+enum from_namespaces { FROM_SAME, FROM_ALL, FROM_SELECTOR, FROM_NONE };
+
+struct label_expression {
+	const char *key;
+	const char *op; /* In NotIn Exists DoesNotExist */
+	const char **values;
+	size_t n_values;
+};
+
+struct label_selector {
+	struct key_value *match_labels;
+	struct label_expression *match_expressions;
+	size_t n_match_labels, n_match_expressions;
+};
+
+struct route_group_kind {
+	const char *group, *kind;
+};
+
+struct listener {
+	const char *name;
+	const char *hostname; /* NULL = any */
+	uint16_t port;
+	const char *protocol; /* HTTP, HTTPS, TLS, TCP, UDP, or a domain-prefixed one */
+	enum from_namespaces from;
+	struct label_selector selector;
+	struct route_group_kind *kinds; /* allowedRoutes.kinds; none = the protocol's */
+	size_t n_kinds;
+};
+
+struct gateway_address {
+	const char *type; /* default IPAddress */
+	const char *value; /* NULL = any of that type */
+};
+
+struct gateway {
+	struct object object;
+	const char *gateway_class_name;
+	struct listener *listeners;
+	size_t n_listeners;
+	struct gateway_address *addresses; /* spec.addresses */
+	size_t n_addresses;
+	const char *infrastructure_parameters_kind; /* spec.infrastructure.parametersRef.kind, NULL */
+	struct key_value *infrastructure_labels, *infrastructure_annotations;
+	size_t n_infrastructure_labels, n_infrastructure_annotations;
+};
+
+enum path_match_type { PATH_MATCH_EXACT, PATH_MATCH_PREFIX, PATH_MATCH_REGEX };
+
+struct value_match {
+	const char *name, *value;
+	bool regex;
+};
+
+struct http_match {
+	enum path_match_type path_type; /* default PathPrefix "/" */
+	const char *path;
+	const char *method; /* NULL */
+	struct value_match *headers, *query_params;
+	size_t n_headers, n_query_params;
+};
+
+struct http_rule {
+	const char *name; /* NULL */
+	struct http_match *matches; /* never none: the default is one PathPrefix "/" */
+	size_t n_matches;
+	struct http_filter *filters;
+	size_t n_filters;
+	struct backend_ref *backend_refs;
+	size_t n_backend_refs;
+	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
+	bool retry, session_persistence; /* given: later issues */
+};
+
+struct http_route {
+	struct object object;
+	struct parent_ref *parent_refs;
+	size_t n_parent_refs;
+	const char **hostnames; /* lower case */
+	size_t n_hostnames;
+	struct http_rule *rules; /* default: one rule with the default match and no backends */
+	size_t n_rules;
+};
+
+struct reference_grant_from {
+	const char *group, *kind, *namespace;
+};
+
+struct reference_grant_to {
+	const char *group, *kind, *name; /* name NULL: every one */
+};
+
+struct reference_grant {
+	struct object object;
+	struct reference_grant_from *from;
+	struct reference_grant_to *to;
+	size_t n_from, n_to;
+};
+
+struct service_port {
+	const char *name;         /* "" if the only one has none */
+	uint16_t port;
+	const char *protocol;     /* TCP, UDP, SCTP */
+	const char *app_protocol; /* NULL */
+};
+
+struct service {
+	struct object object;
+	const char *type; /* ClusterIP, NodePort, LoadBalancer, ExternalName */
+	struct service_port *ports;
+	size_t n_ports;
+};
+
+struct endpoint {
+	const char **addresses;
+	size_t n_addresses;
+	bool ready, serving, terminating; /* conditions; absent ready = true, serving = ready, terminating = false */
+	const char *target_name;          /* targetRef.name, NULL */
+};
+
+struct endpoint_port {
+	const char *name; /* "" */
+	uint16_t port;    /* 0 = not given: "all ports", not usable here */
+	const char *protocol;
+	const char *app_protocol; /* NULL */
+};
+
+struct endpoint_slice {
+	struct object object;
+	const char *service;      /* label kubernetes.io/service-name, NULL: belongs to none */
+	const char *address_type; /* IPv4, IPv6, FQDN */
+	struct endpoint *endpoints;
+	size_t n_endpoints;
+	struct endpoint_port *ports;
+	size_t n_ports;
+};
+
+struct data_item {
+	const char *key;
+	const char *bytes; /* decoded from base64; NUL-terminated behind */
+	size_t size;
+};
+
+struct secret { /* never logged, never dumped */
+	struct object object;
+	const char *type;
+	struct data_item *data;
+	size_t n_data;
+};
+
+struct config_map {
+	struct object object;
+	struct data_item *data;
+	size_t n_data;
+};
+
+struct object *object_ref(struct object *object);
+void object_unref(struct object *object); /* ignores NULL */
+/* Orders by kind, namespace, name. */
+int object_cmp_key(const struct object *a, const struct object *b);
+
+#endif

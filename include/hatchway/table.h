@@ -1,0 +1,228 @@
+/* The waist: what the gateway shall do, without a word of Kubernetes objects above it or of HAProxy below it.
+ *
+ * A table is a set of units, each immutable, refcounted and found by (kind, key). `controller/` makes units, `haproxy/`
+ * brings the proxy to them. A change of the world is a list of units replaced, never "everything": work per change is
+ * proportional to the change.
+ *
+ * Meaning (table_match() is its definition, held against HAProxy's real answers by property tests):
+ *   1. The connection's destination names the listener.
+ *   2. Of the listener's hosts, the most specific pattern matching the request's host wins: exact, then the wildcard with
+ *      the most labels, then "". Host: lower-cased, port and one trailing dot removed. `*.a.b` matches one or more labels
+ *      in front of `.a.b` (Gateway API, Hostname: suffix match).
+ *   3. Its entries are tried in order, the first whose match holds wins. None: the same with the host `falls_to`. None: 404.
+ *   4. The entry's rule is done. An entry whose rule unit does not exist answers 500.
+ * Precedence between routes (Gateway API, HTTPRouteRule.matches), hostname intersection, listener isolation and
+ * ReferenceGrants are resolved by whoever made the table: order of entries and falls_to are all that is left of them.
+ *
+ * Strings are NUL-terminated UTF-8, hostile, of any length the object's schema allows. NULL means absent only where said.
+ * Times are milliseconds. */
+#ifndef HATCHWAY_TABLE_H
+#define HATCHWAY_TABLE_H
+
+#include "hatchway/base/arena.h"
+#include "hatchway/base/buf.h"
+#include "hatchway/base/err.h"
+
+enum table_kind { TABLE_LISTENER, TABLE_BACKEND, TABLE_RULE, TABLE_HOST, TABLE_KINDS };
+
+struct table_unit {
+	uint32_t refs;
+	enum table_kind kind;
+	const char *key;
+};
+
+/* An address and port where connections arrive; several listeners of Gateways may share it. Key: id. */
+struct table_listener {
+	struct table_unit unit;       /* key: "80", or "10.0.0.1:80" where an address was asked for */
+	const char *bind_address;     /* "" = every address, else IPv4 or IPv6 text */
+	uint16_t port;                /* as clients and the Gateway see it */
+	uint16_t bind_port;           /* where HAProxy listens: --port-map, or the pool of a Pod */
+	const char *origin;           /* who wants it, for people: "sample-ingress/sample-gateway" */
+};
+
+enum table_protocol { TABLE_HTTP1, TABLE_H2C, TABLE_WEBSOCKET }; /* Service appProtocol; WEBSOCKET is HTTP/1.1 Upgrade */
+
+struct table_endpoint {
+	const char *name;    /* Pod's name where known, unique in its backend; [A-Za-z0-9._:-]+ */
+	const char *address; /* IPv4 or IPv6 text, canonical as inet_ntop() writes it */
+	uint16_t port;
+	bool draining;       /* no new work; what runs may end (EndpointSlice: serving and terminating) */
+};
+
+/* One port of one Service. No endpoints: 503. Key: "namespace.service:port". */
+struct table_backend {
+	struct table_unit unit;
+	enum table_protocol protocol;
+	struct table_endpoint *endpoints; /* sorted by name */
+	size_t n_endpoints;
+};
+
+struct table_header {
+	const char *name;  /* RFC 9110 token, as written by the user */
+	const char *value; /* NULL in remove lists */
+};
+
+/* Done in this order: set, add, remove (the order of HTTPHeaderFilter's fields). */
+struct table_headers {
+	struct table_header *set, *add, *remove;
+	size_t n_set, n_add, n_remove;
+};
+
+enum table_path_edit { TABLE_PATH_KEEP, TABLE_PATH_FULL, TABLE_PATH_PREFIX_EDIT };
+
+/* Gateway API HTTPPathModifier. The query string is kept always. PREFIX_EDIT takes the matched `prefix` (without its
+ * trailing "/") off the path and puts `path` (without its trailing "/") there; an empty result is "/". */
+struct table_rewrite {
+	const char *hostname; /* NULL: keep */
+	enum table_path_edit edit;
+	const char *path;     /* FULL: the new path; PREFIX_EDIT: the replacement, may be "" */
+	const char *prefix;   /* PREFIX_EDIT: what the entry matched */
+};
+
+enum table_action { TABLE_FORWARD, TABLE_REDIRECT, TABLE_STATUS };
+
+struct table_ref {
+	const char *backend; /* key of a TABLE_BACKEND; NULL: an invalid reference, its share answers 500 */
+	uint32_t weight;     /* 0..1000000 */
+};
+
+/* What to do with a request. Key: whatever is unique and stable, e.g. "sample/helloworld/0". */
+struct table_rule {
+	struct table_unit unit;
+	const char *origin;             /* "namespace.route" for names people read in show stat; [A-Za-z0-9._-]+ */
+	const char *name;               /* the rule's own name, or NULL */
+	enum table_action action;
+	uint16_t status;                /* REDIRECT: 301 302 303 307 308; STATUS: e.g. 500 */
+	struct table_headers request;   /* on what the backend sees; FORWARD only */
+	struct table_headers response;  /* on what the client sees; every action but STATUS */
+	struct table_rewrite rewrite;   /* FORWARD: of the request; REDIRECT: of the location (hostname, path) */
+	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: the request's own */
+	uint16_t redirect_port;         /* REDIRECT: 0 = none written. Gateway API's port rules are resolved already */
+	int64_t request_timeout_ms;     /* HTTPRouteTimeouts; -1 unset, 0 switched off */
+	int64_t backend_timeout_ms;
+	struct table_ref *refs;         /* FORWARD; in the user's order. None, or all weights 0: 500 */
+	size_t n_refs;
+};
+
+enum table_path { TABLE_PREFIX, TABLE_EXACT, TABLE_REGEX };
+
+/* REGEX everywhere: PCRE2, must match the whole value. */
+struct table_test {
+	const char *name;  /* header: compared without case; query: with case */
+	const char *value; /* headers: several lines are joined by ","; query: first occurrence, percent-decoded, "+" = " " */
+	bool regex;
+};
+
+/* All parts hold, or it does not match. */
+struct table_match {
+	enum table_path path_type;
+	const char *path;   /* PREFIX: element-wise, a trailing "/" does not count */
+	const char *method; /* NULL: any */
+	struct table_test *headers, *queries;
+	size_t n_headers, n_queries;
+};
+
+struct table_entry {
+	struct table_match match;
+	const char *rule; /* key of a TABLE_RULE */
+};
+
+/* Key: "<listener key> <pattern>". Entries come in this order of paths: EXACT, then REGEX, then PREFIX by falling length
+ * (without trailing "/"); inside one path the order is the compiler's. haproxy/ relies on it. */
+struct table_host {
+	struct table_unit unit;
+	const char *listener;
+	const char *pattern;  /* "a.b", "*.a.b", or "" = any; lower case */
+	const char *falls_to; /* pattern of the host tried next when no entry matches, less specific than this; NULL: none */
+	struct table_entry *entries;
+	size_t n_entries;
+};
+
+/* ---- units ---- */
+
+/* Deep copies of what *like says (its refs and kind fields are ignored) into one block with one reference. */
+struct table_listener *table_listener_new(const struct table_listener *like);
+struct table_backend *table_backend_new(const struct table_backend *like);
+struct table_rule *table_rule_new(const struct table_rule *like);
+struct table_host *table_host_new(const struct table_host *like);
+
+struct table_unit *table_unit_ref(struct table_unit *unit); /* NULL stays NULL */
+void table_unit_unref(struct table_unit *unit);             /* ignores NULL */
+bool table_unit_equal(const struct table_unit *a, const struct table_unit *b);
+
+/* One line for the unit and one, indented, for each of its parts; parse(dump(x)) = x. The golden text of a table. */
+void table_unit_dump(const struct table_unit *unit, struct buf *out);
+
+/* ---- tables ---- */
+
+struct table;
+struct table *table_new(void);
+void table_free(struct table *table);
+
+/* NULL if there is none. The table keeps its reference. */
+struct table_unit *table_get(const struct table *table, enum table_kind kind, const char *key);
+const struct table_listener *table_listener(const struct table *table, const char *key);
+const struct table_backend *table_backend(const struct table *table, const char *key);
+const struct table_rule *table_rule(const struct table *table, const char *key);
+const struct table_host *table_host(const struct table *table, const char *listener, const char *pattern);
+
+/* Puts the unit in the place of the one of its kind and key; takes over the caller's reference. */
+void table_put(struct table *table, struct table_unit *unit);
+void table_delete(struct table *table, enum table_kind kind, const char *key);
+size_t table_count(const struct table *table, enum table_kind kind);
+
+/* Every unit of the kind, sorted by key, in an array to free(); units are not referenced. */
+struct table_unit **table_sorted(const struct table *table, enum table_kind kind, size_t *ret_n);
+
+/* Listeners, backends, rules, hosts; each sorted by key: any order of puts, same bytes. */
+void table_dump(const struct table *table, struct buf *out);
+/* 0, or -EINVAL with the line in *reterr and the table as far as it came. */
+MUST_CHECK int table_parse(struct table *table, const char *text, struct err *reterr);
+
+/* ---- changes ---- */
+
+/* One unit replaced: old NULL = new one, new NULL = gone. Both referenced. A list holds a unit once. */
+struct table_change {
+	struct table_unit *old, *new;
+};
+
+struct table_changes {
+	struct table_change *list;
+	size_t n, cap;
+};
+
+/* Sets the unit of (kind, key) to `unit` (a reference taken over; NULL deletes) and appends the change, if it is one:
+ * equal units leave table and list alone. A later change of the same unit is merged into the earlier one. */
+void table_change(struct table *table, struct table_changes *changes, enum table_kind kind, const char *key,
+                  struct table_unit *unit);
+/* Appends every difference between two tables. */
+void table_diff(const struct table *from, const struct table *to, struct table_changes *changes);
+void table_changes_done(struct table_changes *changes);
+
+/* ---- meaning ---- */
+
+struct table_request {
+	const char *listener; /* key */
+	const char *host;     /* as in the Host header or :authority */
+	const char *method;
+	const char *path;     /* without query */
+	const char *query;    /* without "?"; "" = none */
+	const struct table_header *headers;
+	size_t n_headers;
+};
+
+/* What table_match() tells about each thing it looks at, in order; for `hatchway explain`. */
+struct table_walk {
+	void (*host)(void *ctx, const struct table_host *host);
+	/* why: NULL = matches, else what did not hold, e.g. "path", "method", "header x-version". */
+	void (*entry)(void *ctx, const struct table_entry *entry, const char *why);
+	void *ctx;
+};
+
+/* The winning entry, or NULL (404). walk may be NULL. Plain and slow on purpose. */
+const struct table_entry *table_match(const struct table *table, const struct table_request *request,
+                                      const struct table_walk *walk);
+/* The listener's most specific host matching the name, or NULL. */
+const struct table_host *table_match_host(const struct table *table, const char *listener, const char *host);
+
+#endif
