@@ -94,7 +94,7 @@ static void print_entry(void *ctx, const struct table_entry *entry, const char *
 	static const char *const types[] = {"prefix", "exact", "regex"};
 	struct buf *out = ctx;
 	const struct table_match *match = &entry->match;
-	buf_addf(out, "          %s %s ", why ? "-" : "*", types[match->path_type]);
+	buf_addf(out, "          %s %s", why ? "-" : "*", types[match->path_type]);
 	word_add(out, match->path);
 	if (match->method)
 		buf_addf(out, " method %s", match->method);
