@@ -4,7 +4,8 @@
  *   anything /echo…   JSON: what arrived (method, path, query, headers in order) and who answers
  *   anything else     404 with the instance's name, so that a wrong rewrite is seen
  *
- * --delay-ms waits before every answer. One connection's answers come in the order of its requests; keep-alive as usual. */
+ * --delay-ms waits before every answer. --ports N: listens on N ports from --port on, each an instance of its own
+ * (NAME-PORT); with --ports-per-version K the first K of them are version r0, the next K r1 and so on. */
 #include <arpa/inet.h>
 #include <getopt.h>
 #include <microhttpd.h>
@@ -17,6 +18,11 @@
 struct app {
 	const char *version, *instance, *address;
 	unsigned port, delay_ms;
+};
+
+struct options {
+	struct app app;
+	unsigned ports, ports_per_version;
 };
 
 static void json_string(FILE *out, const char *text)
@@ -134,62 +140,94 @@ static enum MHD_Result answer(void *ctx, struct MHD_Connection *connection, cons
 	return result;
 }
 
-static struct app parse_options(int argc, char **argv)
+static struct options parse_options(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "address", required_argument, NULL, 'a' },  { "port", required_argument, NULL, 'p' },
 		{ "version", required_argument, NULL, 'v' },  { "instance", required_argument, NULL, 'i' },
-		{ "delay-ms", required_argument, NULL, 'd' }, { NULL, 0, NULL, 0 },
+		{ "delay-ms", required_argument, NULL, 'd' }, { "ports", required_argument, NULL, 'n' },
+		{ "ports-per-version", required_argument, NULL, 'k' }, { NULL, 0, NULL, 0 },
 	};
-	struct app app = { .version = "v1", .instance = "helloworld-v1", .address = "127.0.0.1", .port = 5000 };
+	struct options given = { .ports = 1 };
+	struct app *app = &given.app;
 	int c;
 
+	*app = (struct app){ .version = "v1", .instance = "helloworld-v1", .address = "127.0.0.1", .port = 5000 };
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'a')
-			app.address = optarg;
+			app->address = optarg;
 		else if (c == 'p')
-			app.port = (unsigned)atoi(optarg);
+			app->port = (unsigned)atoi(optarg);
 		else if (c == 'v')
-			app.version = optarg;
+			app->version = optarg;
 		else if (c == 'i')
-			app.instance = optarg;
+			app->instance = optarg;
 		else if (c == 'd')
-			app.delay_ms = (unsigned)atoi(optarg);
+			app->delay_ms = (unsigned)atoi(optarg);
+		else if (c == 'n')
+			given.ports = (unsigned)atoi(optarg);
+		else if (c == 'k')
+			given.ports_per_version = (unsigned)atoi(optarg);
 		else
 			exit(2);
+	}
+	return given;
+}
+
+static struct MHD_Daemon *listen_as(struct app *app)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)app->port) };
+	/* A delay holds up its thread, so then every connection has one. */
+	unsigned how = app->delay_ms ? MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION
+				     : MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL;
+	struct MHD_Daemon *daemon = NULL;
+
+	if (inet_pton(AF_INET, app->address, &at.sin_addr) == 1)
+		daemon = MHD_start_daemon(how, 0, NULL, NULL, answer, app, MHD_OPTION_SOCK_ADDR, &at,
+		                          MHD_OPTION_URI_LOG_CALLBACK, keep_uri, NULL, MHD_OPTION_NOTIFY_COMPLETED,
+		                          forget_uri, NULL, MHD_OPTION_CONNECTION_LIMIT, 4000u,
+		                          MHD_OPTION_CONNECTION_TIMEOUT, 300u, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
+		                          MHD_OPTION_END);
+	if (!daemon)
+		fprintf(stderr, "helloworld: cannot listen on %s:%u\n", app->address, app->port);
+	return daemon;
+}
+
+/* The i-th of several: its own port, name and perhaps version. Lives until the process ends. */
+static struct app *nth_app(const struct options *given, unsigned i)
+{
+	struct app *app = malloc(sizeof(*app));
+	char *name, *version;
+
+	if (!app || asprintf(&name, "%s-%u", given->app.instance, given->app.port + i) < 0)
+		abort();
+	*app = given->app;
+	app->port += i;
+	app->instance = name;
+	if (given->ports_per_version) {
+		if (asprintf(&version, "r%u", i / given->ports_per_version) < 0)
+			abort();
+		app->version = version;
 	}
 	return app;
 }
 
 int main(int argc, char **argv)
 {
-	struct app app = parse_options(argc, argv);
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)app.port) };
-	/* A delay holds up its thread, so then every connection has one. */
-	unsigned how = app.delay_ms ? MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION
-				    : MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL;
-	struct MHD_Daemon *daemon;
+	struct options given = parse_options(argc, argv);
 	sigset_t end;
 	int signal_number;
+	unsigned i;
 
-	if (inet_pton(AF_INET, app.address, &at.sin_addr) != 1) {
-		fprintf(stderr, "helloworld: %s is no IPv4 address\n", app.address);
-		return 2;
-	}
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&end);
 	sigaddset(&end, SIGINT);
 	sigaddset(&end, SIGTERM);
 	sigprocmask(SIG_BLOCK, &end, NULL);
-	daemon = MHD_start_daemon(how, 0, NULL, NULL, answer, &app, MHD_OPTION_SOCK_ADDR, &at,
-	                          MHD_OPTION_URI_LOG_CALLBACK, keep_uri, NULL,
-	                          MHD_OPTION_NOTIFY_COMPLETED, forget_uri, NULL, MHD_OPTION_CONNECTION_LIMIT, 4000u,
-	                          MHD_OPTION_CONNECTION_TIMEOUT, 300u, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
-	if (!daemon) {
-		fprintf(stderr, "helloworld: cannot listen on %s:%u\n", app.address, app.port);
-		return 1;
+	for (i = 0; i < given.ports; i++) {
+		if (!listen_as(given.ports > 1 ? nth_app(&given, i) : &given.app))
+			return 1;
 	}
 	sigwait(&end, &signal_number);
-	MHD_stop_daemon(daemon);
 	return 0;
 }
