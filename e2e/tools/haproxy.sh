@@ -58,7 +58,7 @@ cd "$apt/debs" || exit 1
 for deb in *.deb; do
 	dpkg-deb -x "$deb" "$dir/root" || fail "$deb could not be unpacked."
 done
-rm -rf "$dir"/root/usr/share "$dir"/root/etc # manuals and the system's own configuration
+rm -rf "$dir/root/usr/share" "$dir/root/etc" # manuals and the system's own configuration
 loader=$(find "$dir/root" -name 'ld-linux*.so.*' | sort | head -n 1)
 libdir=$(find "$dir/root" -name 'libc.so.6' -printf '%h\n' | head -n 1)
 cat >"$haproxy.tmp" <<WRAPPER

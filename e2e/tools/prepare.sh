@@ -17,6 +17,15 @@ file_from() { # glob package
 	compgen -G "$1" >/dev/null || missing+=("$2")
 }
 
+# A package of their own since clang 15; clang only recommends it.
+sanitizers_from_clang() {
+	local version
+	version=$(clang -dumpversion 2>/dev/null | cut -d . -f 1)
+	[ -n "$version" ] || version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p' | head -n 1)
+	[ "${version:-0}" -ge 15 ] || return 0 # part of libclang-common, which clang needs anyway
+	file_from "/usr/lib/llvm-$version/lib/clang/*/lib/linux/libclang_rt.asan*.a" "libclang-rt-$version-dev"
+}
+
 for what in "${@:-build}"; do
 	case $what in
 	build)
@@ -37,13 +46,14 @@ for what in "${@:-build}"; do
 	test)
 		library_from cmocka libcmocka-dev
 		command_from clang clang
-		file_from '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan*.a' libclang-rt-dev
+		sanitizers_from_clang
 		command_from cppcheck cppcheck
-		command_from python3 python3-minimal
+		command_from python3 python3
+		command_from nghttpd nghttp2-server
 		command_from git git
 		;;
 	bench)
-		command_from python3 python3-minimal
+		command_from python3 python3
 		command_from wrk wrk
 		command_from h2load nghttp2-client
 		command_from taskset util-linux
@@ -59,13 +69,6 @@ for what in "${@:-build}"; do
 	esac
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
-# Debian 12's clang brings its sanitizers along; from 13 on they are a package of their own.
-for i in "${!missing[@]}"; do
-	if [ "${missing[i]}" = libclang-rt-dev ]; then
-		case " ${missing[*]} " in *' clang '*) unset 'missing[i]' ;; esac
-	fi
-done
-
 list=${missing[*]}
 if ! command -v apt-get >/dev/null 2>&1; then
 	echo "hatchway needs these, named as Debian's packages; install them and try again: $list" >&2
