@@ -17,7 +17,8 @@ struct run {
 	uv_loop_t loop;
 	uv_signal_t sigterm, sigint;
 	const struct options *options;
-	char state_dir[4096], status_dir[4096];
+	char state_dir[4096];
+	struct status_dir *status_dir;
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
@@ -25,6 +26,7 @@ struct run {
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
+	bool swept;                   /* what an earlier run left in the status folder is gone */
 	bool closing;
 	int exit_code;
 };
@@ -35,7 +37,8 @@ static void on_status(void *ctx, const struct core_status *status)
 {
 	struct run *run = ctx;
 	struct err err = {""};
-	if (status_dir_write(run->status_dir, status->kind, status->namespace, status->name, status->text, &err))
+	if (status_dir_write(run->status_dir, object_kind_name(status->kind), status->namespace, status->name, status->text,
+	                     &err))
 		log_line(LOG_WARN, "status not written", "kind", object_kind_name(status->kind), "namespace", status->namespace,
 		         "name", status->name, "error", err.text, NULL);
 }
@@ -43,8 +46,15 @@ static void on_status(void *ctx, const struct core_status *status)
 /* While a newer generation is on its way its applied() will come, and the status with it. */
 static void write_status(struct run *run)
 {
-	if (run->applied == run->generation)
-		core_status_changes(run->core, time(NULL), on_status, run);
+	struct err err = {""};
+	if (run->applied != run->generation)
+		return;
+	core_status_changes(run->core, time(NULL), on_status, run);
+	if (run->swept)
+		return;
+	run->swept = true;
+	if (status_dir_sweep(run->status_dir, &err))
+		log_line(LOG_WARN, "old status not removed", "error", err.text, NULL);
 }
 
 /* ---- HAProxy ---- */
@@ -222,8 +232,7 @@ static int open_all(struct run *run, struct err *reterr)
 	if (!ret && access(options->manifests, R_OK | X_OK))
 		ret = err_set(reterr, -errno, "%s: %s", options->manifests, strerror(errno));
 	if (!ret)
-		ret = make_dir(options->status_dir ? options->status_dir : default_status, run->status_dir,
-		               sizeof(run->status_dir), reterr);
+		ret = status_dir_open(options->status_dir ? options->status_dir : default_status, &run->status_dir, reterr);
 	if (ret)
 		return ret;
 	options_core(options, &core_options);
@@ -235,9 +244,6 @@ static int open_all(struct run *run, struct err *reterr)
 		return ret;
 	snprintf(path, sizeof(path), "%s/hatchway.sock", run->state_dir);
 	ret = admin_open(&run->loop, path, on_question, run, &run->admin, reterr);
-	if (ret)
-		return ret;
-	ret = status_dir_clear(run->status_dir, reterr);
 	if (ret)
 		return ret;
 	return file_source_open(&run->loop, options->manifests, &file_events, &run->source, reterr);
@@ -265,6 +271,7 @@ int run(const struct options *options)
 	}
 	uv_run(&run->loop, UV_RUN_DEFAULT);
 	BUG_ON(uv_loop_close(&run->loop));
+	status_dir_close(run->status_dir);
 	core_free(run->core);
 	int code = run->exit_code;
 	free(run);
