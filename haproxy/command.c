@@ -300,3 +300,9 @@ void command_payload_end(struct buf *out)
 {
 	buf_adds(out, "END\n");
 }
+
+void command_show_map(unsigned map, const struct map_names *maps, struct buf *out)
+{
+	buf_adds(out, "show map");
+	add_word(out, maps->name[map]);
+}

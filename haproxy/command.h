@@ -34,6 +34,9 @@ MUST_CHECK int command_payload_line(const struct step *step, struct buf *out, st
 void command_payload_start(unsigned map, const struct map_names *maps, struct buf *out);
 void command_payload_end(struct buf *out);
 
+/* "show map maps/path.map" */
+void command_show_map(unsigned map, const struct map_names *maps, struct buf *out);
+
 /* May the item be held at all: as a command and as a line of a file? Used for both. */
 MUST_CHECK int command_check(enum item_kind kind, const char *key, const char *value, struct err *reterr);
 
