@@ -26,6 +26,7 @@ struct line {
 struct patch {
 	struct line *lines;
 	size_t n, cap;
+	bool ensure; /* make it if it is not there */
 	bool whole; /* the lines are the whole file; else they replace those of their keys */
 };
 
@@ -320,7 +321,12 @@ static int patch_file(const char *path, const struct patch *patch, bool shard, s
 	buf_init(&old, FILE_MAX);
 	buf_init(&text, FILE_MAX);
 	int r = read_file(path, &old, reterr);
-	if (r == -ENOENT && !patch->whole) {
+	if (patch->ensure) {
+		if (r == -ENOENT) {
+			buf_adds(&text, header);
+			r = write_file(path, &text, reterr);
+		}
+	} else if (r == -ENOENT && !patch->whole) {
 		err_set(reterr, r, "%s has gone", path);
 	} else if (!r || r == -ENOENT) {
 		buf_adds(&text, header);
@@ -360,7 +366,7 @@ static int write_patches(struct job *job)
 
 	for (unsigned i = 0; i < FILES && !r; i++) {
 		struct patch *patch = &job->patches[i];
-		if (!patch->n && !patch->whole)
+		if (!patch->n && !patch->whole && !patch->ensure)
 			continue;
 		if (patch->n)
 			qsort(patch->lines, patch->n, sizeof(*patch->lines), line_cmp);
@@ -475,11 +481,15 @@ void disk_flush(struct disk *disk, const struct image *held, void (*cb)(void *ct
 	job->cb = cb;
 	job->ctx = ctx;
 	job->work.data = job;
-	if (disk->all)
+	if (!held)
+		for (unsigned i = 0; i < MAPS; i++)
+			job->patches[i].ensure = true;
+	else if (disk->all)
 		take_all(job, held);
 	else
 		take_touched(job, disk, held);
-	disk->all = false;
+	if (held)
+		disk->all = false;
 	job->texts = xcalloc(disk->n_texts, sizeof(*job->texts));
 	for (size_t i = 0; i < disk->n_texts; i++) {
 		struct text *text = &disk->texts[i];

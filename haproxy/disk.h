@@ -23,7 +23,8 @@ bool disk_dirty(const struct disk *disk);
 bool disk_busy(const struct disk *disk);
 
 /* Takes from `held` what is to be written and writes it in a worker thread (tmp, fsync, rename); cb on the loop. Not
- * while disk_busy(). On an error everything is dirty again. */
+ * while disk_busy(). On an error everything is dirty again. held NULL: nothing is known; the map files that HAProxy needs
+ * are made if they are missing, and the texts written. */
 void disk_flush(struct disk *disk, const struct image *held, void (*cb)(void *ctx, int error, const char *why), void *ctx);
 
 /* Not while disk_busy(). */

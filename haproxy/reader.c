@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <strings.h>
 
 #define READ_MAX ((size_t)512 << 20)
 
@@ -24,6 +25,7 @@ void reading_done(struct reading *reading)
 		free(reading->maps.name[i]);
 	image_free(reading->image);
 	free(reading->extras);
+	free(reading->description);
 	*reading = (struct reading){0};
 }
 
@@ -249,9 +251,13 @@ static void on_overview_line(void *ctx, size_t answer, const char *text, size_t 
 	struct reader *reader = ctx;
 	struct reading *reading = &reader->reading;
 
-	if (answer == 0)
+	if (answer == 0 && !strncasecmp(text, "description: ", 13)) {
+		free(reading->description);
+		reading->description = xstrdup(text + 13);
+	} else if (answer == 0) {
 		reader_info_line(text, &reading->pid, &reading->stopping, reading->version);
-	else if (answer == 1 && !reader->error)
+	}
+	if (answer == 1 && !reader->error)
 		reader->error = reader_maps_line(reading, text, &reader->err);
 }
 
@@ -277,6 +283,7 @@ struct reader *reader_start(struct session *session,
 	reader->cb = cb;
 	reader->ctx = ctx;
 	reader->reading.image = image_new();
+	reader->reading.description = xstrdup("");
 	session_send(session, READER_INFO ";show map", strlen(READER_INFO ";show map"),
 	             &(struct session_call){.line = on_overview_line, .done = on_overview, .ctx = reader});
 	return reader;

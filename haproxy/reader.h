@@ -18,6 +18,7 @@ struct reading {
 	int pid;           /* of the worker that answered */
 	bool stopping;     /* it is being replaced: what it holds is worth nothing */
 	char version[48];
+	char *description; /* of `global`; config marks are told there; "" if none */
 	struct map_names maps;
 	struct image *image;
 	struct reader_extra *extras;
