@@ -22,14 +22,15 @@ state=
 failed=0
 
 stop_everything() {
+	local pid
 	trap '' INT TERM HUP EXIT
-	remember_haproxy
+	[ -z "$state" ] || remember_haproxy
 	for pid in "${pids[@]}" $haproxy_pids; do
 		end_process "$pid"
 	done
 	wait 2>/dev/null
-	[ "$state" = "$demo/state" ] || rm -rf "$state"
-	rm -f "$demo/pids"
+	[ -z "$state" ] || [ "$state" = "$demo/state" ] || rm -rf "$state"
+	[ -z "$state" ] || rm -f "$demo/pids"
 }
 
 # HAProxy's processes are not our children: the master is hatchway's, and outlives it if hatchway is killed.
@@ -38,19 +39,28 @@ remember_haproxy() {
 	now=$(echo 'show proc' | timeout 2 socat -t1 - "unix-connect:$state/master.sock" 2>/dev/null |
 		awk '$2 == "master" || $2 == "worker" { print $1 }' | tr '\n' ' ')
 	[ -z "$now" ] || haproxy_pids=$now
-	printf '%s\n' "${pids[@]}" $haproxy_pids >"$demo/pids"
+	printf '%s\n' $$ "${pids[@]}" $haproxy_pids >"$demo/pids"
 }
 
-# What a demo that was killed hard left running.
+# What a demo that was killed hard left running. One that still runs is none of our business.
 stop_leftovers() {
-	local pid
-	for pid in $(cat "$demo/pids" 2>/dev/null); do
-		if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$root/build/"; then
+	local pid pids
+	[ -r "$demo/pids" ] || return 0
+	mapfile -t pids <"$demo/pids"
+	if [ -n "${pids[0]-}" ] && belongs_to "${pids[0]}" demo.sh; then
+		die "The demo runs already (process ${pids[0]}): end that one with Ctrl-C first."
+	fi
+	for pid in "${pids[@]:1}"; do
+		if belongs_to "$pid" "$root/build/"; then
 			say "Ending process $pid, left from an earlier demo"
 			end_process "$pid"
 		fi
 	done
 	rm -f "$demo/pids"
+}
+
+belongs_to() { # pid, text of its command line
+	[ -r "/proc/$1/cmdline" ] && tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$2"
 }
 
 check_ports() {
@@ -68,7 +78,7 @@ start() { # name, command...
 	# A session of its own: Ctrl-C at the terminal reaches this script alone, which then ends things in order.
 	setsid "$@" >"$demo/$name.log" 2>&1 </dev/null &
 	pids+=($!)
-	printf '%s\n' "${pids[@]}" >"$demo/pids"
+	printf '%s\n' $$ "${pids[@]}" >"$demo/pids"
 }
 
 prepare_folders() {
@@ -84,8 +94,8 @@ prepare_folders() {
 
 start_everything() {
 	local name
-	start helloworld-v2 build/e2e/helloworld --address 127.0.5.2 --port "$app_port" --version v2 --instance helloworld-v2-7bd9f44595-tk6xd
-	start helloworld-v1 build/e2e/helloworld --address 127.0.5.1 --port "$app_port" --version v1 --instance helloworld-v1-77489ccb5f-8gqmn
+	start helloworld-v2 "$root"/build/e2e/helloworld --address 127.0.5.2 --port "$app_port" --version v2 --instance helloworld-v2-7bd9f44595-tk6xd
+	start helloworld-v1 "$root"/build/e2e/helloworld --address 127.0.5.1 --port "$app_port" --version v1 --instance helloworld-v1-77489ccb5f-8gqmn
 	start hatchway "$hatchway" run --manifests "$demo/manifests" --state-dir "$state" --status-dir "$demo/status" \
 		--haproxy "$haproxy" --port-map "80:$port" --class hatchway --haproxy-stop-on-exit
 	within 10 eval 'served || ! alive'
