@@ -306,6 +306,7 @@ class Bed:
             s.settimeout(timeout)
             s.connect(str(self.state / name))
             s.sendall(line.encode() + b"\n")
+            s.shutdown(socket.SHUT_WR)  # the master's socket waits for more otherwise
             parts = []
             while part := s.recv(1 << 16):
                 parts.append(part)
