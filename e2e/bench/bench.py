@@ -169,7 +169,7 @@ def side(pid, port, seconds, hostname):
 
 def throughput():
     seconds, pairs = (1, 3) if QUICK else (3, 11)
-    for n in (1, 1000, MANY):
+    for n in (1, MANY // 10, MANY):
         with Bed("bench") as bed:
             port = application(bed)
             world(bed, n, port)
@@ -178,7 +178,7 @@ def throughput():
             listen = b.free_port()
             config = bed.dir / "hand.cfg"
             config.write_text(HAND_WRITTEN.format(listen=listen, port=port, socket=bed.dir / "hand.sock"))
-            hand = bed.spawn("taskset", "-c", PROXY_CORE, b.HAPROXY, "-db", "-f", config)
+            hand = bed.spawn("taskset", "-c", PROXY_CORE, b.HAPROXY, "-db", "-f", config, stderr=subprocess.DEVNULL)
             wait(lambda: bed.get("/hello", host=host(0), port=listen)[0] == 200, text="the hand-written HAProxy")
             ours = bed.haproxy_pids()[1][0]
             # Some of the hosts, first and last among them: what was measured must not be one lucky place of a map.
@@ -226,7 +226,10 @@ class Prober:
         wait(lambda: self.ask("filter.example.com")[0] == 200 and self.ask("weight.example.com")[0] == 200, 20, text="the probe routes")
 
     def ask(self, name):
-        return self.poller.get(name, "/hello")
+        try:
+            return self.poller.get(name, "/hello")
+        except OSError:  # a connection that was cut is a wrong answer, and no reason to stop measuring
+            return 0, {}, ""
 
     def service(self, name, numbers):
         self.bed.save(f"probe-{name}.yaml", *service(name, [(f"{name}-{i}", "127.0.0.1", self.ports + i) for i in numbers]))
