@@ -181,7 +181,8 @@ MUST_CHECK int table_parse(struct table *table, const char *text, struct err *re
 
 /* ---- changes ---- */
 
-/* One unit replaced: old NULL = new one, new NULL = gone. Both referenced. A list holds a unit once. */
+/* One unit replaced: old NULL = new one, new NULL = gone. Both referenced. Applied in order. (Both NULL: made and unmade
+ * in one list, nothing to do. A unit deleted and then made again stands twice.) */
 struct table_change {
 	struct table_unit *old, *new;
 };

@@ -4,6 +4,7 @@
 
 #include "hatchway/base/bug.h"
 
+#include <errno.h>
 #include <stdarg.h>
 
 struct err {

@@ -1,0 +1,314 @@
+/* Images: counted sets of shared, immutable items. Owns the items' memory and their text form; never talks to anyone.
+ *
+ * Open addressing with linear probing over slots of {item, count}: at 10,000 routes an image has some 50,000 items and
+ * there are two images, so that a slot costs 16 bytes and an item is one block shared by both. */
+#include "haproxy/image.h"
+
+#include "hatchway/base/hash.h"
+#include "hatchway/base/words.h"
+
+const char *const item_kind_names[ITEM_KINDS] = {
+	[ITEM_BACKEND] = "backend", [ITEM_SERVER] = "server", [ITEM_REGEX] = "regex", [ITEM_CHAIN] = "chain",
+	[ITEM_RULE] = "rule",       [ITEM_PATH] = "path",     [ITEM_HOST] = "host",   [ITEM_LISTENER] = "listener",
+};
+
+struct slot {
+	struct item *item; /* NULL: free */
+	uint32_t count;
+};
+
+struct image {
+	struct slot *slots;
+	size_t n_slots; /* a power of two */
+	size_t n;
+	size_t counts[ITEM_KINDS];
+	bool track;
+	struct item **touched;
+	size_t n_touched, cap_touched;
+};
+
+static struct item *item_new(enum item_kind kind, const char *key, uint64_t hash, const char *value)
+{
+	size_t n_key = strlen(key) + 1, n_value = strlen(value) + 1;
+	struct item *item = xmalloc(sizeof(*item) + n_key + n_value);
+	item->refs = 1;
+	item->kind = (uint8_t)kind;
+	item->hash = hash;
+	memcpy(item->key, key, n_key);
+	item->value = memcpy(item->key + n_key, value, n_value);
+	return item;
+}
+
+static void item_unref(struct item *item)
+{
+	BUG_ON(!item->refs);
+	if (!--item->refs)
+		free(item);
+}
+
+static uint64_t item_hash(enum item_kind kind, const char *key)
+{
+	return hash_bytes(key, strlen(key), (uint64_t)kind << 56);
+}
+
+struct image *image_new(void)
+{
+	struct image *image = xcalloc(1, sizeof(*image));
+	image->n_slots = 64;
+	image->slots = xcalloc(image->n_slots, sizeof(*image->slots));
+	return image;
+}
+
+void image_free(struct image *image)
+{
+	if (!image)
+		return;
+	image_touched_clear(image);
+	for (size_t i = 0; i < image->n_slots; i++)
+		if (image->slots[i].item)
+			item_unref(image->slots[i].item);
+	free(image->touched);
+	free(image->slots);
+	free(image);
+}
+
+/* The slot that holds the key, or the free one where it belongs. */
+static struct slot *image_slot(const struct image *image, enum item_kind kind, const char *key, uint64_t hash)
+{
+	size_t mask = image->n_slots - 1;
+	for (size_t i = hash & mask;; i = (i + 1) & mask) {
+		struct slot *slot = &image->slots[i];
+		if (!slot->item || (slot->item->hash == hash && slot->item->kind == kind && !strcmp(slot->item->key, key)))
+			return slot;
+	}
+}
+
+static void image_grow(struct image *image)
+{
+	struct slot *old = image->slots;
+	size_t n_old = image->n_slots;
+	image->n_slots *= 2;
+	image->slots = xcalloc(image->n_slots, sizeof(*image->slots));
+	for (size_t i = 0; i < n_old; i++)
+		if (old[i].item)
+			*image_slot(image, old[i].item->kind, old[i].item->key, old[i].item->hash) = old[i];
+	free(old);
+}
+
+static void image_touch(struct image *image, struct item *item)
+{
+	if (!image->track)
+		return;
+	if (image->n_touched == image->cap_touched) {
+		image->cap_touched = image->cap_touched ? image->cap_touched * 2 : 64;
+		image->touched = xrealloc(image->touched, image->cap_touched * sizeof(struct item *));
+	}
+	item->refs++;
+	image->touched[image->n_touched++] = item;
+}
+
+/* Puts the item (a reference taken over) into the slot, in the place of what was there. */
+static struct slot *image_place(struct image *image, struct slot *slot, struct item *item)
+{
+	if (slot->item) {
+		item_unref(slot->item);
+	} else {
+		image->counts[item->kind]++;
+		if (++image->n * 4 > image->n_slots * 3) {
+			image_grow(image);
+			slot = image_slot(image, item->kind, item->key, item->hash);
+		}
+		slot->count = 0;
+	}
+	slot->item = item;
+	image_touch(image, item);
+	return slot;
+}
+
+/* Linear probing without tombstones: whoever stands behind the hole and belongs before it moves up. */
+static void image_remove(struct image *image, struct slot *slot)
+{
+	size_t mask = image->n_slots - 1, hole = (size_t)(slot - image->slots);
+	image_touch(image, slot->item);
+	image->counts[slot->item->kind]--;
+	image->n--;
+	item_unref(slot->item);
+	for (size_t i = (hole + 1) & mask; image->slots[i].item; i = (i + 1) & mask) {
+		size_t home = image->slots[i].item->hash & mask;
+		if (((i - home) & mask) >= ((i - hole) & mask)) {
+			image->slots[hole] = image->slots[i];
+			hole = i;
+		}
+	}
+	image->slots[hole] = (struct slot){0};
+}
+
+const struct item *image_get(const struct image *image, enum item_kind kind, const char *key)
+{
+	return image_slot(image, kind, key, item_hash(kind, key))->item;
+}
+
+size_t image_count(const struct image *image, enum item_kind kind)
+{
+	return image->counts[kind];
+}
+
+static struct slot *image_put(struct image *image, enum item_kind kind, const char *key, const char *value)
+{
+	uint64_t hash = item_hash(kind, key);
+	struct slot *slot = image_slot(image, kind, key, hash);
+	if (slot->item && !strcmp(slot->item->value, value))
+		return slot;
+	return image_place(image, slot, item_new(kind, key, hash, value));
+}
+
+void image_add(struct image *image, enum item_kind kind, const char *key, const char *value)
+{
+	image_put(image, kind, key, value)->count++;
+}
+
+void image_set(struct image *image, enum item_kind kind, const char *key, const char *value)
+{
+	struct slot *slot = image_put(image, kind, key, value);
+	if (!slot->count)
+		slot->count = 1;
+}
+
+void image_share(struct image *image, const struct item *shared)
+{
+	struct slot *slot = image_slot(image, shared->kind, shared->key, shared->hash);
+	if (slot->item == shared)
+		return;
+	union {
+		const struct item *c;
+		struct item *m;
+	} item = {.c = shared}; /* only its count changes */
+	item.m->refs++;
+	slot = image_place(image, slot, item.m);
+	if (!slot->count)
+		slot->count = 1;
+}
+
+void image_drop(struct image *image, enum item_kind kind, const char *key)
+{
+	struct slot *slot = image_slot(image, kind, key, item_hash(kind, key));
+	BUG_ON(!slot->item || !slot->count);
+	if (!--slot->count)
+		image_remove(image, slot);
+}
+
+void image_delete(struct image *image, enum item_kind kind, const char *key)
+{
+	struct slot *slot = image_slot(image, kind, key, item_hash(kind, key));
+	if (slot->item)
+		image_remove(image, slot);
+}
+
+void image_track(struct image *image, bool on)
+{
+	image->track = on;
+}
+
+const struct item *const *image_touched(const struct image *image, size_t *ret_n)
+{
+	*ret_n = image->n_touched;
+	return (const struct item *const *)image->touched;
+}
+
+void image_touched_clear(struct image *image)
+{
+	for (size_t i = 0; i < image->n_touched; i++)
+		item_unref(image->touched[i]);
+	image->n_touched = 0;
+	if (image->cap_touched > 1024) {
+		free(image->touched);
+		image->touched = NULL;
+		image->cap_touched = 0;
+	}
+}
+
+static int item_cmp(const void *a, const void *b)
+{
+	const struct item *const *x = a, *const *y = b;
+	if ((*x)->kind != (*y)->kind)
+		return (*x)->kind < (*y)->kind ? -1 : 1;
+	return strcmp((*x)->key, (*y)->key);
+}
+
+const struct item **image_sorted(const struct image *image, size_t *ret_n)
+{
+	const struct item **list = xcalloc(image->n, sizeof(const struct item *));
+	size_t n = 0;
+	for (size_t i = 0; i < image->n_slots; i++)
+		if (image->slots[i].item)
+			list[n++] = image->slots[i].item;
+	if (n)
+		qsort(list, n, sizeof(const struct item *), item_cmp);
+	*ret_n = n;
+	return list;
+}
+
+void image_dump(const struct image *image, struct buf *out)
+{
+	size_t n;
+	const struct item **list = image_sorted(image, &n);
+	for (size_t i = 0; i < n; i++) {
+		word_add(out, item_kind_names[list[i]->kind]);
+		word_add(out, list[i]->key);
+		word_add(out, list[i]->value);
+		buf_addc(out, '\n');
+	}
+	free(list);
+}
+
+int image_parse(struct image *image, const char *text, struct err *reterr)
+{
+	struct arena scratch;
+	int line = 0;
+	arena_init(&scratch);
+	while (*text) {
+		const char *words[3];
+		int n = words_split(&scratch, text, words, 3, &text), kind = 0;
+		line++;
+		if (n == 0)
+			continue;
+		while (n == 3 && kind < ITEM_KINDS && strcmp(words[0], item_kind_names[kind]))
+			kind++;
+		if (n != 3 || kind == ITEM_KINDS) {
+			arena_done(&scratch);
+			return err_set(reterr, -EINVAL, "line %d: expected `kind key value`", line);
+		}
+		image_set(image, (enum item_kind)kind, words[1], words[2]);
+	}
+	arena_done(&scratch);
+	return 0;
+}
+
+/* ---- server values ---- */
+
+static const char *const server_state_names[] = {"ready", "drain", "maint"};
+
+void server_value_dump(const struct server_value *value, struct buf *out)
+{
+	buf_addf(out, "%s weight %u %s%s", value->address, value->weight, server_state_names[value->state],
+	         value->h2c ? " h2c" : "");
+}
+
+bool server_value_parse(const char *text, struct server_value *ret)
+{
+	char state[16] = "", proto[8] = "";
+	struct server_value value = {0};
+	int end = 0;
+	int n = sscanf(text, "%159s weight %3u %15s%n %7s%n", value.address, &value.weight, state, &end, proto, &end);
+	if (n < 3 || text[end] || value.weight > 256 || (n == 4 && strcmp(proto, "h2c")))
+		return false;
+	value.h2c = n == 4;
+	for (size_t i = 0; i < ARRAY_LEN(server_state_names); i++) {
+		if (strcmp(state, server_state_names[i]))
+			continue;
+		value.state = (enum server_state)i;
+		*ret = value;
+		return true;
+	}
+	return false;
+}

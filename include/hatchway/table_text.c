@@ -1,0 +1,479 @@
+/* The text form of tables: one line for a unit, one indented line for each of its parts. Golden files are made of it. */
+#include "hatchway/table.h"
+
+#include "hatchway/base/words.h"
+
+static const char *const kind_names[] = {"listener", "backend", "rule", "host"};
+static const char *const protocol_names[] = {"http1", "h2c", "websocket"};
+static const char *const action_names[] = {"forward", "redirect", "status"};
+static const char *const path_names[] = {"prefix", "exact", "regex"};
+
+/* ---- dump ---- */
+
+static void add_number(struct buf *out, const char *word, long long number)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "%lld", number);
+	word_add(out, word);
+	word_add(out, text);
+}
+
+static void add_pair(struct buf *out, const char *word, const char *value)
+{
+	word_add(out, word);
+	word_add(out, value);
+}
+
+static void dump_listener(const struct table_listener *listener, struct buf *out)
+{
+	if (*listener->bind_address)
+		add_pair(out, "address", listener->bind_address);
+	add_number(out, "port", listener->port);
+	add_number(out, "bind", listener->bind_port);
+	add_pair(out, "origin", listener->origin);
+	buf_addc(out, '\n');
+}
+
+static void dump_backend(const struct table_backend *backend, struct buf *out)
+{
+	word_add(out, protocol_names[backend->protocol]);
+	buf_addc(out, '\n');
+	for (size_t i = 0; i < backend->n_endpoints; i++) {
+		const struct table_endpoint *endpoint = &backend->endpoints[i];
+		char port[8];
+		snprintf(port, sizeof(port), "%u", endpoint->port);
+		buf_addc(out, '\t');
+		add_pair(out, "endpoint", endpoint->name);
+		add_pair(out, endpoint->address, port);
+		if (endpoint->draining)
+			word_add(out, "draining");
+		buf_addc(out, '\n');
+	}
+}
+
+static void dump_headers(const char *side, const char *verb, const struct table_header *list, size_t n, struct buf *out)
+{
+	for (size_t i = 0; i < n; i++) {
+		buf_addc(out, '\t');
+		add_pair(out, side, verb);
+		word_add(out, list[i].name);
+		if (list[i].value)
+			word_add(out, list[i].value);
+		buf_addc(out, '\n');
+	}
+}
+
+static void dump_header_lists(const char *side, const struct table_headers *headers, struct buf *out)
+{
+	dump_headers(side, "set", headers->set, headers->n_set, out);
+	dump_headers(side, "add", headers->add, headers->n_add, out);
+	dump_headers(side, "remove", headers->remove, headers->n_remove, out);
+}
+
+static void dump_part(struct buf *out, const char *word, const char *value)
+{
+	if (!value)
+		return;
+	buf_addc(out, '\t');
+	add_pair(out, word, value);
+	buf_addc(out, '\n');
+}
+
+static void dump_part_number(struct buf *out, const char *word, long long number, long long unset)
+{
+	if (number == unset)
+		return;
+	buf_addc(out, '\t');
+	add_number(out, word, number);
+	buf_addc(out, '\n');
+}
+
+static void dump_rewrite(const struct table_rewrite *rewrite, struct buf *out)
+{
+	dump_part(out, "rewrite-host", rewrite->hostname);
+	if (rewrite->edit == TABLE_PATH_FULL)
+		dump_part(out, "rewrite-path", rewrite->path);
+	if (rewrite->edit == TABLE_PATH_PREFIX_EDIT) {
+		buf_addc(out, '\t');
+		add_pair(out, "rewrite-prefix", rewrite->prefix);
+		word_add(out, rewrite->path);
+		buf_addc(out, '\n');
+	}
+}
+
+static void dump_rule(const struct table_rule *rule, struct buf *out)
+{
+	word_add(out, action_names[rule->action]);
+	if (rule->action != TABLE_FORWARD)
+		add_number(out, "code", rule->status);
+	buf_addc(out, '\n');
+	dump_part(out, "origin", rule->origin);
+	dump_part(out, "name", rule->name);
+	dump_header_lists("request", &rule->request, out);
+	dump_rewrite(&rule->rewrite, out);
+	dump_part(out, "scheme", rule->redirect_scheme);
+	dump_part_number(out, "port", rule->redirect_port, 0);
+	dump_header_lists("response", &rule->response, out);
+	dump_part_number(out, "request-timeout", rule->request_timeout_ms, -1);
+	dump_part_number(out, "backend-timeout", rule->backend_timeout_ms, -1);
+	for (size_t i = 0; i < rule->n_refs; i++) {
+		buf_addc(out, '\t');
+		add_pair(out, "to", rule->refs[i].backend ? rule->refs[i].backend : "!500");
+		add_number(out, "weight", rule->refs[i].weight);
+		buf_addc(out, '\n');
+	}
+}
+
+static void dump_tests(const char *what, const struct table_test *tests, size_t n, struct buf *out)
+{
+	for (size_t i = 0; i < n; i++) {
+		add_pair(out, what, tests[i].name);
+		add_pair(out, tests[i].regex ? "~" : "=", tests[i].value);
+	}
+}
+
+static void dump_host(const struct table_host *host, struct buf *out)
+{
+	if (host->falls_to)
+		add_pair(out, "falls-to", host->falls_to);
+	buf_addc(out, '\n');
+	for (size_t i = 0; i < host->n_entries; i++) {
+		const struct table_match *match = &host->entries[i].match;
+		buf_addc(out, '\t');
+		add_pair(out, path_names[match->path_type], match->path);
+		if (match->method)
+			add_pair(out, "method", match->method);
+		dump_tests("header", match->headers, match->n_headers, out);
+		dump_tests("query", match->queries, match->n_queries, out);
+		add_pair(out, "->", host->entries[i].rule);
+		buf_addc(out, '\n');
+	}
+}
+
+void table_unit_dump(const struct table_unit *unit, struct buf *out)
+{
+	word_add(out, kind_names[unit->kind]);
+	if (unit->kind == TABLE_HOST) {
+		const struct table_host *host = (const struct table_host *)unit;
+		add_pair(out, host->listener, host->pattern);
+		dump_host(host, out);
+		return;
+	}
+	word_add(out, unit->key);
+	if (unit->kind == TABLE_LISTENER)
+		dump_listener((const struct table_listener *)unit, out);
+	else if (unit->kind == TABLE_BACKEND)
+		dump_backend((const struct table_backend *)unit, out);
+	else
+		dump_rule((const struct table_rule *)unit, out);
+}
+
+void table_dump(const struct table *table, struct buf *out)
+{
+	for (int kind = 0; kind < TABLE_KINDS; kind++) {
+		size_t n;
+		struct table_unit **list = table_sorted(table, (enum table_kind)kind, &n);
+		for (size_t i = 0; i < n; i++)
+			table_unit_dump(list[i], out);
+		free(list);
+	}
+}
+
+/* ---- parse ---- */
+
+#define MAX_WORDS 256
+
+struct parser {
+	struct arena arena;
+	struct table *table;
+	enum table_kind kind; /* of the unit at hand; TABLE_KINDS: none yet */
+	struct table_listener listener;
+	struct table_backend backend;
+	struct table_rule rule;
+	struct table_host host;
+	const char **words;
+	int n, at;
+};
+
+static const char *next(struct parser *p)
+{
+	return p->at < p->n ? p->words[p->at++] : NULL;
+}
+
+static bool accept(struct parser *p, const char *word)
+{
+	if (p->at >= p->n || strcmp(p->words[p->at], word))
+		return false;
+	p->at++;
+	return true;
+}
+
+static bool number(struct parser *p, long long max, long long *ret)
+{
+	const char *word = next(p);
+	char *end;
+	if (!word || !*word)
+		return false;
+	errno = 0;
+	long long value = strtoll(word, &end, 10);
+	if (*end || errno || value < 0 || value > max)
+		return false;
+	*ret = value;
+	return true;
+}
+
+static bool name_of(struct parser *p, const char *const *names, int n, int *ret)
+{
+	for (*ret = 0; *ret < n; (*ret)++)
+		if (accept(p, names[*ret]))
+			return true;
+	return false;
+}
+
+/* A list grows by doubling inside the parser's arena. */
+static void *list_add(struct arena *a, void *list, size_t n, size_t size)
+{
+	if (n & (n - 1) && n)
+		return list;
+	char *bigger = arena_array(a, n ? n * 2 : 1, size);
+	if (n)
+		memcpy(bigger, list, n * size);
+	return bigger;
+}
+
+static bool parse_listener(struct parser *p)
+{
+	long long port, bind;
+	struct table_listener *listener = &p->listener;
+	*listener = (struct table_listener){.unit.key = next(p), .bind_address = ""};
+	if (accept(p, "address") && !(listener->bind_address = next(p)))
+		return false;
+	if (!accept(p, "port") || !number(p, 65535, &port) || !accept(p, "bind") || !number(p, 65535, &bind))
+		return false;
+	listener->port = (uint16_t)port;
+	listener->bind_port = (uint16_t)bind;
+	return accept(p, "origin") && (listener->origin = next(p));
+}
+
+static bool parse_backend(struct parser *p)
+{
+	int protocol;
+	p->backend = (struct table_backend){.unit.key = next(p)};
+	if (!name_of(p, protocol_names, 3, &protocol))
+		return false;
+	p->backend.protocol = (enum table_protocol)protocol;
+	return true;
+}
+
+static bool parse_backend_part(struct parser *p)
+{
+	struct table_backend *backend = &p->backend;
+	struct table_endpoint endpoint = {0};
+	long long port;
+	if (!accept(p, "endpoint") || !(endpoint.name = next(p)) || !(endpoint.address = next(p)) ||
+	    !number(p, 65535, &port))
+		return false;
+	endpoint.port = (uint16_t)port;
+	endpoint.draining = accept(p, "draining");
+	backend->endpoints = list_add(&p->arena, backend->endpoints, backend->n_endpoints, sizeof(endpoint));
+	backend->endpoints[backend->n_endpoints++] = endpoint;
+	return true;
+}
+
+static bool parse_rule(struct parser *p)
+{
+	int action;
+	long long code = 0;
+	p->rule = (struct table_rule){.unit.key = next(p), .origin = "", .request_timeout_ms = -1, .backend_timeout_ms = -1};
+	if (!name_of(p, action_names, 3, &action))
+		return false;
+	p->rule.action = (enum table_action)action;
+	if (action != TABLE_FORWARD && (!accept(p, "code") || !number(p, 599, &code)))
+		return false;
+	p->rule.status = (uint16_t)code;
+	return true;
+}
+
+static bool parse_header(struct parser *p, struct table_headers *headers)
+{
+	struct table_header header = {0};
+	struct table_header **list = &headers->remove;
+	size_t *n = &headers->n_remove;
+	if (accept(p, "set")) {
+		list = &headers->set;
+		n = &headers->n_set;
+	} else if (accept(p, "add")) {
+		list = &headers->add;
+		n = &headers->n_add;
+	} else if (!accept(p, "remove")) {
+		return false;
+	}
+	if (!(header.name = next(p)) || (list != &headers->remove && !(header.value = next(p))))
+		return false;
+	*list = list_add(&p->arena, *list, *n, sizeof(header));
+	(*list)[(*n)++] = header;
+	return true;
+}
+
+static bool parse_ref(struct parser *p, struct table_rule *rule)
+{
+	struct table_ref ref = {.backend = next(p)};
+	long long weight;
+	if (!ref.backend || !accept(p, "weight") || !number(p, UINT32_MAX, &weight))
+		return false;
+	if (!strcmp(ref.backend, "!500"))
+		ref.backend = NULL;
+	ref.weight = (uint32_t)weight;
+	rule->refs = list_add(&p->arena, rule->refs, rule->n_refs, sizeof(ref));
+	rule->refs[rule->n_refs++] = ref;
+	return true;
+}
+
+static bool timeout(struct parser *p, int64_t *ret_ms)
+{
+	long long ms;
+	if (!number(p, INT64_MAX, &ms))
+		return false;
+	*ret_ms = ms;
+	return true;
+}
+
+static bool parse_rule_part(struct parser *p)
+{
+	struct table_rule *rule = &p->rule;
+	long long port;
+	if (accept(p, "origin"))
+		return (rule->origin = next(p));
+	if (accept(p, "name"))
+		return (rule->name = next(p));
+	if (accept(p, "request"))
+		return parse_header(p, &rule->request);
+	if (accept(p, "response"))
+		return parse_header(p, &rule->response);
+	if (accept(p, "rewrite-host"))
+		return (rule->rewrite.hostname = next(p));
+	if (accept(p, "rewrite-path")) {
+		rule->rewrite.edit = TABLE_PATH_FULL;
+		return (rule->rewrite.path = next(p));
+	}
+	if (accept(p, "rewrite-prefix")) {
+		rule->rewrite.edit = TABLE_PATH_PREFIX_EDIT;
+		return (rule->rewrite.prefix = next(p)) && (rule->rewrite.path = next(p));
+	}
+	if (accept(p, "scheme"))
+		return (rule->redirect_scheme = next(p));
+	if (accept(p, "request-timeout"))
+		return timeout(p, &rule->request_timeout_ms);
+	if (accept(p, "backend-timeout"))
+		return timeout(p, &rule->backend_timeout_ms);
+	if (accept(p, "to"))
+		return parse_ref(p, rule);
+	if (!accept(p, "port") || !number(p, 65535, &port))
+		return false;
+	rule->redirect_port = (uint16_t)port;
+	return true;
+}
+
+static bool parse_host(struct parser *p)
+{
+	struct table_host *host = &p->host;
+	*host = (struct table_host){.listener = next(p)};
+	host->pattern = next(p);
+	if (!host->listener || !host->pattern)
+		return false;
+	host->unit.key = arena_printf(&p->arena, "%s %s", host->listener, host->pattern);
+	return !accept(p, "falls-to") || (host->falls_to = next(p));
+}
+
+static bool parse_test(struct parser *p, struct table_test **list, size_t *n)
+{
+	struct table_test test = {.name = next(p)};
+	test.regex = accept(p, "~");
+	if (!test.name || (!test.regex && !accept(p, "=")) || !(test.value = next(p)))
+		return false;
+	*list = list_add(&p->arena, *list, *n, sizeof(test));
+	(*list)[(*n)++] = test;
+	return true;
+}
+
+static bool parse_host_part(struct parser *p)
+{
+	struct table_host *host = &p->host;
+	struct table_entry entry = {0};
+	struct table_match *match = &entry.match;
+	int type;
+	if (!name_of(p, path_names, 3, &type) || !(match->path = next(p)))
+		return false;
+	match->path_type = (enum table_path)type;
+	if (accept(p, "method") && !(match->method = next(p)))
+		return false;
+	while (p->at < p->n && !accept(p, "->")) {
+		if (accept(p, "header") ? !parse_test(p, &match->headers, &match->n_headers)
+		                        : !accept(p, "query") || !parse_test(p, &match->queries, &match->n_queries))
+			return false;
+	}
+	if (!(entry.rule = next(p)))
+		return false;
+	host->entries = list_add(&p->arena, host->entries, host->n_entries, sizeof(entry));
+	host->entries[host->n_entries++] = entry;
+	return true;
+}
+
+/* The unit at hand is whole: into the table with it. */
+static void parse_end(struct parser *p)
+{
+	if (p->kind == TABLE_LISTENER)
+		table_put(p->table, &table_listener_new(&p->listener)->unit);
+	else if (p->kind == TABLE_BACKEND)
+		table_put(p->table, &table_backend_new(&p->backend)->unit);
+	else if (p->kind == TABLE_RULE)
+		table_put(p->table, &table_rule_new(&p->rule)->unit);
+	else if (p->kind == TABLE_HOST)
+		table_put(p->table, &table_host_new(&p->host)->unit);
+	p->kind = TABLE_KINDS;
+}
+
+static bool parse_unit(struct parser *p)
+{
+	int kind;
+	parse_end(p);
+	if (!name_of(p, kind_names, TABLE_KINDS, &kind))
+		return false;
+	bool ok = kind == TABLE_LISTENER  ? parse_listener(p)
+	          : kind == TABLE_BACKEND ? parse_backend(p)
+	          : kind == TABLE_RULE    ? parse_rule(p)
+	                                  : parse_host(p);
+	if (ok)
+		p->kind = (enum table_kind)kind;
+	return ok;
+}
+
+static bool parse_part(struct parser *p)
+{
+	if (p->kind == TABLE_BACKEND)
+		return parse_backend_part(p);
+	if (p->kind == TABLE_RULE)
+		return parse_rule_part(p);
+	return p->kind == TABLE_HOST && parse_host_part(p);
+}
+
+int table_parse(struct table *table, const char *text, struct err *reterr)
+{
+	const char *words[MAX_WORDS];
+	struct parser p = {.table = table, .kind = TABLE_KINDS, .words = words};
+	int ret = 0;
+	arena_init(&p.arena);
+	for (int line = 1; *text && !ret; line++) {
+		bool part = *text == '\t';
+		p.n = words_split(&p.arena, text, words, MAX_WORDS, &text);
+		p.at = 0;
+		if (p.n == 0)
+			continue;
+		if (p.n < 0 || !(part ? parse_part(&p) : parse_unit(&p)) || p.at != p.n)
+			ret = err_set(reterr, -EINVAL, "line %d: not a table line", line);
+	}
+	if (!ret)
+		parse_end(&p);
+	arena_done(&p.arena);
+	return ret;
+}
