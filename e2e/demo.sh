@@ -171,7 +171,7 @@ save() { # stdin → $1, as editors and kubectl-minded people do: all or nothing
 
 shares() { # weight of v1, weight of v2: saved, then 1,000 requests at once
 	local v1
-	sed "s/weight: 90/weight: $1/; s/weight: 10/weight: $2/" e2e/walkthrough-canary/route.yaml | save "$demo/manifests/route.yaml"
+	sed "s/weight: 90/weight: $1/; t; s/weight: 10/weight: $2/" e2e/walkthrough-canary/route.yaml | save "$demo/manifests/route.yaml"
 	sleep 0.05
 	answers 1000 >"$demo/thousand"
 	v1=$(grep -c 'version: v1' "$demo/thousand")
@@ -204,7 +204,7 @@ try_the_walkthrough() {
 	contains 'show stat' "$(socket 'show stat')" sample.helloworld $names
 	contains 'hatchway explain' "$("$hatchway" explain --state-dir "$state" $host/hello 2>&1)" helloworld-v1 helloworld-v2 90
 	expect 'reloads of HAProxy' "$(echo 'show proc' | socat -t2 - "unix-connect:$state/master.sock" | awk '$2 == "master" { print $3 }')" 0
-	expect 'the condition Programmed' "$(cat "$demo"/status/* "$demo"/status/*/* 2>/dev/null | grep -A9 -B9 'type: Programmed' | grep -c 'status: "\?True')" '[1-9][0-9]*'
+	contains "the Gateway's status" "$(cat "$demo/status/Gateway/sample-ingress/sample-gateway.yaml")" 'reason: Programmed' 'attachedRoutes: 1'
 }
 
 what_to_try() {
@@ -252,7 +252,7 @@ if [ -n "$once" ]; then
 	stop_everything
 	port_taken "$port" && die "Something still listens on port $port."
 	for pid in "${pids[@]}" $haproxy_pids; do
-		[ ! -d "/proc/$pid" ] || die "Process $pid was left behind."
+		! running "$pid" || die "Process $pid was left behind."
 	done
 	say 'ok: nothing was left behind'
 	exit 0
