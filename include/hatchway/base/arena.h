@@ -69,7 +69,7 @@ static inline void *arena_alloc(struct arena *a, size_t n)
 	void *p = a->at;
 	a->at += n;
 	a->used += n;
-	return memset(p, 0, n);
+	return n ? memset(p, 0, n) : p; /* the first piece of nothing has no memory yet */
 }
 
 static inline void *arena_array(struct arena *a, size_t n, size_t size)
