@@ -3,11 +3,14 @@
  * that table.h allows. The universe is small, so that references meet, miss and clash all the time.
  * HATCHWAY_SEED=n replays a walk; HATCHWAY_STEPS its length. */
 #include "controller/core_fixture.h"
+#include "controller/graph/condition.h"
 
 #include <unistd.h>
 
 #define WORLD 64
 #define TEXT 16384
+
+static bool seen[CONDITION_COUNT]; /* by any walk, so that the universe is known to be rich enough */
 
 struct walk {
 	uint64_t random;
@@ -52,7 +55,7 @@ static void head(struct walk *w, const char *version, const char *kind, const ch
 
 static const char *a_namespace(struct walk *w)
 {
-	return PICK(w, "a", "b", "a-b");
+	return PICK(w, "a", "a", "a", "a-b");
 }
 
 static const char *a_hostname(struct walk *w)
@@ -70,36 +73,36 @@ static void make_namespace(struct walk *w)
 static void make_class(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1", "GatewayClass", "", PICK(w, "hatchway", "extra"));
-	say(w, "spec:\n  controllerName: %s\n", PICK(w, "hatchway.dev/controller", "hatchway.dev/controller", "x.y/other"));
-	if (!roll(w, 4))
+	say(w, "spec:\n  controllerName: %s\n", roll(w, 6) ? "hatchway.dev/controller" : "x.y/other");
+	if (!roll(w, 8))
 		say(w, "  parametersRef: {group: x.y, kind: Params, name: p}\n");
 }
 
 static void make_listener(struct walk *w, unsigned i)
 {
 	say(w, "  - name: l%u\n    port: %s\n    protocol: %s\n", i, PICK(w, "80", "80", "8080", "81"),
-	    PICK(w, "HTTP", "HTTP", "HTTP", "HTTP", "TCP", "x.y/z"));
+	    roll(w, 16) ? "HTTP" : PICK(w, "TCP", "x.y/z"));
 	if (roll(w, 4))
 		say(w, "    hostname: %s\n", a_hostname(w));
-	say(w, "    allowedRoutes:\n      namespaces:\n        from: %s\n", PICK(w, "All", "Same", "Selector", "All"));
+	say(w, "    allowedRoutes:\n      namespaces:\n        from: %s\n", PICK(w, "All", "Same", "Selector", "All", "All"));
 	say(w, "        selector: {%s}\n",
 	    PICK(w, "matchLabels: {team: red}", "matchExpressions: [{key: team, operator: Exists}]",
 	         "matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [a]}]"));
-	if (!roll(w, 5))
+	if (!roll(w, 12))
 		say(w, "      kinds: [{kind: %s}]\n", PICK(w, "HTTPRoute", "GRPCRoute"));
 }
 
 static void make_gateway(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1", "Gateway", a_namespace(w), PICK(w, "g1", "g2"));
-	say(w, "spec:\n  gatewayClassName: %s\n", PICK(w, "hatchway", "hatchway", "extra", "nobodys"));
+	say(w, "spec:\n  gatewayClassName: %s\n", roll(w, 8) ? "hatchway" : PICK(w, "extra", "nobodys"));
 	if (!roll(w, 3))
-		say(w, "  addresses: [{type: %s, value: %s}]\n", PICK(w, "IPAddress", "IPAddress", "IPAddress", "Hostname"),
-		    PICK(w, "127.0.0.9", "10.0.0.1", "192.0.2.1"));
-	if (!roll(w, 12))
+		say(w, "  addresses: [{type: %s, value: %s}]\n", roll(w, 12) ? "IPAddress" : "Hostname",
+		    roll(w, 12) ? PICK(w, "127.0.0.9", "10.0.0.1") : "192.0.2.1");
+	if (!roll(w, 16))
 		say(w, "  infrastructure: {parametersRef: {group: x.y, kind: K, name: n}}\n");
 	say(w, "  listeners:\n");
-	for (unsigned i = 0, n = 1 + roll(w, 4); i < n; i++)
+	for (unsigned i = 0, n = 1 + roll(w, 5); i < n; i++)
 		make_listener(w, i);
 }
 
@@ -152,12 +155,12 @@ static void make_route(struct walk *w)
 	for (unsigned i = 0, n = 1 + roll(w, 2); i < n; i++) {
 		say(w, "  - name: %s\n", PICK(w, "g1", "g2"));
 		say(w, "    namespace: %s\n", a_namespace(w));
-		if (!roll(w, 2))
+		if (!roll(w, 4))
 			say(w, "    sectionName: %s\n", PICK(w, "l0", "l1", "l2", "l3"));
-		if (!roll(w, 3))
+		if (!roll(w, 6))
 			say(w, "    port: %s\n", PICK(w, "80", "8080"));
 	}
-	if (roll(w, 4))
+	if (roll(w, 3))
 		say(w, "  hostnames: [%s, %s]\n", a_hostname(w), roll(w, 2) ? "q.z" : a_hostname(w));
 	say(w, "  rules:\n");
 	for (unsigned i = 0, n = 1 + roll(w, 3); i < n; i++) {
@@ -239,10 +242,10 @@ static void world_put(void *ctx, struct object *object)
 
 static void step(struct walk *w)
 {
-	static void (*const make[])(struct walk *w) = {make_namespace, make_class, make_gateway, make_gateway, make_route,
-	                                               make_route,     make_route, make_service, make_service, make_slice,
-	                                               make_slice,     make_grant};
-	if (w->n && !roll(w, 3)) {
+	static void (*const make[])(struct walk *w) = {make_namespace, make_class, make_gateway, make_route,   make_route,
+	                                               make_route,     make_route, make_route,   make_service, make_service,
+	                                               make_slice,     make_slice, make_grant};
+	if (w->n && !roll(w, 8)) {
 		size_t i = roll(w, (unsigned)w->n);
 		core_delete(w->core, w->world[i]->kind, w->world[i]->namespace, w->world[i]->name);
 		world_drop(w, i);
@@ -410,6 +413,19 @@ static size_t some_refusals(struct walk *w, struct haproxy_refusal *refusals, si
 	return n;
 }
 
+static void note_reasons(const char *status)
+{
+	for (int id = COND_CLASS_ACCEPTED; id < CONDITION_COUNT; id++) {
+		const struct condition_kind *kind = condition_kind((enum condition_id)id);
+		char text[256];
+		for (int indent = 4; indent < 7; indent += 2) {
+			snprintf(text, sizeof(text), "%*sreason: %s\n%*sstatus: \"%s\"\n%*stype: %s\n", indent, "", kind->reason,
+			         indent, "", kind->status ? "True" : "False", indent, "", kind->type);
+			seen[id] |= strstr(status, text) != NULL;
+		}
+	}
+}
+
 static void compare_with_scratch(struct walk *w)
 {
 	struct haproxy_refusal refusals[TABLE_KINDS];
@@ -428,6 +444,8 @@ static void compare_with_scratch(struct walk *w)
 	core_refused(w->core, refusals, n);
 	core_status_changes(w->core, FIXTURE_NOW, status_given, w);
 	core_status_changes(fresh.core, FIXTURE_NOW, status_given, &fresh);
+	for (size_t i = 0; i < w->n_status; i++)
+		note_reasons(w->status[i]);
 	same("table", fixture_table(w->core), fixture_table(fresh.core));
 	same("graph", fixture_graph(w->core), fixture_graph(fresh.core));
 	same("status", status_text(w), status_text(&fresh));
@@ -485,6 +503,10 @@ static void test_incremental_is_from_scratch(void **state)
 		print_message("  HATCHWAY_SEED=%llu\n", (unsigned long long)seed);
 		walk(seed, steps ? (unsigned)strtoul(steps, NULL, 10) : 150);
 	}
+	for (int id = COND_CLASS_ACCEPTED; !given && !steps && id < CONDITION_COUNT; id++)
+		if (!seen[id])
+			fail_msg("no walk met %s %s", condition_kind((enum condition_id)id)->type,
+			         condition_kind((enum condition_id)id)->reason);
 }
 
 int main(void)
