@@ -71,7 +71,7 @@ static inline void *arena_alloc(struct arena *a, size_t n)
 	void *p = a->at;
 	a->at += n;
 	a->used += n;
-	return n ? memset(p, 0, n) : p; /* the first piece of nothing has no memory yet */
+	return memset(p, 0, n);
 }
 
 static inline void *arena_array(struct arena *a, size_t n, size_t size)
