@@ -659,9 +659,137 @@ static void haproxy_does_what_the_table_means(void **state)
 	}
 }
 
+/* ---- shares ---- */
+
+static struct table *parse(const char *text)
+{
+	struct err err;
+	struct table *table = table_new();
+	if (table_parse(table, text, &err))
+		fail_msg("%s", err.text);
+	return table;
+}
+
+/* How many of n requests were answered with each status or, where it is 200, port - ECHO_PORT. */
+static void count(const char *path, int n, unsigned statuses[600], unsigned ports[ECHO_PORTS])
+{
+	static struct answer answer;
+	struct table_request request = {.listener = "80", .host = "a", .method = "GET", .path = path, .query = ""};
+	memset(statuses, 0, 600 * sizeof(*statuses));
+	memset(ports, 0, ECHO_PORTS * sizeof(*ports));
+	for (int i = 0; i < n; i++) {
+		ask(&request, &answer);
+		statuses[answer.status]++;
+		if (answer.status == 200)
+			ports[atoi(answer.body) - ECHO_PORT]++;
+	}
+}
+
+static const char shares_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"backend ns.v1:80 http1\n\tendpoint a 127.0.0.1 21510\n\tendpoint b 127.0.0.1 21510\n\tendpoint c 127.0.0.1 21510\n"
+	"backend ns.v2:80 http1\n\tendpoint d 127.0.0.1 21511\n\tendpoint e 127.0.0.1 21511 draining\n"
+	"backend ns.none:80 http1\n"
+	"rule canary forward\n\torigin ns.canary\n\tto ns.v1:80 weight 90\n\tto ns.v2:80 weight 10\n"
+	"rule broken forward\n\torigin ns.broken\n\tto ns.v1:80 weight 7\n\tto !500 weight 2\n\tto ns.none:80 weight 1\n"
+	"rule tiny forward\n\torigin ns.tiny\n\tto ns.v1:80 weight 999\n\tto ns.v2:80 weight 1\n"
+	"rule gone forward\n\torigin ns.gone\n\tto ns.none:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /canary -> canary\n\tprefix /broken -> broken\n\tprefix /tiny -> tiny\n\tprefix /gone -> gone\n";
+
+static void shares_are_exact(void **state)
+{
+	unsigned statuses[600], ports[ECHO_PORTS];
+	struct table *table = parse(shares_text);
+	load_table(table);
+	count("/canary", 1000, statuses, ports);
+	assert_int_equal(ports[0], 900);
+	assert_int_equal(ports[1], 100);
+	count("/broken", 1000, statuses, ports);
+	assert_int_equal(ports[0], 700);
+	assert_int_equal(statuses[500], 200);
+	assert_int_equal(statuses[503], 100);
+	count("/tiny", 2000, statuses, ports); /* no integers up to 256 give this: drawn */
+	assert_int_equal(ports[0], 1998);
+	assert_int_equal(ports[1], 2);
+	count("/gone", 1, statuses, ports);
+	assert_int_equal(statuses[503], 1);
+	table_free(table);
+}
+
+/* ---- deadlines ---- */
+
+static long now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* A port that never answers a SYN: its queue is full. */
+static void fill_backlog(uint16_t port)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = listen_on(port);
+	assert_int_equal(listen(fd, 0), 0);
+	for (int i = 0; i < 4; i++) {
+		int client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		assert_true(!connect(client, (struct sockaddr *)&sin, sizeof(sin)) || errno == EINPROGRESS);
+	}
+}
+
+static void deadlines_hold(void **state)
+{
+	static struct answer answer;
+	static const char *const paths[] = {"/slow", "/far"};
+	struct table_request request = {.listener = "80", .host = "a", .method = "GET", .query = ""};
+	struct table *table = parse("listener 80 port 80 bind 21500 origin ns/g\n"
+	                            "backend ns.near:80 http1\n\tendpoint a 127.0.0.1 21510\n"
+	                            "backend ns.far:80 http1\n\tendpoint a 127.0.0.1 21530\n"
+	                            "rule slow forward\n\torigin ns.slow\n\trequest-timeout 600\n\tto ns.near:80 weight 1\n"
+	                            "rule far forward\n\torigin ns.far\n\tbackend-timeout 600\n\tto ns.far:80 weight 1\n"
+	                            "host 80 \"\"\n\tprefix /slow -> slow\n\tprefix /far -> far\n");
+	fill_backlog(21530);
+	load_table(table);
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		long start = now_ms();
+		request.path = paths[i];
+		ask(&request, &answer);
+		long took = now_ms() - start;
+		if (answer.status != 504 || took < 400 || took > 2000)
+			fail_msg("%s: status %d after %ld ms", paths[i], answer.status, took);
+	}
+	table_free(table);
+}
+
+/* ---- lengths ---- */
+
+static void long_requests_pass(void **state)
+{
+	static struct answer answer;
+	static char path[9000];
+	struct table *table = parse("listener 80 port 80 bind 21500 origin ns/g\n"
+	                            "backend ns.near:80 http1\n\tendpoint a 127.0.0.1 21510\n"
+	                            "rule r forward\n\torigin ns.r\n\tto ns.near:80 weight 1\n"
+	                            "host 80 \"\"\n\tprefix /p -> r\n\tprefix /c header x = y -> r\n");
+	struct table_header header = {"x", "y"};
+	struct table_request request = {.listener = "80", .host = "a", .method = "GET", .query = "", .path = path,
+	                                .headers = &header, .n_headers = 1};
+	load_table(table);
+	for (const char *c = "pc"; *c; c++) {
+		memset(path, '/', sizeof(path) - 1);
+		path[1] = *c;
+		ask(&request, &answer);
+		assert_int_equal(answer.status, 200);
+	}
+	table_free(table);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(shares_are_exact),
+		cmocka_unit_test(deadlines_hold),
+		cmocka_unit_test(long_requests_pass),
 		cmocka_unit_test(haproxy_does_what_the_table_means),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

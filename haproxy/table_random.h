@@ -16,7 +16,7 @@ UNUSED static struct dice dice_new(uint64_t seed)
 	const char *text = getenv("HATCHWAY_SEED");
 	struct dice dice = {text ? strtoull(text, NULL, 0) : seed};
 	fprintf(stderr, "HATCHWAY_SEED=%llu\n", (unsigned long long)dice.state);
-	dice.state = dice.state * 0x9e3779b97f4a7c15ull + 0x1234567;
+	dice.state = (dice.state ^ 0x6a09e667f3bcc909ull) * 0xd1342543de82ef95ull;
 	return dice;
 }
 
