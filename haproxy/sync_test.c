@@ -2,6 +2,8 @@
 #define TESTBED_PORT 22100
 #include "haproxy/testbed.h"
 
+#include "hatchway/base/log.h"
+
 static void apply_settle(struct testbed *bed)
 {
 	testbed_submit(bed);
@@ -176,7 +178,7 @@ static void test_bind_refused(void **state)
 	                         .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	char one[16], two[16];
 
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	assert_int_equal(listen(fd, 1), 0);
 	snprintf(one, sizeof(one), "%u", bed->port);
@@ -196,7 +198,7 @@ static void test_bind_refused(void **state)
 	testbed_sleep(bed, 6000);
 	assert_int_equal(bed->n_refusals, 0);
 	assert_int_equal(sync_counters(bed->sync).reloads, 1);
-	fd = socket(AF_INET, SOCK_STREAM, 0);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	close(fd);
 }
@@ -260,7 +262,7 @@ static void test_ten_thousand(void **state)
 	              (int)sync_counters(bed->sync).commands);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		testbed_test(test_random_images),
@@ -272,5 +274,9 @@ int main(void)
 		testbed_test(test_bind_refused),
 		testbed_test(test_ten_thousand),
 	};
+	if (getenv("HATCHWAY_DEBUG"))
+		log_level = LOG_DEBUG;
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
 }

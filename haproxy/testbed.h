@@ -116,7 +116,7 @@ static inline bool testbed_applied(struct testbed *bed)
 
 static inline bool testbed_settled(struct testbed *bed)
 {
-	return bed->applied == bed->generation && !sync_counters(bed->sync).pending_removals;
+	return bed->applied == bed->generation && sync_idle(bed->sync);
 }
 
 static inline bool testbed_closed(struct testbed *bed)
