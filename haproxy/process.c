@@ -110,7 +110,7 @@ int process_version(const char *binary, struct err *reterr)
 	return r;
 }
 
-int process_probe(const char *address, uint16_t port)
+static int probe_one(const char *address, uint16_t port)
 {
 	union {
 		struct sockaddr any;
@@ -133,12 +133,23 @@ int process_probe(const char *address, uint16_t port)
 		return -errno;
 	/* As HAProxy does, so that connections of the last one in TIME_WAIT do not count; a listening socket does. */
 	int r = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
+	                        (to.any.sa_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one))) ||
 	                        bind(fd, &to.any, to.any.sa_family == AF_INET6 ? sizeof(to.v6) : sizeof(to.v4)) ||
 	                        listen(fd, 1)
 	                ? -errno
 	                : 0;
 	close(fd);
 	return r;
+}
+
+int process_probe(const char *address, uint16_t port)
+{
+	int r = probe_one(address, port);
+
+	if (r || *address)
+		return r;
+	r = probe_one("::", port);
+	return r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL ? 0 : r;
 }
 
 /* ---- tasks ---- */
