@@ -160,6 +160,7 @@ struct process_task {
 	uv_timer_t timer;
 	uv_connect_t connect;
 	uv_write_t write;
+	uv_shutdown_t shutdown;
 	const char *question;
 	void (*answered)(struct process_task *task);
 	process_cb *cb; /* NULL: told, or cancelled */
@@ -369,6 +370,9 @@ static void on_master_connect(uv_connect_t *connect, int status)
 		status = uv_read_start((uv_stream_t *)&task->pipe, on_master_alloc, on_master_read);
 	if (!status)
 		status = uv_write(&task->write, (uv_stream_t *)&task->pipe, &out, 1, NULL);
+	/* It closes after the answer only if we have said that no more comes; a reload closes by itself. */
+	if (!status && task->answered != reload_answered)
+		status = uv_shutdown(&task->shutdown, (uv_stream_t *)&task->pipe, NULL);
 	if (status)
 		master_end(task, status, uv_strerror(status));
 }
