@@ -280,6 +280,12 @@ class Bed:
                               stderr=subprocess.STDOUT, timeout=timeout, text=True)
         return done.returncode, done.stdout
 
+    def counters(self):
+        """What the running hatchway counted: commands, refused, reloads, starts, reads, pending_removals …"""
+        code, out = self.command("counters", "--state-dir", self.state)
+        check(code == 0, f"counters: {out}")
+        return {name: int(value) for name, value in (line.split() for line in out.splitlines())}
+
     # -- manifests --
 
     def save(self, name, *objects, text=None):
@@ -300,6 +306,7 @@ class Bed:
             s.settimeout(timeout)
             s.connect(str(self.state / name))
             s.sendall(line.encode() + b"\n")
+            s.shutdown(socket.SHUT_WR)  # the master's socket waits for more otherwise
             parts = []
             while part := s.recv(1 << 16):
                 parts.append(part)

@@ -22,14 +22,15 @@ state=
 failed=0
 
 stop_everything() {
+	local pid
 	trap '' INT TERM HUP EXIT
-	remember_haproxy
+	[ -z "$state" ] || remember_haproxy
 	for pid in "${pids[@]}" $haproxy_pids; do
 		end_process "$pid"
 	done
 	wait 2>/dev/null
-	[ "$state" = "$demo/state" ] || rm -rf "$state"
-	rm -f "$demo/pids"
+	[ -z "$state" ] || [ "$state" = "$demo/state" ] || rm -rf "$state"
+	[ -z "$state" ] || rm -f "$demo/pids"
 }
 
 # HAProxy's processes are not our children: the master is hatchway's, and outlives it if hatchway is killed.
@@ -38,19 +39,28 @@ remember_haproxy() {
 	now=$(echo 'show proc' | timeout 2 socat -t1 - "unix-connect:$state/master.sock" 2>/dev/null |
 		awk '$2 == "master" || $2 == "worker" { print $1 }' | tr '\n' ' ')
 	[ -z "$now" ] || haproxy_pids=$now
-	printf '%s\n' "${pids[@]}" $haproxy_pids >"$demo/pids"
+	printf '%s\n' $$ "${pids[@]}" $haproxy_pids >"$demo/pids"
 }
 
-# What a demo that was killed hard left running.
+# What a demo that was killed hard left running. One that still runs is none of our business.
 stop_leftovers() {
-	local pid
-	for pid in $(cat "$demo/pids" 2>/dev/null); do
-		if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$root/build/"; then
+	local pid pids
+	[ -r "$demo/pids" ] || return 0
+	mapfile -t pids <"$demo/pids"
+	if [ -n "${pids[0]-}" ] && belongs_to "${pids[0]}" demo.sh; then
+		die "The demo runs already (process ${pids[0]}): end that one with Ctrl-C first."
+	fi
+	for pid in "${pids[@]:1}"; do
+		if belongs_to "$pid" "$root/build/"; then
 			say "Ending process $pid, left from an earlier demo"
 			end_process "$pid"
 		fi
 	done
 	rm -f "$demo/pids"
+}
+
+belongs_to() { # pid, text of its command line
+	[ -r "/proc/$1/cmdline" ] && tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$2"
 }
 
 check_ports() {
@@ -68,7 +78,7 @@ start() { # name, command...
 	# A session of its own: Ctrl-C at the terminal reaches this script alone, which then ends things in order.
 	setsid "$@" >"$demo/$name.log" 2>&1 </dev/null &
 	pids+=($!)
-	printf '%s\n' "${pids[@]}" >"$demo/pids"
+	printf '%s\n' $$ "${pids[@]}" >"$demo/pids"
 }
 
 prepare_folders() {
@@ -84,8 +94,8 @@ prepare_folders() {
 
 start_everything() {
 	local name
-	start helloworld-v2 build/e2e/helloworld --address 127.0.5.2 --port "$app_port" --version v2 --instance helloworld-v2-7bd9f44595-tk6xd
-	start helloworld-v1 build/e2e/helloworld --address 127.0.5.1 --port "$app_port" --version v1 --instance helloworld-v1-77489ccb5f-8gqmn
+	start helloworld-v2 "$root"/build/e2e/helloworld --address 127.0.5.2 --port "$app_port" --version v2 --instance helloworld-v2-7bd9f44595-tk6xd
+	start helloworld-v1 "$root"/build/e2e/helloworld --address 127.0.5.1 --port "$app_port" --version v1 --instance helloworld-v1-77489ccb5f-8gqmn
 	start hatchway "$hatchway" run --manifests "$demo/manifests" --state-dir "$state" --status-dir "$demo/status" \
 		--haproxy "$haproxy" --port-map "80:$port" --class hatchway --haproxy-stop-on-exit
 	within 10 eval 'served || ! alive'
@@ -161,7 +171,7 @@ save() { # stdin → $1, as editors and kubectl-minded people do: all or nothing
 
 shares() { # weight of v1, weight of v2: saved, then 1,000 requests at once
 	local v1
-	sed "s/weight: 90/weight: $1/; s/weight: 10/weight: $2/" e2e/walkthrough-canary/route.yaml | save "$demo/manifests/route.yaml"
+	sed "s/weight: 90/weight: $1/; t; s/weight: 10/weight: $2/" e2e/walkthrough-canary/route.yaml | save "$demo/manifests/route.yaml"
 	sleep 0.05
 	answers 1000 >"$demo/thousand"
 	v1=$(grep -c 'version: v1' "$demo/thousand")
@@ -194,7 +204,7 @@ try_the_walkthrough() {
 	contains 'show stat' "$(socket 'show stat')" sample.helloworld $names
 	contains 'hatchway explain' "$("$hatchway" explain --state-dir "$state" $host/hello 2>&1)" helloworld-v1 helloworld-v2 90
 	expect 'reloads of HAProxy' "$(echo 'show proc' | socat -t2 - "unix-connect:$state/master.sock" | awk '$2 == "master" { print $3 }')" 0
-	expect 'the condition Programmed' "$(cat "$demo"/status/* "$demo"/status/*/* 2>/dev/null | grep -A9 -B9 'type: Programmed' | grep -c 'status: "\?True')" '[1-9][0-9]*'
+	contains "the Gateway's status" "$(cat "$demo/status/Gateway/sample-ingress/sample-gateway.yaml")" 'reason: Programmed' 'attachedRoutes: 1'
 }
 
 what_to_try() {
@@ -242,7 +252,7 @@ if [ -n "$once" ]; then
 	stop_everything
 	port_taken "$port" && die "Something still listens on port $port."
 	for pid in "${pids[@]}" $haproxy_pids; do
-		[ ! -d "/proc/$pid" ] || die "Process $pid was left behind."
+		! running "$pid" || die "Process $pid was left behind."
 	done
 	say 'ok: nothing was left behind'
 	exit 0

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define PORTS_MAX 1024
+
 struct app {
 	const char *version, *instance, *address;
 	unsigned port, delay_ms;
@@ -193,23 +195,21 @@ static struct MHD_Daemon *listen_as(struct app *app)
 	return daemon;
 }
 
-/* The i-th of several: its own port, name and perhaps version. Lives until the process ends. */
+/* The i-th of several: its own port, name and perhaps version. */
 static struct app *nth_app(const struct options *given, unsigned i)
 {
-	struct app *app = malloc(sizeof(*app));
-	char *name, *version;
+	static struct app apps[PORTS_MAX];
+	static char names[PORTS_MAX][256], versions[PORTS_MAX][16];
 
-	if (!app || asprintf(&name, "%s-%u", given->app.instance, given->app.port + i) < 0)
-		abort();
-	*app = given->app;
-	app->port += i;
-	app->instance = name;
+	apps[i] = given->app;
+	apps[i].port += i;
+	snprintf(names[i], sizeof(names[i]), "%s-%u", given->app.instance, apps[i].port);
+	apps[i].instance = names[i];
 	if (given->ports_per_version) {
-		if (asprintf(&version, "r%u", i / given->ports_per_version) < 0)
-			abort();
-		app->version = version;
+		snprintf(versions[i], sizeof(versions[i]), "r%u", i / given->ports_per_version);
+		apps[i].version = versions[i];
 	}
-	return app;
+	return &apps[i];
 }
 
 int main(int argc, char **argv)
@@ -219,6 +219,8 @@ int main(int argc, char **argv)
 	int signal_number;
 	unsigned i;
 
+	if (given.ports > PORTS_MAX)
+		return 2;
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&end);
 	sigaddset(&end, SIGINT);

@@ -442,5 +442,6 @@ int main(int argc, char **argv)
 	begin_ns = now_ns();
 	run(connections);
 	report();
+	free(connections);
 	return 0;
 }

@@ -87,7 +87,8 @@ static int check_server(const char *key, const char *text, struct err *reterr)
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a server's name in HAProxy", key);
 	if (!server_value_parse(text, &value))
 		return err_set(reterr, -EINVAL, "\"%.100s\" does not describe a server", text);
-	if (!address_split(value.address, host, port) && !is_local_address(value.address))
+	if (!address_split(value.address, host, port) && !is_local_address(value.address) &&
+	    strcmp(value.address, ADDRESS_UNIX))
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not an address with a port", value.address);
 	return 0;
 }
@@ -135,15 +136,18 @@ static void add_word(struct buf *out, const char *s)
 	}
 }
 
-static void add_server(const struct step *step, struct buf *out)
+static int add_server(const struct step *step, struct buf *out, struct err *reterr)
 {
 	struct server_value value;
 
 	BUG_ON(!server_value_parse(step->value, &value));
+	if (!strcmp(value.address, ADDRESS_UNIX))
+		return err_set(reterr, -EINVAL, "the server %.100s has no address", step->key);
 	/* default-server does not reach servers added at run time: whatever they need stands here. Without the pool words,
 	 * a server made at run time would open a new connection for every request. */
 	buf_addf(out, "add server %s %s weight %u pool-max-conn -1 pool-purge-delay 5s%s", step->key, value.address,
 	         value.weight, value.h2c ? " proto h2" : "");
+	return 0;
 }
 
 static int set_address(const struct step *step, struct buf *out, struct err *reterr)
@@ -220,8 +224,7 @@ int command_line(const struct step *step, const struct map_names *maps, struct b
 		buf_addf(out, "del backend %s", step->key);
 		return 0;
 	case STEP_ADD_SERVER:
-		add_server(step, out);
-		return 0;
+		return add_server(step, out, reterr);
 	case STEP_SET_ADDRESS:
 		return set_address(step, out, reterr);
 	case STEP_SET_WEIGHT:

@@ -32,7 +32,7 @@ MUST_CHECK bool encode_address(const char *address, uint16_t port, struct buf *o
 /* "sample.com" → "com.sample": as HAProxy's reverse_dom does. */
 void encode_reverse(const char *host, struct buf *out);
 
-/* %XX for all but [A-Za-z0-9._/*-]: any string as part of a word in a chain. */
+/* %XX for all but letters, digits, ".", "_", "-", "/" and "*": any string as part of a word in a chain. */
 void encode_text(const char *s, struct buf *out);
 /* A path for a request line or a Location: %XX for what must not stand there, present %XX kept. */
 void encode_path(const char *path, struct buf *out);

@@ -125,8 +125,8 @@ static bool has_suffix(const char *s, const char *suffix)
 int reader_server_line(struct reading *reading, char *line, struct err *reterr)
 {
 	enum { BE_NAME = 1, NAME = 3, ADDR = 4, ADMIN = 6, WEIGHT = 7, PORT = 18, FIELDS };
-	/* src: SRV_ADMF_*: forced, inherited or configured maintenance, or an address that did not resolve; drain */
-	enum { MAINT = 0x01 | 0x02 | 0x04 | 0x20, DRAIN = 0x08 | 0x10 };
+	/* SRV_ADMF_*: forced or inherited maintenance, no address; "disabled" in a file (0x04) alone is only history */
+	enum { MAINT = 0x01 | 0x02 | 0x20, DRAIN = 0x08 | 0x10 };
 	char *field[FIELDS] = {0}, *save = NULL;
 	int n = 0;
 

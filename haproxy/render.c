@@ -598,14 +598,6 @@ static const char *rule_reference(struct render *render, struct node *node, cons
 	return arena_printf(&render->scratch, "=%s.%s", properties.letters, properties.id.text);
 }
 
-static bool listed(char *const *list, uint32_t n, const char *key)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (!strcmp(list[i], key))
-			return true;
-	return false;
-}
-
 /* Servers and the split backend's item: the old ones go, unless the wish has them too. */
 static void split_show(struct render *render, const struct backing *was, const struct wish *wish)
 {
@@ -841,7 +833,8 @@ static struct node *pop_dirty(struct render *render, enum table_kind kind)
 static void take_change(struct render *render, const struct table_change *change)
 {
 	const struct table_unit *any = change->new ? change->new : change->old;
-	BUG_ON(!any);
+	if (!any)
+		return; /* came and went between two applies */
 	struct node *node = node_get(render, any->kind, any->key);
 	if (node->unit == change->new)
 		return;

@@ -12,6 +12,13 @@ static const struct known {
 #undef REPLY
 };
 
+/* Commands that answer from HAProxy's buffer of messages: what other commands left there comes first, and when it is full
+ * the command's own word is lost. They answer "[6]" only to say yes; no is "[3]", and "Unknown command" is no notice. */
+static bool is_notice(const char *line)
+{
+	return (!strncmp(line, "Server ", 7) && strstr(line, " is ")) || !strncmp(line, "backend '", 9);
+}
+
 enum reply reply_parse(enum step_op op, const char *answer, const char **ret_text)
 {
 	int severity = 0;
@@ -28,9 +35,14 @@ enum reply reply_parse(enum step_op op, const char *answer, const char **ret_tex
 	/* Notices that other things left behind ("Server x is going DOWN…") come before the command's own word. */
 	last = strrchr(text, '\n');
 	last = last ? last + 1 : text;
+	/* The worker is on its way out. */
+	if (severity == 3 && !strcmp(last, "Proxy is disabled."))
+		return REPLY_SURPRISE;
 	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
 		if (known[i].op != op || known[i].severity != severity)
 			continue;
+		if (severity == 6 && last != text && is_notice(text))
+			return REPLY_OK;
 		if (severity ? !strncmp(last, known[i].text, strlen(known[i].text)) : !*text)
 			return known[i].meaning;
 	}

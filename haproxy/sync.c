@@ -482,6 +482,8 @@ static void on_step(void *ctx, const struct step *step, enum reply reply, const 
 	const char *because = backend_refused(sync, step);
 
 	sync->counters.commands++;
+	log_line(LOG_DEBUG, "step", "step", step_names[step->op], "of", step->key, "value", step->value, "said", text,
+	         (const char *)NULL);
 	if (reply == REPLY_OK) {
 		took(sync, step);
 	} else if (reply == REPLY_BUSY) {
@@ -497,6 +499,8 @@ static void on_step(void *ctx, const struct step *step, enum reply reply, const 
 		log_line(LOG_WARN, "unexpected answer", "step", step_names[step->op], "of", step->key, "text", text,
 		         (const char *)NULL);
 		sync->surprised = true;
+		if (step->op >= STEP_FIRST_LATER)
+			postpone(sync, step, false);
 	}
 }
 
@@ -510,7 +514,7 @@ static bool on_more(void *ctx)
 static void on_applied(void *ctx, enum apply_end end, const char *why)
 {
 	struct sync *sync = ctx;
-	bool foreground = sync->phase == PHASE_APPLY;
+	bool foreground = sync->phase == PHASE_APPLY, watch = sync->phase == PHASE_WATCH;
 	char *reason = xstrdup(why);
 
 	apply_free(sync->apply);
@@ -524,10 +528,9 @@ static void on_applied(void *ctx, enum apply_end end, const char *why)
 		sync->surprised = false;
 		resync(sync, *reason ? reason : "HAProxy holds something else than expected");
 	} else {
-		if (foreground) {
-			sync->surprises = 0;
-			sync->alone = false;
-		}
+		if (watch)
+			sync->surprises = 0; /* a second of peace */
+		sync->alone &= !foreground;
 		sync->phase = PHASE_IDLE;
 		advance(sync);
 	}
@@ -653,7 +656,6 @@ static void apply_wanted(struct sync *sync)
 	free(sync->run);
 	sync->run = NULL;
 	plan_done(&sync->plan);
-	sync->surprises = 0;
 }
 
 /* ---- the background ---- */
@@ -685,7 +687,7 @@ static void forget_removals(struct sync *sync, const struct plan_key *keys, size
 static bool remove_some(struct sync *sync)
 {
 	struct plan_key *keys = NULL;
-	size_t n = keys_due(sync, &keys), first = 0;
+	size_t n = keys_due(sync, &keys);
 
 	if (!n)
 		return false;
@@ -693,13 +695,11 @@ static bool remove_some(struct sync *sync)
 	plan_build(&sync->plan, sync->held, sync->wanted, keys, n);
 	forget_removals(sync, keys, n);
 	free(keys);
-	while (first < sync->plan.n && sync->plan.steps[first].op < STEP_FIRST_LATER)
-		first++;
-	if (first == sync->plan.n) {
+	if (!sync->plan.n) {
 		plan_done(&sync->plan);
 		return false;
 	}
-	apply_run(sync, PHASE_REMOVE, sync->plan.steps + first, sync->plan.n - first, 100);
+	apply_run(sync, PHASE_REMOVE, sync->plan.steps, sync->plan.n, 100);
 	return true;
 }
 
@@ -820,6 +820,12 @@ const struct image *sync_held(const struct sync *sync)
 	return sync->held;
 }
 
+bool sync_idle(const struct sync *sync)
+{
+	return (sync->phase == PHASE_IDLE || sync->phase == PHASE_WATCH) && !sync->dirty && !sync->all &&
+	       !keyset_count(&sync->removals);
+}
+
 /* ---- open and close ---- */
 
 static void timer_init(struct sync *sync, uv_timer_t *timer)
@@ -851,6 +857,8 @@ int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct 
 		return r;
 	}
 	process_raise_limits();
+	/* HAProxy may die while we write to it; that is an error number, not our end. */
+	signal(SIGPIPE, SIG_IGN);
 	struct sync *sync = xcalloc(1, sizeof(*sync));
 	sync->loop = loop;
 	sync->events = *events;

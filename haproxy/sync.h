@@ -51,6 +51,7 @@ void sync_close(struct sync *sync, void (*cb)(void *ctx), void *ctx);
 
 /* ---- for tests ---- */
 const struct image *sync_held(const struct sync *sync);
+bool sync_idle(const struct sync *sync); /* nothing is left to do, removals included */
 /* As if the controller were killed now: sockets and timers go, nothing is flushed or told. cb when all handles are closed. */
 void sync_abandon(struct sync *sync, void (*cb)(void *ctx), void *ctx);
 

@@ -1,4 +1,4 @@
-/* For tests: a private directory, a loop, a small configuration, a sync on a real HAProxy. Not in the program. */
+/* For tests, which define TESTBED_PORT, their first port, before: a private directory, a loop, a small configuration, a sync on a real HAProxy. Not in the program. */
 #ifndef HATCHWAY_HAPROXY_TESTBED_H
 #define HATCHWAY_HAPROXY_TESTBED_H
 
@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <arpa/inet.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -114,7 +116,7 @@ static inline bool testbed_applied(struct testbed *bed)
 
 static inline bool testbed_settled(struct testbed *bed)
 {
-	return bed->applied == bed->generation && !sync_counters(bed->sync).pending_removals;
+	return bed->applied == bed->generation && sync_idle(bed->sync);
 }
 
 static inline bool testbed_closed(struct testbed *bed)
@@ -223,7 +225,7 @@ static inline void testbed_done(struct testbed *bed)
 	char command[100];
 
 	if (bed->sync)
-		testbed_close(bed, false);
+		testbed_close(bed, true);
 	testbed_kill(bed, SIGTERM);
 	uv_close((uv_handle_t *)&bed->deadline, NULL);
 	uv_run(&bed->loop, UV_RUN_DEFAULT);
@@ -232,6 +234,26 @@ static inline void testbed_done(struct testbed *bed)
 	snprintf(command, sizeof(command), "rm -rf %s", bed->dir);
 	assert_int_equal(system(command), 0);
 }
+
+/* For cmocka: one bed per test, also when the test fails. */
+static inline int testbed_setup(void **state)
+{
+	static uint16_t port = TESTBED_PORT;
+	struct testbed *bed = xcalloc(1, sizeof(*bed));
+
+	testbed_init(bed, port++);
+	*state = bed;
+	return 0;
+}
+
+static inline int testbed_teardown(void **state)
+{
+	testbed_done(*state);
+	free(*state);
+	return 0;
+}
+
+#define testbed_test(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
 
 static inline void assert_images_equal(const struct image *a, const struct image *b)
 {
@@ -273,7 +295,7 @@ static inline uint64_t testbed_seed(void)
 /* A random step from what `image` is to something else: about n changes, among `range` things of each kind. */
 static inline void testbed_mutate(struct image *image, uint64_t *seed, unsigned n, unsigned range)
 {
-	static const char *const tails[] = {"a", "b;c", "b\\", "a\\;d", "(?i)x{2}", "%[x]", "<<END", "\"q\"", "'", "#", "{ y }", "-"};
+	static const char *const tails[] = {"a", "b;c", "b\\", "a\\;d", "(?i)x{2}", "%[x]", "<<END", "\"q\"", "'", "#", "{y}", "-"};
 
 	for (unsigned i = 0; i < n; i++) {
 		char key[200], value[200];

@@ -29,7 +29,7 @@ def h2c(bed):
         check("Hello version: v1" in out and out.endswith(f"{version} 200"), f"{way}: {out!r}")
         out = curl(bed, "/hello", *way, "-H", "x-to: h2")
         check("Hello over HTTP/2" in out and out.endswith(f"{version} 200"), f"{way} to an h2c server: {out!r}")
-    out = subprocess.run(["h2load", "-n", "5000", "-c", "4", "-m", "10", "-H", f"host: {HOST}", f"http://127.0.0.1:{bed.port}/hello"],
+    out = subprocess.run(["h2load", "-n", "5000", "-c", "4", "-m", "10", "-H", f":authority: {HOST}", f"http://127.0.0.1:{bed.port}/hello"],
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60).stdout
     check("5000 succeeded, 0 failed, 0 errored, 0 timeout" in out, out)
     check("status codes: 5000 2xx" in out, out)

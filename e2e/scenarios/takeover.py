@@ -33,6 +33,7 @@ def takeover(bed):
         bed.start()
         time.sleep(1)
         check(held(bed) == before, "a restart without changes changed something")
+        check(bed.counters()["commands"] == 0, f"a restart without changes sent commands: {bed.counters()}")
     # Changed while it was away.
     bed.end(signal.SIGKILL)
     bed.remove("route-0.yaml")

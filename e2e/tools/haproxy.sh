@@ -45,12 +45,13 @@ mkdir -p "$apt"/{lists/partial,cache/archives/partial,debs,none}
 printf 'deb [signed-by=%s] %s %s main\n' "$key" "$uri" experimental "$key" "$uri" sid >"$apt/sources.list"
 options=(-qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts="$apt/none" -o Dir::State::lists="$apt/lists"
 	-o Dir::Cache="$apt/cache" -o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o Acquire::Retries=3
-	-o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false -o Debug::NoLocking=true)
+	-o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false -o Debug::NoLocking=true
+	-o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20)
 libraries=(libc6 libcrypt1 liblua5.4-0 libpcre2-8-0 libssl3t64 zlib1g libgcc-s1 libzstd1 libcap2 libjemalloc2
 	libopentracing-c-wrapper0t64 libopentracing1 libstdc++6)
 
 echo "Fetching HAProxy from $uri into $dir"
-apt-get "${options[@]}" update >"$apt/log" 2>&1 || { tail -n 5 "$apt/log" >&2; fail "$uri does not answer, so HAProxy cannot be fetched."; }
+apt-get "${options[@]}" update >"$apt/log" 2>&1 || fail "$uri does not answer (no network?), so HAProxy cannot be fetched."
 cd "$apt/debs" || exit 1
 { apt-get "${options[@]}" download haproxy/experimental || apt-get "${options[@]}" download haproxy/sid; } >>"$apt/log" 2>&1 &&
 	apt-get "${options[@]}" download "${libraries[@]/%//sid}" >>"$apt/log" 2>&1 ||

@@ -32,9 +32,14 @@ within() {
 	done
 }
 
+# A zombie waits only for its parent to look.
+running() {
+	[ -r "/proc/$1/stat" ] && ! grep -q ') Z' "/proc/$1/stat" 2>/dev/null
+}
+
 # Ends a process and waits until it is gone; after 5 s the hard way.
 end_process() {
 	kill "$1" 2>/dev/null || return 0
-	within 5 eval "! kill -0 $1 2>/dev/null || grep -q ') Z' /proc/$1/stat 2>/dev/null" || kill -9 "$1" 2>/dev/null
+	within 5 eval "! running $1" || kill -9 "$1" 2>/dev/null
 	return 0
 }

@@ -69,7 +69,8 @@ for what in "${@:-build}"; do
 	esac
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
-list=${missing[*]}
+list=$(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
+list=${list% }
 if ! command -v apt-get >/dev/null 2>&1; then
 	echo "hatchway needs these, named as Debian's packages; install them and try again: $list" >&2
 	exit 1
