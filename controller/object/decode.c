@@ -9,8 +9,8 @@
 #include <inttypes.h>
 
 static const struct decode_kind *const decode_kinds[] = {
-	&decode_namespace,       &decode_gateway_class, &decode_gateway,        &decode_http_route, &decode_reference_grant,
-	&decode_service,         &decode_endpoint_slice, &decode_secret,        &decode_config_map,
+    &decode_namespace, &decode_gateway_class,  &decode_gateway, &decode_http_route, &decode_reference_grant,
+    &decode_service,   &decode_endpoint_slice, &decode_secret,  &decode_config_map,
 };
 
 /* ---- shared schemas ---- */
@@ -29,17 +29,17 @@ const struct schema schema_strings = {SCHEMA_MAP, .items = &schema_any_string};
 const struct schema schema_string_list = {SCHEMA_LIST, .items = &schema_any_string};
 
 static const struct schema_field expression_fields[] = {
-	{"key", &schema_any_string, SCHEMA_REQUIRED, NULL},
-	{"operator", &schema_any_string, SCHEMA_REQUIRED, NULL},
-	{"values", &schema_string_list, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"key", &schema_any_string, SCHEMA_REQUIRED, NULL},
+    {"operator", &schema_any_string, SCHEMA_REQUIRED, NULL},
+    {"values", &schema_string_list, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema expression_schema = {SCHEMA_OBJECT, .fields = expression_fields};
 static const struct schema expressions_schema = {SCHEMA_LIST, .items = &expression_schema};
 static const struct schema_field selector_fields[] = {
-	{"matchLabels", &schema_strings, SCHEMA_OPTIONAL, NULL},
-	{"matchExpressions", &expressions_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"matchLabels", &schema_strings, SCHEMA_OPTIONAL, NULL},
+    {"matchExpressions", &expressions_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 const struct schema schema_label_selector = {SCHEMA_OBJECT, .fields = selector_fields};
 
@@ -47,11 +47,49 @@ const struct schema schema_label_selector = {SCHEMA_OBJECT, .fields = selector_f
 
 const char *decode_keep(struct decode_reader *reader, const char *text)
 {
-	static const char *const words[] = {"",      "v1",      "gateway.networking.k8s.io", "v1beta1", "Gateway", "Service",
-	                                    "Secret", "HTTPRoute", "TCP", "HTTP", "HTTPS", "http", "https", "default", "ClusterIP",
-	                                    "IPv4",  "IPv6",    "UDP", "GET", "POST", "/", "RequestHeaderModifier",
-	                                    "ResponseHeaderModifier", "RequestRedirect", "URLRewrite",
-	                                    "kubernetes.io/service-name", "IPAddress", "Opaque"};
+	static const char *const words[] = {
+	    "",
+	    "/",
+	    "v1",
+	    "v1beta1",
+	    "gateway.networking.k8s.io",
+	    "Gateway",
+	    "Service",
+	    "Secret",
+	    "HTTPRoute",
+	    "default",
+	    "Opaque",
+	    "ClusterIP",
+	    "IPv4",
+	    "IPv6",
+	    "IPAddress",
+	    "TCP",
+	    "UDP",
+	    "HTTP",
+	    "HTTPS",
+	    "http",
+	    "https",
+	    "GET",
+	    "POST",
+	    "RequestHeaderModifier",
+	    "ResponseHeaderModifier",
+	    "RequestRedirect",
+	    "URLRewrite",
+	    "app",
+	    "name",
+	    "app.kubernetes.io/name",
+	    "app.kubernetes.io/instance",
+	    "app.kubernetes.io/component",
+	    "app.kubernetes.io/part-of",
+	    "app.kubernetes.io/version",
+	    "app.kubernetes.io/managed-by",
+	    "helm.sh/chart",
+	    "Helm",
+	    "kubernetes.io/service-name",
+	    "kubernetes.io/metadata.name",
+	    "endpointslice.kubernetes.io/managed-by",
+	    "endpointslice-controller.k8s.io",
+	};
 	if (!text)
 		return NULL;
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
@@ -100,7 +138,7 @@ void decode_selector(struct decode_reader *reader, const struct node *map, struc
 	selector->match_labels = decode_pairs(reader, node_get(map, "matchLabels"), &selector->n_match_labels);
 	const struct node *list = node_get(map, "matchExpressions");
 	selector->match_expressions =
-		DECODE_ARRAY(reader, list, &selector->n_match_expressions, struct label_expression);
+	    DECODE_ARRAY(reader, list, &selector->n_match_expressions, struct label_expression);
 	for (size_t i = 0; i < selector->n_match_expressions; i++) {
 		struct label_expression *expression = &selector->match_expressions[i];
 		expression->key = decode_text(reader, list->items[i], "key");
@@ -128,16 +166,17 @@ static const struct schema generation_schema = {SCHEMA_INTEGER, .max = INT64_MAX
 static const struct schema uid_schema = {SCHEMA_STRING, .max = 128};
 
 static const struct schema_field metadata_fields[] = {
-	{"name", &name_schema, SCHEMA_REQUIRED, NULL},
-	{"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
-	{"uid", &uid_schema, SCHEMA_OPTIONAL, NULL},
-	{"generation", &generation_schema, SCHEMA_OPTIONAL, NULL},
-	{"creationTimestamp", &timestamp_schema, SCHEMA_OPTIONAL, NULL},
-	{"labels", &labels_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"name", &name_schema, SCHEMA_REQUIRED, NULL},
+    {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
+    {"uid", &uid_schema, SCHEMA_OPTIONAL, NULL},
+    {"generation", &generation_schema, SCHEMA_OPTIONAL, NULL},
+    {"creationTimestamp", &timestamp_schema, SCHEMA_OPTIONAL, NULL},
+    {"labels", &labels_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema metadata_schema = {SCHEMA_OBJECT, .fields = metadata_fields};
-static const struct schema_field head_fields[] = {{"metadata", &metadata_schema, SCHEMA_REQUIRED, NULL}, {.name = NULL}};
+static const struct schema_field head_fields[] = {{"metadata", &metadata_schema, SCHEMA_REQUIRED, NULL},
+                                                  {.name = NULL}};
 static const struct schema head_schema = {SCHEMA_OBJECT, .fields = head_fields};
 
 /* "group/version" or, for the core group, "version". */
@@ -177,15 +216,16 @@ static void name_subject(const struct node *document, const struct decode_kind *
 	if (!object_kind_namespaced(kind->kind))
 		snprintf(out, size, "%s %.63s", object_kind_name(kind->kind), name);
 	else
-		snprintf(out, size, "%s %.63s/%.63s", object_kind_name(kind->kind), namespace ? namespace : "default", name);
+		snprintf(out, size, "%s %.63s/%.63s", object_kind_name(kind->kind), namespace ? namespace : "default",
+		         name);
 }
 
 static int check_name(struct schema_walk *walk, const struct decode_kind *kind, const struct node *metadata)
 {
 	const struct node *name = node_get(metadata, "name");
 	if (!kind->name->matches(name->text))
-		return schema_fail(walk, name, "metadata.name", "Invalid value: \"%.80s\": should match '%s'", name->text,
-		                   kind->name->pattern);
+		return schema_fail(walk, name, "metadata.name", "Invalid value: \"%.80s\": should match '%s'",
+		                   name->text, kind->name->pattern);
 	bool short_name = kind->name != &format_dns_subdomain;
 	if (short_name && strlen(name->text) > 63)
 		return schema_fail(walk, name, "metadata.name", "Too long: may not be more than 63 characters");
@@ -201,7 +241,9 @@ static void fill_header(struct decode_reader *reader, const struct decode_kind *
 	object->kind = kind->kind;
 	object->version = version;
 	const char *namespace = node_text(metadata, "namespace");
-	object->namespace = !object_kind_namespaced(kind->kind) ? "" : namespace ? decode_keep(reader, namespace) : "default";
+	object->namespace = !object_kind_namespaced(kind->kind) ? ""
+	                    : namespace                         ? decode_keep(reader, namespace)
+	                                                        : "default";
 	object->name = decode_text(reader, metadata, "name");
 	object->uid = node_get(metadata, "uid") ? decode_text(reader, metadata, "uid") : "";
 	object->generation = node_integer(metadata, "generation", 1);

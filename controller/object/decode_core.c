@@ -9,7 +9,7 @@ static const struct schema_field no_fields[] = {{.name = NULL}};
 static const struct schema namespace_schema = {SCHEMA_OBJECT, .fields = no_fields};
 
 const struct decode_kind decode_namespace = {
-	KIND_NAMESPACE, versions, &format_dns_label, sizeof(struct namespace), &namespace_schema, NULL,
+    KIND_NAMESPACE, versions, &format_dns_label, sizeof(struct namespace), &namespace_schema, NULL,
 };
 
 /* ---- data ---- */
@@ -29,8 +29,10 @@ static int check_data_size(struct schema_walk *walk, const struct node *self)
 static int check_data_keys(struct schema_walk *walk, const struct node *self)
 {
 	for (size_t i = 0; i < self->n; i++)
-		if (strlen(self->keys[i]) > 253 || strcmp(self->keys[i], ".") == 0 || strncmp(self->keys[i], "..", 2) == 0)
-			return schema_fail(walk, self->items[i], "", "Invalid value: \"%.80s\": not a valid key", self->keys[i]);
+		if (strlen(self->keys[i]) > 253 || strcmp(self->keys[i], ".") == 0 ||
+		    strncmp(self->keys[i], "..", 2) == 0)
+			return schema_fail(walk, self->items[i], "", "Invalid value: \"%.80s\": not a valid key",
+			                   self->keys[i]);
 	return check_data_size(walk, self);
 }
 
@@ -83,7 +85,8 @@ static int check_secret(struct schema_walk *walk, const struct node *self)
 	if (!node_is(self, "type", "kubernetes.io/tls"))
 		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(tls_keys); i++) {
-		if (node_get(node_get(self, "data"), tls_keys[i]) || node_get(node_get(self, "stringData"), tls_keys[i]))
+		if (node_get(node_get(self, "data"), tls_keys[i]) ||
+		    node_get(node_get(self, "stringData"), tls_keys[i]))
 			continue;
 		char below[32];
 		snprintf(below, sizeof(below), "data[%s]", tls_keys[i]);
@@ -93,10 +96,10 @@ static int check_secret(struct schema_walk *walk, const struct node *self)
 }
 
 static const struct schema_field secret_fields[] = {
-	{"type", &schema_any_string, SCHEMA_OPTIONAL, "Opaque"},
-	{"data", &bytes_schema, SCHEMA_OPTIONAL, NULL},
-	{"stringData", &texts_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"type", &schema_any_string, SCHEMA_OPTIONAL, "Opaque"},
+    {"data", &bytes_schema, SCHEMA_OPTIONAL, NULL},
+    {"stringData", &texts_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema secret_schema = {SCHEMA_OBJECT, .fields = secret_fields, .check = check_secret};
 
@@ -104,11 +107,12 @@ static void decode_secret_into(struct decode_reader *reader, const struct node *
 {
 	struct secret *secret = (struct secret *)object;
 	secret->type = decode_text(reader, document, "type");
-	secret->data = decode_data(reader, node_get(document, "data"), node_get(document, "stringData"), &secret->n_data);
+	secret->data =
+	    decode_data(reader, node_get(document, "data"), node_get(document, "stringData"), &secret->n_data);
 }
 
 const struct decode_kind decode_secret = {
-	KIND_SECRET, versions, &format_dns_subdomain, sizeof(struct secret), &secret_schema, decode_secret_into,
+    KIND_SECRET, versions, &format_dns_subdomain, sizeof(struct secret), &secret_schema, decode_secret_into,
 };
 
 /* ---- ConfigMap ---- */
@@ -118,15 +122,17 @@ static int check_config_map(struct schema_walk *walk, const struct node *self)
 	const struct node *data = node_get(self, "data"), *binary = node_get(self, "binaryData");
 	for (size_t i = 0; binary && i < binary->n; i++)
 		if (node_get(data, binary->keys[i]))
-			return schema_fail(walk, binary->items[i], "binaryData", "Invalid value: \"%.80s\": duplicate of key "
-			                   "present in data", binary->keys[i]);
+			return schema_fail(walk, binary->items[i], "binaryData",
+			                   "Invalid value: \"%.80s\": duplicate of key "
+			                   "present in data",
+			                   binary->keys[i]);
 	return 0;
 }
 
 static const struct schema_field config_map_fields[] = {
-	{"data", &texts_schema, SCHEMA_OPTIONAL, NULL},
-	{"binaryData", &bytes_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"data", &texts_schema, SCHEMA_OPTIONAL, NULL},
+    {"binaryData", &bytes_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema config_map_schema = {SCHEMA_OBJECT, .fields = config_map_fields, .check = check_config_map};
 
@@ -137,6 +143,6 @@ static void decode_config_map_into(struct decode_reader *reader, const struct no
 }
 
 const struct decode_kind decode_config_map = {
-	KIND_CONFIGMAP, versions, &format_dns_subdomain, sizeof(struct config_map), &config_map_schema,
-	decode_config_map_into,
+    KIND_CONFIGMAP,         versions, &format_dns_subdomain, sizeof(struct config_map), &config_map_schema,
+    decode_config_map_into,
 };

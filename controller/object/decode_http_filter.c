@@ -8,18 +8,18 @@
 static const struct schema header_name_schema = {SCHEMA_STRING, .min = 1, .max = 256, .format = &format_header_name};
 static const struct schema header_value_schema = {SCHEMA_STRING, .min = 1, .max = 4096};
 static const struct schema_field header_fields[] = {
-	{"name", &header_name_schema, SCHEMA_REQUIRED, NULL},
-	{"value", &header_value_schema, SCHEMA_REQUIRED, NULL},
-	{.name = NULL},
+    {"name", &header_name_schema, SCHEMA_REQUIRED, NULL},
+    {"value", &header_value_schema, SCHEMA_REQUIRED, NULL},
+    {.name = NULL},
 };
 static const struct schema header_schema = {SCHEMA_OBJECT, .fields = header_fields};
 static const struct schema headers_schema = {SCHEMA_LIST, .max = 16, .items = &header_schema, .unique = "name"};
 static const struct schema removes_schema = {SCHEMA_LIST, .max = 16, .items = &schema_any_string, .unique = ""};
 static const struct schema_field modifier_fields[] = {
-	{"set", &headers_schema, SCHEMA_OPTIONAL, NULL},
-	{"add", &headers_schema, SCHEMA_OPTIONAL, NULL},
-	{"remove", &removes_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"set", &headers_schema, SCHEMA_OPTIONAL, NULL},
+    {"add", &headers_schema, SCHEMA_OPTIONAL, NULL},
+    {"remove", &removes_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema modifier_schema = {SCHEMA_OBJECT, .fields = modifier_fields};
 
@@ -33,10 +33,11 @@ static int check_path_modifier(struct schema_walk *walk, const struct node *self
 	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
 		bool is = node_is(self, "type", pairs[i].type), has = node_get(self, pairs[i].field) != NULL;
 		if (is && !has)
-			return schema_fail(walk, self, "", "%s must be specified when type is set to '%s'", pairs[i].field,
-			                   pairs[i].type);
+			return schema_fail(walk, self, "", "%s must be specified when type is set to '%s'",
+			                   pairs[i].field, pairs[i].type);
 		if (has && !is)
-			return schema_fail(walk, self, "", "type must be '%s' when %s is set", pairs[i].type, pairs[i].field);
+			return schema_fail(walk, self, "", "type must be '%s' when %s is set", pairs[i].type,
+			                   pairs[i].field);
 	}
 	return 0;
 }
@@ -48,8 +49,10 @@ static int check_status(struct schema_walk *walk, const struct node *self)
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
 		if (code == codes[i])
 			return 0;
-	return schema_fail(walk, self, "", "Unsupported value: %s: supported values: \"301\", \"302\", \"303\", \"307\", "
-	                   "\"308\"", self->text);
+	return schema_fail(walk, self, "",
+	                   "Unsupported value: %s: supported values: \"301\", \"302\", \"303\", \"307\", "
+	                   "\"308\"",
+	                   self->text);
 }
 
 static const char *const path_types[] = {"ReplaceFullPath", "ReplacePrefixMatch", NULL};
@@ -57,10 +60,10 @@ static const char *const schemes[] = {"http", "https", NULL};
 static const struct schema path_type_schema = {SCHEMA_STRING, .choices = path_types};
 static const struct schema path_value_schema = {SCHEMA_STRING, .max = 1024};
 static const struct schema_field path_fields[] = {
-	{"type", &path_type_schema, SCHEMA_REQUIRED, NULL},
-	{"replaceFullPath", &path_value_schema, SCHEMA_OPTIONAL, NULL},
-	{"replacePrefixMatch", &path_value_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"type", &path_type_schema, SCHEMA_REQUIRED, NULL},
+    {"replaceFullPath", &path_value_schema, SCHEMA_OPTIONAL, NULL},
+    {"replacePrefixMatch", &path_value_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema path_schema = {SCHEMA_OBJECT, .fields = path_fields, .check = check_path_modifier};
 static const struct schema precise_hostname_schema = {SCHEMA_STRING, .min = 1, .max = 253,
@@ -68,18 +71,18 @@ static const struct schema precise_hostname_schema = {SCHEMA_STRING, .min = 1, .
 static const struct schema scheme_schema = {SCHEMA_STRING, .choices = schemes};
 static const struct schema status_schema = {SCHEMA_INTEGER, .max = INT32_MAX, .check = check_status};
 static const struct schema_field redirect_fields[] = {
-	{"scheme", &scheme_schema, SCHEMA_OPTIONAL, NULL},
-	{"hostname", &precise_hostname_schema, SCHEMA_OPTIONAL, NULL},
-	{"path", &path_schema, SCHEMA_OPTIONAL, NULL},
-	{"port", &schema_port, SCHEMA_OPTIONAL, NULL},
-	{"statusCode", &status_schema, SCHEMA_OPTIONAL, "302"},
-	{.name = NULL},
+    {"scheme", &scheme_schema, SCHEMA_OPTIONAL, NULL},
+    {"hostname", &precise_hostname_schema, SCHEMA_OPTIONAL, NULL},
+    {"path", &path_schema, SCHEMA_OPTIONAL, NULL},
+    {"port", &schema_port, SCHEMA_OPTIONAL, NULL},
+    {"statusCode", &status_schema, SCHEMA_OPTIONAL, "302"},
+    {.name = NULL},
 };
 static const struct schema redirect_schema = {SCHEMA_OBJECT, .fields = redirect_fields};
 static const struct schema_field rewrite_fields[] = {
-	{"hostname", &precise_hostname_schema, SCHEMA_OPTIONAL, NULL},
-	{"path", &path_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"hostname", &precise_hostname_schema, SCHEMA_OPTIONAL, NULL},
+    {"path", &path_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema rewrite_schema = {SCHEMA_OBJECT, .fields = rewrite_fields};
 
@@ -108,8 +111,8 @@ static int check_allow_origins(struct schema_walk *walk, const struct node *self
 	return check_star(walk, self, "AllowOrigins", "origins");
 }
 
-static const char *const cors_methods[] = {"GET",   "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS",
-                                           "TRACE", "PATCH", "*",   NULL};
+static const char *const cors_methods[] = {"GET",     "HEAD",  "POST",  "PUT", "DELETE", "CONNECT",
+                                           "OPTIONS", "TRACE", "PATCH", "*",   NULL};
 static const struct schema cors_method_schema = {SCHEMA_STRING, .choices = cors_methods};
 static const struct schema origin_schema = {SCHEMA_STRING, .min = 1, .max = 253, .format = &format_origin};
 static const struct schema allow_headers_schema = {SCHEMA_LIST, .max = 64, .items = &header_name_schema, .unique = "",
@@ -121,13 +124,13 @@ static const struct schema allow_origins_schema = {SCHEMA_LIST, .max = 64, .item
                                                    .check = check_allow_origins};
 static const struct schema max_age_schema = {SCHEMA_INTEGER, .min = 1, .max = INT32_MAX};
 static const struct schema_field cors_fields[] = {
-	{"allowCredentials", &schema_bool, SCHEMA_OPTIONAL, NULL},
-	{"allowHeaders", &allow_headers_schema, SCHEMA_OPTIONAL, NULL},
-	{"allowMethods", &allow_methods_schema, SCHEMA_OPTIONAL, NULL},
-	{"allowOrigins", &allow_origins_schema, SCHEMA_OPTIONAL, NULL},
-	{"exposeHeaders", &expose_headers_schema, SCHEMA_OPTIONAL, NULL},
-	{"maxAge", &max_age_schema, SCHEMA_OPTIONAL, "5"},
-	{.name = NULL},
+    {"allowCredentials", &schema_bool, SCHEMA_OPTIONAL, NULL},
+    {"allowHeaders", &allow_headers_schema, SCHEMA_OPTIONAL, NULL},
+    {"allowMethods", &allow_methods_schema, SCHEMA_OPTIONAL, NULL},
+    {"allowOrigins", &allow_origins_schema, SCHEMA_OPTIONAL, NULL},
+    {"exposeHeaders", &expose_headers_schema, SCHEMA_OPTIONAL, NULL},
+    {"maxAge", &max_age_schema, SCHEMA_OPTIONAL, "5"},
+    {.name = NULL},
 };
 static const struct schema cors_schema = {SCHEMA_OBJECT, .fields = cors_fields};
 
@@ -156,35 +159,32 @@ static int check_mirror(struct schema_walk *walk, const struct node *self)
 }
 
 static const struct schema_field mirror_ref_fields[] = {
-	{"group", &schema_group, SCHEMA_OPTIONAL, ""},
-	{"kind", &schema_kind, SCHEMA_OPTIONAL, "Service"},
-	{"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
-	{"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
-	{"port", &schema_port, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"group", &schema_group, SCHEMA_OPTIONAL, ""},        {"kind", &schema_kind, SCHEMA_OPTIONAL, "Service"},
+    {"name", &schema_object_name, SCHEMA_REQUIRED, NULL}, {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
+    {"port", &schema_port, SCHEMA_OPTIONAL, NULL},        {.name = NULL},
 };
 static const struct schema mirror_ref_schema = {SCHEMA_OBJECT, .fields = mirror_ref_fields, .check = check_mirror_ref};
 static const struct schema numerator_schema = {SCHEMA_INTEGER, .min = 0, .max = INT32_MAX};
 static const struct schema denominator_schema = {SCHEMA_INTEGER, .min = 1, .max = INT32_MAX};
 static const struct schema_field fraction_fields[] = {
-	{"numerator", &numerator_schema, SCHEMA_REQUIRED, NULL},
-	{"denominator", &denominator_schema, SCHEMA_OPTIONAL, "100"},
-	{.name = NULL},
+    {"numerator", &numerator_schema, SCHEMA_REQUIRED, NULL},
+    {"denominator", &denominator_schema, SCHEMA_OPTIONAL, "100"},
+    {.name = NULL},
 };
 static const struct schema fraction_schema = {SCHEMA_OBJECT, .fields = fraction_fields, .check = check_fraction};
 static const struct schema percent_schema = {SCHEMA_INTEGER, .min = 0, .max = 100};
 static const struct schema_field mirror_fields[] = {
-	{"backendRef", &mirror_ref_schema, SCHEMA_REQUIRED, NULL},
-	{"percent", &percent_schema, SCHEMA_OPTIONAL, NULL},
-	{"fraction", &fraction_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"backendRef", &mirror_ref_schema, SCHEMA_REQUIRED, NULL},
+    {"percent", &percent_schema, SCHEMA_OPTIONAL, NULL},
+    {"fraction", &fraction_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema mirror_schema = {SCHEMA_OBJECT, .fields = mirror_fields, .check = check_mirror};
 static const struct schema_field extension_fields[] = {
-	{"group", &schema_group, SCHEMA_REQUIRED, NULL},
-	{"kind", &schema_kind, SCHEMA_REQUIRED, NULL},
-	{"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
-	{.name = NULL},
+    {"group", &schema_group, SCHEMA_REQUIRED, NULL},
+    {"kind", &schema_kind, SCHEMA_REQUIRED, NULL},
+    {"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
+    {.name = NULL},
 };
 static const struct schema extension_schema = {SCHEMA_OBJECT, .fields = extension_fields};
 
@@ -195,14 +195,14 @@ static const struct {
 	enum filter_type id;
 	bool once; /* at most one of it in a list */
 } kinds[] = {
-	{"CORS", "cors", FILTER_CORS, true},
-	{"RequestHeaderModifier", "requestHeaderModifier", FILTER_REQUEST_HEADER_MODIFIER, true},
-	{"ResponseHeaderModifier", "responseHeaderModifier", FILTER_RESPONSE_HEADER_MODIFIER, true},
-	{"RequestMirror", "requestMirror", FILTER_REQUEST_MIRROR, false},
-	{"RequestRedirect", "requestRedirect", FILTER_REQUEST_REDIRECT, true},
-	{"URLRewrite", "urlRewrite", FILTER_URL_REWRITE, true},
-	{"ExtensionRef", "extensionRef", FILTER_EXTENSION_REF, false},
-	{"ExternalAuth", "externalAuth", FILTER_EXTERNAL_AUTH, true},
+    {"CORS", "cors", FILTER_CORS, true},
+    {"RequestHeaderModifier", "requestHeaderModifier", FILTER_REQUEST_HEADER_MODIFIER, true},
+    {"ResponseHeaderModifier", "responseHeaderModifier", FILTER_RESPONSE_HEADER_MODIFIER, true},
+    {"RequestMirror", "requestMirror", FILTER_REQUEST_MIRROR, false},
+    {"RequestRedirect", "requestRedirect", FILTER_REQUEST_REDIRECT, true},
+    {"URLRewrite", "urlRewrite", FILTER_URL_REWRITE, true},
+    {"ExtensionRef", "extensionRef", FILTER_EXTENSION_REF, false},
+    {"ExternalAuth", "externalAuth", FILTER_EXTERNAL_AUTH, true},
 };
 
 static int check_filter(struct schema_walk *walk, const struct node *self)
@@ -210,11 +210,11 @@ static int check_filter(struct schema_walk *walk, const struct node *self)
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		bool is = node_is(self, "type", kinds[i].type), has = node_get(self, kinds[i].field) != NULL;
 		if (has && !is)
-			return schema_fail(walk, self, "", "filter.%s must be nil if the filter.type is not %s", kinds[i].field,
-			                   kinds[i].type);
+			return schema_fail(walk, self, "", "filter.%s must be nil if the filter.type is not %s",
+			                   kinds[i].field, kinds[i].type);
 		if (is && !has)
-			return schema_fail(walk, self, "", "filter.%s must be specified for %s filter.type", kinds[i].field,
-			                   kinds[i].type);
+			return schema_fail(walk, self, "", "filter.%s must be specified for %s filter.type",
+			                   kinds[i].field, kinds[i].type);
 	}
 	return 0;
 }
@@ -230,7 +230,8 @@ static size_t count_type(const struct node *filters, const char *type)
 static int check_filters(struct schema_walk *walk, const struct node *self)
 {
 	if (count_type(self, "RequestRedirect") && count_type(self, "URLRewrite"))
-		return schema_fail(walk, self, "", "May specify either httpRouteFilterRequestRedirect or "
+		return schema_fail(walk, self, "",
+		                   "May specify either httpRouteFilterRequestRedirect or "
 		                   "httpRouteFilterRequestRewrite, but not both");
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (kinds[i].once && count_type(self, kinds[i].type) > 1)
@@ -238,21 +239,27 @@ static int check_filters(struct schema_walk *walk, const struct node *self)
 	return 0;
 }
 
-static const char *const filter_types[] = {"RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror",
-                                           "RequestRedirect", "URLRewrite", "ExtensionRef", "CORS", "ExternalAuth",
+static const char *const filter_types[] = {"RequestHeaderModifier",
+                                           "ResponseHeaderModifier",
+                                           "RequestMirror",
+                                           "RequestRedirect",
+                                           "URLRewrite",
+                                           "ExtensionRef",
+                                           "CORS",
+                                           "ExternalAuth",
                                            NULL};
 static const struct schema filter_type_schema = {SCHEMA_STRING, .choices = filter_types};
 static const struct schema_field filter_fields[] = {
-	{"type", &filter_type_schema, SCHEMA_REQUIRED, NULL},
-	{"requestHeaderModifier", &modifier_schema, SCHEMA_OPTIONAL, NULL},
-	{"responseHeaderModifier", &modifier_schema, SCHEMA_OPTIONAL, NULL},
-	{"requestRedirect", &redirect_schema, SCHEMA_OPTIONAL, NULL},
-	{"urlRewrite", &rewrite_schema, SCHEMA_OPTIONAL, NULL},
-	{"requestMirror", &mirror_schema, SCHEMA_OPTIONAL, NULL},
-	{"cors", &cors_schema, SCHEMA_OPTIONAL, NULL},
-	{"extensionRef", &extension_schema, SCHEMA_OPTIONAL, NULL},
-	{"externalAuth", &schema_any, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"type", &filter_type_schema, SCHEMA_REQUIRED, NULL},
+    {"requestHeaderModifier", &modifier_schema, SCHEMA_OPTIONAL, NULL},
+    {"responseHeaderModifier", &modifier_schema, SCHEMA_OPTIONAL, NULL},
+    {"requestRedirect", &redirect_schema, SCHEMA_OPTIONAL, NULL},
+    {"urlRewrite", &rewrite_schema, SCHEMA_OPTIONAL, NULL},
+    {"requestMirror", &mirror_schema, SCHEMA_OPTIONAL, NULL},
+    {"cors", &cors_schema, SCHEMA_OPTIONAL, NULL},
+    {"extensionRef", &extension_schema, SCHEMA_OPTIONAL, NULL},
+    {"externalAuth", &schema_any, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema filter_schema = {SCHEMA_OBJECT, .fields = filter_fields, .check = check_filter};
 const struct schema schema_http_filters = {SCHEMA_LIST, .max = 16, .items = &filter_schema, .check = check_filters};
@@ -275,8 +282,8 @@ static struct http_header *decode_headers(struct decode_reader *reader, const st
 	struct http_header *headers = DECODE_ARRAY(reader, list, ret_n, struct http_header);
 	for (size_t i = 0; i < *ret_n; i++) {
 		bool pair = list->items[i]->type == NODE_MAP;
-		headers[i].name = pair ? decode_text(reader, list->items[i], "name")
-		                       : decode_keep(reader, list->items[i]->text);
+		headers[i].name =
+		    pair ? decode_text(reader, list->items[i], "name") : decode_keep(reader, list->items[i]->text);
 		headers[i].value = pair ? decode_text(reader, list->items[i], "value") : NULL;
 	}
 	return headers;

@@ -1,6 +1,6 @@
 /* Owns HTTPRoute but its filters: OpenAPI and CEL rules, defaults, and the struct. v1beta1 is v1 by another name.
- * Source: apis/v1/httproute_types.go, shared_types.go, and the standard channel's CRD. retry and sessionPersistence are of
- * the experimental channel: noticed, not read. */
+ * Source: apis/v1/httproute_types.go, shared_types.go, and the standard channel's CRD. retry and sessionPersistence are
+ * of the experimental channel: noticed, not read. */
 #include "controller/object/decode_reader.h"
 
 static const char *const versions[] = {"v1", "v1beta1", NULL};
@@ -23,10 +23,12 @@ static int check_parents(struct schema_walk *walk, const struct node *self)
 			if (!same_parent(a, b))
 				continue;
 			if (!node_get(a, "sectionName") != !node_get(b, "sectionName"))
-				return schema_fail(walk, a, "", "sectionName must be specified when parentRefs includes 2 or more "
+				return schema_fail(walk, a, "",
+				                   "sectionName must be specified when parentRefs includes 2 or more "
 				                   "references to the same parent");
 			if (node_equal(node_get(a, "sectionName"), node_get(b, "sectionName")))
-				return schema_fail(walk, a, "", "sectionName must be unique when parentRefs includes 2 or more "
+				return schema_fail(walk, a, "",
+				                   "sectionName must be unique when parentRefs includes 2 or more "
 				                   "references to the same parent");
 		}
 	}
@@ -34,13 +36,13 @@ static int check_parents(struct schema_walk *walk, const struct node *self)
 }
 
 static const struct schema_field parent_fields[] = {
-	{"group", &schema_group, SCHEMA_OPTIONAL, "gateway.networking.k8s.io"},
-	{"kind", &schema_kind, SCHEMA_OPTIONAL, "Gateway"},
-	{"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
-	{"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
-	{"sectionName", &schema_section_name, SCHEMA_OPTIONAL, NULL},
-	{"port", &schema_port, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"group", &schema_group, SCHEMA_OPTIONAL, "gateway.networking.k8s.io"},
+    {"kind", &schema_kind, SCHEMA_OPTIONAL, "Gateway"},
+    {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
+    {"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
+    {"sectionName", &schema_section_name, SCHEMA_OPTIONAL, NULL},
+    {"port", &schema_port, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema parent_schema = {SCHEMA_OBJECT, .fields = parent_fields};
 static const struct schema parents_schema = {SCHEMA_LIST, .max = 32, .items = &parent_schema, .check = check_parents};
@@ -72,20 +74,23 @@ static int check_path(struct schema_walk *walk, const struct node *self)
 		if (ends_with(value->text, never_last[i]))
 			return schema_fail(walk, value, ".value", "must not end with '%s' " TYPES, never_last[i]);
 	if (!format_http_path.matches(value->text))
-		return schema_fail(walk, value, ".value", "must only contain valid characters (matching %s) for types "
-		                   "['Exact', 'PathPrefix']", format_http_path.pattern);
+		return schema_fail(walk, value, ".value",
+		                   "must only contain valid characters (matching %s) for types "
+		                   "['Exact', 'PathPrefix']",
+		                   format_http_path.pattern);
 	return 0;
 }
 
 static const char *const path_types[] = {"Exact", "PathPrefix", "RegularExpression", NULL};
 static const char *const value_types[] = {"Exact", "RegularExpression", NULL};
-static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", NULL};
+static const char *const methods[] = {"GET",     "HEAD",    "POST",  "PUT",   "DELETE",
+                                      "CONNECT", "OPTIONS", "TRACE", "PATCH", NULL};
 static const struct schema path_type_schema = {SCHEMA_STRING, .choices = path_types};
 static const struct schema path_value_schema = {SCHEMA_STRING, .max = 1024};
 static const struct schema_field path_fields[] = {
-	{"type", &path_type_schema, SCHEMA_OPTIONAL, "PathPrefix"},
-	{"value", &path_value_schema, SCHEMA_OPTIONAL, "/"},
-	{.name = NULL},
+    {"type", &path_type_schema, SCHEMA_OPTIONAL, "PathPrefix"},
+    {"value", &path_value_schema, SCHEMA_OPTIONAL, "/"},
+    {.name = NULL},
 };
 static const struct schema path_schema = {SCHEMA_OBJECT, .fields = path_fields, .check = check_path};
 static const struct schema value_type_schema = {SCHEMA_STRING, .choices = value_types};
@@ -93,28 +98,28 @@ static const struct schema header_name_schema = {SCHEMA_STRING, .min = 1, .max =
 static const struct schema header_value_schema = {SCHEMA_STRING, .min = 1, .max = 4096};
 static const struct schema param_value_schema = {SCHEMA_STRING, .min = 1, .max = 1024};
 static const struct schema_field header_fields[] = {
-	{"type", &value_type_schema, SCHEMA_OPTIONAL, "Exact"},
-	{"name", &header_name_schema, SCHEMA_REQUIRED, NULL},
-	{"value", &header_value_schema, SCHEMA_REQUIRED, NULL},
-	{.name = NULL},
+    {"type", &value_type_schema, SCHEMA_OPTIONAL, "Exact"},
+    {"name", &header_name_schema, SCHEMA_REQUIRED, NULL},
+    {"value", &header_value_schema, SCHEMA_REQUIRED, NULL},
+    {.name = NULL},
 };
 static const struct schema header_schema = {SCHEMA_OBJECT, .fields = header_fields};
 static const struct schema headers_schema = {SCHEMA_LIST, .max = 16, .items = &header_schema, .unique = "name"};
 static const struct schema_field param_fields[] = {
-	{"type", &value_type_schema, SCHEMA_OPTIONAL, "Exact"},
-	{"name", &header_name_schema, SCHEMA_REQUIRED, NULL},
-	{"value", &param_value_schema, SCHEMA_REQUIRED, NULL},
-	{.name = NULL},
+    {"type", &value_type_schema, SCHEMA_OPTIONAL, "Exact"},
+    {"name", &header_name_schema, SCHEMA_REQUIRED, NULL},
+    {"value", &param_value_schema, SCHEMA_REQUIRED, NULL},
+    {.name = NULL},
 };
 static const struct schema param_schema = {SCHEMA_OBJECT, .fields = param_fields};
 static const struct schema params_schema = {SCHEMA_LIST, .max = 16, .items = &param_schema, .unique = "name"};
 static const struct schema method_schema = {SCHEMA_STRING, .choices = methods};
 static const struct schema_field match_fields[] = {
-	{"path", &path_schema, SCHEMA_DEFAULT_EMPTY, NULL},
-	{"headers", &headers_schema, SCHEMA_OPTIONAL, NULL},
-	{"queryParams", &params_schema, SCHEMA_OPTIONAL, NULL},
-	{"method", &method_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"path", &path_schema, SCHEMA_DEFAULT_EMPTY, NULL},
+    {"headers", &headers_schema, SCHEMA_OPTIONAL, NULL},
+    {"queryParams", &params_schema, SCHEMA_OPTIONAL, NULL},
+    {"method", &method_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema match_schema = {SCHEMA_OBJECT, .fields = match_fields};
 static const struct schema matches_schema = {SCHEMA_LIST, .max = 64, .items = &match_schema};
@@ -130,14 +135,14 @@ static int check_backend_ref(struct schema_walk *walk, const struct node *self)
 
 static const struct schema weight_schema = {SCHEMA_INTEGER, .min = 0, .max = 1000000};
 static const struct schema_field backend_fields[] = {
-	{"group", &schema_group, SCHEMA_OPTIONAL, ""},
-	{"kind", &schema_kind, SCHEMA_OPTIONAL, "Service"},
-	{"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
-	{"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
-	{"port", &schema_port, SCHEMA_OPTIONAL, NULL},
-	{"weight", &weight_schema, SCHEMA_OPTIONAL, "1"},
-	{"filters", &schema_http_filters, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"group", &schema_group, SCHEMA_OPTIONAL, ""},
+    {"kind", &schema_kind, SCHEMA_OPTIONAL, "Service"},
+    {"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
+    {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
+    {"port", &schema_port, SCHEMA_OPTIONAL, NULL},
+    {"weight", &weight_schema, SCHEMA_OPTIONAL, "1"},
+    {"filters", &schema_http_filters, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema backend_schema = {SCHEMA_OBJECT, .fields = backend_fields, .check = check_backend_ref};
 static const struct schema backends_schema = {SCHEMA_LIST, .max = 16, .items = &backend_schema};
@@ -175,8 +180,8 @@ static int check_prefix_filters(struct schema_walk *walk, const struct node *rul
 	static const struct {
 		const char *field, *rule_text, *backend_text;
 	} filters[] = {
-		{"requestRedirect", "When using RequestRedirect", "Within backendRefs, when using RequestRedirect"},
-		{"urlRewrite", "When using URLRewrite", "Within backendRefs, When using URLRewrite"},
+	    {"requestRedirect", "When using RequestRedirect", "Within backendRefs, when using RequestRedirect"},
+	    {"urlRewrite", "When using URLRewrite", "Within backendRefs, When using URLRewrite"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
 		const char *text = NULL;
@@ -185,8 +190,10 @@ static int check_prefix_filters(struct schema_walk *walk, const struct node *rul
 		else if (one_backend_replaces_prefix(rule, filters[i].field))
 			text = filters[i].backend_text;
 		if (text && !one_prefix_match(rule))
-			return schema_fail(walk, rule, "", "%s filter with path.replacePrefixMatch, exactly one PathPrefix match "
-			                   "must be specified", text);
+			return schema_fail(walk, rule, "",
+			                   "%s filter with path.replacePrefixMatch, exactly one PathPrefix match "
+			                   "must be specified",
+			                   text);
 	}
 	return 0;
 }
@@ -196,7 +203,8 @@ static int check_rule(struct schema_walk *walk, const struct node *self)
 	const struct node *filters = node_get(self, "filters");
 	for (size_t i = 0; node_count(self, "backendRefs") && filters && i < filters->n; i++)
 		if (node_get(filters->items[i], "requestRedirect"))
-			return schema_fail(walk, self, "", "RequestRedirect filter must not be used together with backendRefs");
+			return schema_fail(walk, self, "",
+			                   "RequestRedirect filter must not be used together with backendRefs");
 	return check_prefix_filters(walk, self);
 }
 
@@ -206,36 +214,37 @@ static int check_rules(struct schema_walk *walk, const struct node *self)
 	for (size_t i = 0; i < self->n; i++)
 		n += node_count(self->items[i], "matches");
 	if (n > 128)
-		return schema_fail(walk, self, "", "While 16 rules and 64 matches per rule are allowed, the total number of "
+		return schema_fail(walk, self, "",
+		                   "While 16 rules and 64 matches per rule are allowed, the total number of "
 		                   "matches across all rules in a route must be less than 128");
 	return 0;
 }
 
 static const struct schema duration_schema = {SCHEMA_STRING, .format = &format_duration};
 static const struct schema_field timeouts_fields[] = {
-	{"request", &duration_schema, SCHEMA_OPTIONAL, NULL},
-	{"backendRequest", &duration_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"request", &duration_schema, SCHEMA_OPTIONAL, NULL},
+    {"backendRequest", &duration_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema timeouts_schema = {SCHEMA_OBJECT, .fields = timeouts_fields, .check = check_timeouts};
 static const struct schema_field rule_fields[] = {
-	{"name", &schema_section_name, SCHEMA_OPTIONAL, NULL},
-	{"matches", &matches_schema, SCHEMA_DEFAULT_EMPTY, NULL},
-	{"filters", &schema_http_filters, SCHEMA_OPTIONAL, NULL},
-	{"backendRefs", &backends_schema, SCHEMA_OPTIONAL, NULL},
-	{"timeouts", &timeouts_schema, SCHEMA_OPTIONAL, NULL},
-	{"retry", &schema_any, SCHEMA_OPTIONAL, NULL},
-	{"sessionPersistence", &schema_any, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"name", &schema_section_name, SCHEMA_OPTIONAL, NULL},
+    {"matches", &matches_schema, SCHEMA_DEFAULT_EMPTY, NULL},
+    {"filters", &schema_http_filters, SCHEMA_OPTIONAL, NULL},
+    {"backendRefs", &backends_schema, SCHEMA_OPTIONAL, NULL},
+    {"timeouts", &timeouts_schema, SCHEMA_OPTIONAL, NULL},
+    {"retry", &schema_any, SCHEMA_OPTIONAL, NULL},
+    {"sessionPersistence", &schema_any, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema rule_schema = {SCHEMA_OBJECT, .fields = rule_fields, .check = check_rule};
 static const struct schema rules_schema = {SCHEMA_LIST, .min = 1, .max = 16, .items = &rule_schema,
                                            .check = check_rules};
 static const struct schema_field spec_fields[] = {
-	{"parentRefs", &parents_schema, SCHEMA_OPTIONAL, NULL},
-	{"hostnames", &hostnames_schema, SCHEMA_OPTIONAL, NULL},
-	{"rules", &rules_schema, SCHEMA_DEFAULT_EMPTY, NULL},
-	{.name = NULL},
+    {"parentRefs", &parents_schema, SCHEMA_OPTIONAL, NULL},
+    {"hostnames", &hostnames_schema, SCHEMA_OPTIONAL, NULL},
+    {"rules", &rules_schema, SCHEMA_DEFAULT_EMPTY, NULL},
+    {.name = NULL},
 };
 static const struct schema spec_schema = {SCHEMA_OBJECT, .fields = spec_fields};
 static const struct schema_field route_fields[] = {{"spec", &spec_schema, SCHEMA_REQUIRED, NULL}, {.name = NULL}};
@@ -348,5 +357,5 @@ static void decode_route_into(struct decode_reader *reader, const struct node *d
 }
 
 const struct decode_kind decode_http_route = {
-	KIND_HTTPROUTE, versions, &format_dns_subdomain, sizeof(struct http_route), &route_schema, decode_route_into,
+    KIND_HTTPROUTE, versions, &format_dns_subdomain, sizeof(struct http_route), &route_schema, decode_route_into,
 };

@@ -8,7 +8,8 @@ static const char *const versions[] = {"v1", NULL};
 static const char *const protocols[] = {"TCP", "UDP", "SCTP", NULL};
 
 static const struct schema protocol_schema = {SCHEMA_STRING, .choices = protocols};
-static const struct schema app_protocol_schema = {SCHEMA_STRING, .min = 1, .max = 317, .format = &format_qualified_name};
+static const struct schema app_protocol_schema = {SCHEMA_STRING, .min = 1, .max = 317,
+                                                  .format = &format_qualified_name};
 static const struct schema port_name_schema = {SCHEMA_STRING, .max = 63};
 
 /* "" is the absence of a name; anything else is a DNS label. */
@@ -81,7 +82,8 @@ static int check_service_spec(struct schema_walk *walk, const struct node *spec)
 		return schema_fail(walk, spec, ".externalName", "Required value");
 	if (external && !format_dns_subdomain.matches(external_name))
 		return schema_fail(walk, node_get(spec, "externalName"), ".externalName",
-		                   "Invalid value: \"%.80s\": should match '%s'", external_name, format_dns_subdomain.pattern);
+		                   "Invalid value: \"%.80s\": should match '%s'", external_name,
+		                   format_dns_subdomain.pattern);
 	if (!external && !node_count(spec, "ports") && !node_is(spec, "clusterIP", "None"))
 		return schema_fail(walk, spec, ".ports", "Required value");
 	return 0;
@@ -96,8 +98,10 @@ static int check_target_port(struct schema_walk *walk, const struct node *self)
 	for (const char *p = self->text; *p; p++)
 		letter |= *p >= 'a' && *p <= 'z';
 	if (!format_dns_label.matches(self->text) || len > 15 || !letter || strstr(self->text, "--"))
-		return schema_fail(walk, self, "", "Invalid value: \"%.80s\": must be a port number or the name of a "
-		                   "container's port", self->text);
+		return schema_fail(walk, self, "",
+		                   "Invalid value: \"%.80s\": must be a port number or the name of a "
+		                   "container's port",
+		                   self->text);
 	return 0;
 }
 
@@ -106,27 +110,28 @@ static const struct schema service_type_schema = {SCHEMA_STRING, .choices = serv
 static const struct schema target_port_schema = {SCHEMA_INT_OR_STRING, .min = 0, .max = 65535,
                                                  .check = check_target_port};
 static const struct schema_field service_port_fields[] = {
-	{"name", &port_name_schema, SCHEMA_OPTIONAL, NULL},
-	{"port", &schema_port, SCHEMA_REQUIRED, NULL},
-	{"protocol", &protocol_schema, SCHEMA_OPTIONAL, "TCP"},
-	{"targetPort", &target_port_schema, SCHEMA_OPTIONAL, NULL},
-	{"appProtocol", &app_protocol_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"name", &port_name_schema, SCHEMA_OPTIONAL, NULL},
+    {"port", &schema_port, SCHEMA_REQUIRED, NULL},
+    {"protocol", &protocol_schema, SCHEMA_OPTIONAL, "TCP"},
+    {"targetPort", &target_port_schema, SCHEMA_OPTIONAL, NULL},
+    {"appProtocol", &app_protocol_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema service_port_schema = {SCHEMA_OBJECT, .fields = service_port_fields};
 /* The bound is ours (etcd's object size is the API server's): uniqueness is checked pair by pair. */
 static const struct schema service_ports_schema = {SCHEMA_LIST, .max = 1000, .items = &service_port_schema,
                                                    .check = check_service_ports};
 static const struct schema_field service_spec_fields[] = {
-	{"type", &service_type_schema, SCHEMA_OPTIONAL, "ClusterIP"},
-	{"clusterIP", &schema_any_string, SCHEMA_OPTIONAL, NULL},
-	{"externalName", &schema_any_string, SCHEMA_OPTIONAL, NULL},
-	{"ports", &service_ports_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"type", &service_type_schema, SCHEMA_OPTIONAL, "ClusterIP"},
+    {"clusterIP", &schema_any_string, SCHEMA_OPTIONAL, NULL},
+    {"externalName", &schema_any_string, SCHEMA_OPTIONAL, NULL},
+    {"ports", &service_ports_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema service_spec_schema = {SCHEMA_OBJECT, .fields = service_spec_fields,
                                                   .check = check_service_spec};
-static const struct schema_field service_fields[] = {{"spec", &service_spec_schema, SCHEMA_DEFAULT_EMPTY, NULL}, {.name = NULL}};
+static const struct schema_field service_fields[] = {{"spec", &service_spec_schema, SCHEMA_DEFAULT_EMPTY, NULL},
+                                                     {.name = NULL}};
 static const struct schema service_schema = {SCHEMA_OBJECT, .fields = service_fields};
 
 static void decode_service_into(struct decode_reader *reader, const struct node *document, struct object *object)
@@ -146,7 +151,7 @@ static void decode_service_into(struct decode_reader *reader, const struct node 
 }
 
 const struct decode_kind decode_service = {
-	KIND_SERVICE, versions, &format_dns1035_label, sizeof(struct service), &service_schema, decode_service_into,
+    KIND_SERVICE, versions, &format_dns1035_label, sizeof(struct service), &service_schema, decode_service_into,
 };
 
 /* ---- EndpointSlice ---- */
@@ -197,7 +202,8 @@ static int check_addresses(struct schema_walk *walk, const struct node *endpoint
 			continue;
 		char below[80];
 		snprintf(below, sizeof(below), "endpoints[%zu].addresses[%zu]", i, k);
-		return schema_fail(walk, list->items[k], below, "Invalid value: \"%.80s\": %s", list->items[k]->text, why);
+		return schema_fail(walk, list->items[k], below, "Invalid value: \"%.80s\": %s", list->items[k]->text,
+		                   why);
 	}
 	return 0;
 }
@@ -221,41 +227,41 @@ static const struct schema address_type_schema = {SCHEMA_STRING, .choices = addr
 static const struct schema addresses_schema = {SCHEMA_LIST, .min = 1, .max = 100, .items = &schema_any_string,
                                                .unique = ""};
 static const struct schema_field conditions_fields[] = {
-	{"ready", &schema_bool, SCHEMA_OPTIONAL, NULL},
-	{"serving", &schema_bool, SCHEMA_OPTIONAL, NULL},
-	{"terminating", &schema_bool, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"ready", &schema_bool, SCHEMA_OPTIONAL, NULL},
+    {"serving", &schema_bool, SCHEMA_OPTIONAL, NULL},
+    {"terminating", &schema_bool, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema conditions_schema = {SCHEMA_OBJECT, .fields = conditions_fields};
 static const struct schema_field target_fields[] = {
-	{"kind", &schema_any_string, SCHEMA_OPTIONAL, NULL},
-	{"name", &schema_any_string, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"kind", &schema_any_string, SCHEMA_OPTIONAL, NULL},
+    {"name", &schema_any_string, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema target_schema = {SCHEMA_OBJECT, .fields = target_fields};
 static const struct schema_field endpoint_fields[] = {
-	{"addresses", &addresses_schema, SCHEMA_REQUIRED, NULL},
-	{"conditions", &conditions_schema, SCHEMA_OPTIONAL, NULL},
-	{"targetRef", &target_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"addresses", &addresses_schema, SCHEMA_REQUIRED, NULL},
+    {"conditions", &conditions_schema, SCHEMA_OPTIONAL, NULL},
+    {"targetRef", &target_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema endpoint_schema = {SCHEMA_OBJECT, .fields = endpoint_fields};
 static const struct schema endpoints_schema = {SCHEMA_LIST, .max = 1000, .items = &endpoint_schema};
 static const struct schema_field endpoint_port_fields[] = {
-	{"name", &port_name_schema, SCHEMA_OPTIONAL, NULL},
-	{"port", &schema_port, SCHEMA_OPTIONAL, NULL},
-	{"protocol", &protocol_schema, SCHEMA_OPTIONAL, "TCP"},
-	{"appProtocol", &app_protocol_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"name", &port_name_schema, SCHEMA_OPTIONAL, NULL},
+    {"port", &schema_port, SCHEMA_OPTIONAL, NULL},
+    {"protocol", &protocol_schema, SCHEMA_OPTIONAL, "TCP"},
+    {"appProtocol", &app_protocol_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema endpoint_port_schema = {SCHEMA_OBJECT, .fields = endpoint_port_fields};
 static const struct schema endpoint_ports_schema = {SCHEMA_LIST, .max = 100, .items = &endpoint_port_schema,
                                                     .check = check_port_names};
 static const struct schema_field slice_fields[] = {
-	{"addressType", &address_type_schema, SCHEMA_REQUIRED, NULL},
-	{"endpoints", &endpoints_schema, SCHEMA_OPTIONAL, NULL},
-	{"ports", &endpoint_ports_schema, SCHEMA_OPTIONAL, NULL},
-	{.name = NULL},
+    {"addressType", &address_type_schema, SCHEMA_REQUIRED, NULL},
+    {"endpoints", &endpoints_schema, SCHEMA_OPTIONAL, NULL},
+    {"ports", &endpoint_ports_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
 };
 static const struct schema slice_schema = {SCHEMA_OBJECT, .fields = slice_fields, .check = check_slice};
 
@@ -297,6 +303,6 @@ static void decode_slice_into(struct decode_reader *reader, const struct node *d
 }
 
 const struct decode_kind decode_endpoint_slice = {
-	KIND_ENDPOINTSLICE, versions, &format_dns_subdomain, sizeof(struct endpoint_slice), &slice_schema,
-	decode_slice_into,
+    KIND_ENDPOINTSLICE, versions,          &format_dns_subdomain, sizeof(struct endpoint_slice),
+    &slice_schema,      decode_slice_into,
 };

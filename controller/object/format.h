@@ -1,5 +1,5 @@
-/* The text patterns of the Gateway API's CRDs and of Kubernetes' own names, each as a small function; the pattern beside
- * its name is the API server's own, kept for messages and for format_test.c, which holds the function to it.
+/* The text patterns of the Gateway API's CRDs and of Kubernetes' own names, each as a small function; the pattern
+ * beside its name is the API server's own, kept for messages and for format_test.c, which holds the function to it.
  * Pure. Never allocates. */
 #ifndef HATCHWAY_OBJECT_FORMAT_H
 #define HATCHWAY_OBJECT_FORMAT_H
@@ -49,8 +49,8 @@ int64_t format_duration_ms(const char *s);
 /* RFC 3339 as metadata.creationTimestamp has it; false if s is not. Fractions of a second are dropped. */
 bool format_timestamp(const char *s, int64_t *ret_seconds);
 
-/* Standard base64 with padding; line breaks are skipped, as Go's decoder does. Writes at most strlen(s) / 4 * 3 bytes to
- * out (may be NULL: only measure). -1 if s is not base64. */
+/* Standard base64 with padding; line breaks are skipped, as Go's decoder does. Writes at most strlen(s) / 4 * 3 bytes
+ * to out (may be NULL: only measure). -1 if s is not base64. */
 long format_base64(const char *s, char *out);
 
 /* Characters (not bytes) of UTF-8: what maxLength counts. */

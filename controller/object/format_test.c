@@ -24,9 +24,48 @@ static uint64_t next_random(uint64_t *state)
 
 /* Pieces of valid texts, so that random strings come near to valid ones. */
 static const char *const pieces[] = {
-	"a", "b9", "Z", "0", "-", ".", "/", "*", "*.", ":", "_", "~", "%", "%2", "%aF", "#", " ", "\n", "\t", "|", "http", "https",
-	"://", "://*", "99999", "1h", "5ms", "30s", "2m", "h", "com", "example.com", "Hostname", "IPAddress", "NamedAddress",
-	"hatchway.dev/", "!", "$", "\xc3\xa9", "X-Header", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "@",
+    "a",
+    "b9",
+    "Z",
+    "0",
+    "-",
+    ".",
+    "/",
+    "*",
+    "*.",
+    ":",
+    "_",
+    "~",
+    "%",
+    "%2",
+    "%aF",
+    "#",
+    " ",
+    "\n",
+    "\t",
+    "|",
+    "http",
+    "https",
+    "://",
+    "://*",
+    "99999",
+    "1h",
+    "5ms",
+    "30s",
+    "2m",
+    "h",
+    "com",
+    "example.com",
+    "Hostname",
+    "IPAddress",
+    "NamedAddress",
+    "hatchway.dev/",
+    "!",
+    "$",
+    "\xc3\xa9",
+    "X-Header",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "@",
 };
 
 static void random_text(uint64_t *state, char *out, size_t size)
@@ -51,8 +90,8 @@ static void hold(const char *name, const struct format *format)
 {
 	int error;
 	PCRE2_SIZE at;
-	pcre2_code *code = pcre2_compile((PCRE2_SPTR)format->pattern, PCRE2_ZERO_TERMINATED, PCRE2_DOLLAR_ENDONLY, &error,
-	                                 &at, NULL);
+	pcre2_code *code =
+	    pcre2_compile((PCRE2_SPTR)format->pattern, PCRE2_ZERO_TERMINATED, PCRE2_DOLLAR_ENDONLY, &error, &at, NULL);
 	assert_non_null(code);
 	pcre2_match_data *data = pcre2_match_data_create_from_pattern(code, NULL);
 	uint64_t state = seed;
@@ -62,8 +101,8 @@ static void hold(const char *name, const struct format *format)
 		random_text(&state, text, sizeof(text));
 		bool wanted = regex_matches(code, data, text), have = format->matches(text);
 		if (wanted != have)
-			fail_msg("%s: \"%s\": pattern says %d, we say %d (HATCHWAY_SEED=%llu)", name, text, wanted, have,
-			         (unsigned long long)seed);
+			fail_msg("%s: \"%s\": pattern says %d, we say %d (HATCHWAY_SEED=%llu)", name, text, wanted,
+			         have, (unsigned long long)seed);
 		valid += wanted;
 	}
 	/* A law that never sees a valid text proves nothing. */
@@ -84,12 +123,14 @@ static void test_durations(void **state)
 	static const struct {
 		const char *text;
 		int64_t ms;
-	} cases[] = {{"0s", 0}, {"10s", 10000}, {"1h30m", 5400000}, {"500ms", 500}, {"1h2m3s4ms", 3723004}, {"1s1s", 2000}};
+	} cases[] = {{"0s", 0},      {"10s", 10000},         {"1h30m", 5400000},
+	             {"500ms", 500}, {"1h2m3s4ms", 3723004}, {"1s1s", 2000}};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		assert_true(format_duration.matches(cases[i].text));
 		assert_int_equal(format_duration_ms(cases[i].text), cases[i].ms);
 	}
-	static const char *const refused[] = {"", "10", "1d", "1.5s", "-1s", "100000s", "1s1s1s1s1s", "s", "1us", " 1s"};
+	static const char *const refused[] = {"",        "10",         "1d", "1.5s", "-1s",
+	                                      "100000s", "1s1s1s1s1s", "s",  "1us",  " 1s"};
 	for (size_t i = 0; i < ARRAY_LEN(refused); i++)
 		assert_false(format_duration.matches(refused[i]));
 }
@@ -101,8 +142,13 @@ static void test_timestamps(void **state)
 	assert_int_equal(seconds, 0);
 	assert_true(format_timestamp("2026-11-23T15:04:05.5+02:00", &seconds));
 	assert_int_equal(seconds, 1795439045);
-	static const char *const refused[] = {"", "2026-11-23", "2026-13-01T00:00:00Z", "2026-11-23T24:00:00Z",
-	                                      "2026-11-23T15:04:05", "2026-11-23T15:04:05Zx", "2026-11-23T15:04:05.Z"};
+	static const char *const refused[] = {"",
+	                                      "2026-11-23",
+	                                      "2026-13-01T00:00:00Z",
+	                                      "2026-11-23T24:00:00Z",
+	                                      "2026-11-23T15:04:05",
+	                                      "2026-11-23T15:04:05Zx",
+	                                      "2026-11-23T15:04:05.Z"};
 	for (size_t i = 0; i < ARRAY_LEN(refused); i++)
 		assert_false(format_timestamp(refused[i], &seconds));
 }
@@ -138,8 +184,8 @@ int main(void)
 	seed = seed ? seed : 1;
 	printf("HATCHWAY_SEED=%llu\n", (unsigned long long)seed);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_patterns),   cmocka_unit_test(test_durations), cmocka_unit_test(test_timestamps),
-		cmocka_unit_test(test_base64),     cmocka_unit_test(test_addresses),
+	    cmocka_unit_test(test_patterns), cmocka_unit_test(test_durations), cmocka_unit_test(test_timestamps),
+	    cmocka_unit_test(test_base64),   cmocka_unit_test(test_addresses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

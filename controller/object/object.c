@@ -8,7 +8,7 @@ static const struct {
 	bool namespaced;
 } kinds[] = {
 #define X(id, name, group, namespaced) {name, group, namespaced},
-	OBJECT_KINDS(X)
+    OBJECT_KINDS(X)
 #undef X
 };
 

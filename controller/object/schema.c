@@ -75,8 +75,7 @@ static int check_string(struct schema_walk *walk, const struct schema *schema, c
 {
 	if (in->type != NODE_STRING)
 		return fail_type(walk, in, "string");
-	if (schema->max && strlen(in->text) > (size_t)schema->max &&
-	    format_characters(in->text) > (size_t)schema->max)
+	if (schema->max && strlen(in->text) > (size_t)schema->max && format_characters(in->text) > (size_t)schema->max)
 		return schema_fail(walk, in, "", "Too long: may not be more than %" PRId64 " characters", schema->max);
 	if (schema->min && format_characters(in->text) < (size_t)schema->min)
 		return schema_fail(walk, in, "", "Invalid value: \"%.80s\": should be at least %" PRId64 " chars long",
@@ -105,10 +104,11 @@ static int check_integer(struct schema_walk *walk, const struct schema *schema, 
 		return fail_type(walk, in, "integer");
 	int64_t max = schema->max ? schema->max : INT32_MAX;
 	if (value < schema->min)
-		return schema_fail(walk, in, "", "Invalid value: %s: should be greater than or equal to %" PRId64, in->text,
-		                   schema->min);
+		return schema_fail(walk, in, "", "Invalid value: %s: should be greater than or equal to %" PRId64,
+		                   in->text, schema->min);
 	if (value > max)
-		return schema_fail(walk, in, "", "Invalid value: %s: should be less than or equal to %" PRId64, in->text, max);
+		return schema_fail(walk, in, "", "Invalid value: %s: should be less than or equal to %" PRId64,
+		                   in->text, max);
 	return 0;
 }
 
@@ -124,7 +124,8 @@ static int check_scalar(struct schema_walk *walk, const struct schema *schema, c
 	default:
 		if (in->type == NODE_STRING)
 			return 0;
-		return in->type == NODE_NUMBER ? check_integer(walk, schema, in) : fail_type(walk, in, "integer or string");
+		return in->type == NODE_NUMBER ? check_integer(walk, schema, in)
+		                               : fail_type(walk, in, "integer or string");
 	}
 }
 
@@ -187,10 +188,13 @@ static const struct node *apply_list(struct schema_walk *walk, const struct sche
 	if (in->type != NODE_LIST)
 		return fail_type(walk, in, "array"), NULL;
 	if (schema->max && in->n > (size_t)schema->max)
-		return schema_fail(walk, in, "", "Too many: %zu: must have at most %" PRId64 " items", in->n, schema->max), NULL;
+		return schema_fail(walk, in, "", "Too many: %zu: must have at most %" PRId64 " items", in->n,
+		                   schema->max),
+		       NULL;
 	if (in->n < (size_t)schema->min)
 		return schema_fail(walk, in, "", "Invalid value: %zu: should have at least %" PRId64 " items", in->n,
-		                   schema->min), NULL;
+		                   schema->min),
+		       NULL;
 	struct node *out = new_node(walk, NODE_LIST, in->line, in->n);
 	hash_text(walk, "[");
 	for (size_t i = 0; i < in->n; i++) {
@@ -209,15 +213,18 @@ static const struct node *apply_map(struct schema_walk *walk, const struct schem
 	if (in->type != NODE_MAP)
 		return fail_type(walk, in, "object"), NULL;
 	if (schema->max && in->n > (size_t)schema->max)
-		return schema_fail(walk, in, "", "Too many: %zu: must have at most %" PRId64 " items", in->n, schema->max), NULL;
+		return schema_fail(walk, in, "", "Too many: %zu: must have at most %" PRId64 " items", in->n,
+		                   schema->max),
+		       NULL;
 	struct node *out = new_node(walk, NODE_MAP, in->line, in->n);
 	uint64_t before = walk->hash, sum = 0;
 	for (size_t i = 0; i < in->n; i++) {
 		if (in->items[i]->type == NODE_NULL)
 			continue;
 		if (schema->format && !schema->format->matches(in->keys[i]))
-			return schema_fail(walk, in->items[i], "", "Invalid value: \"%.80s\": should match '%s'", in->keys[i],
-			                   schema->format->pattern), NULL;
+			return schema_fail(walk, in->items[i], "", "Invalid value: \"%.80s\": should match '%s'",
+			                   in->keys[i], schema->format->pattern),
+			       NULL;
 		walk->hash = 0;
 		hash_text(walk, in->keys[i]);
 		const struct node *value = apply_at(walk, schema->items, in->items[i], in->keys[i], 0);

@@ -1,7 +1,7 @@
-/* A CustomResourceDefinition's structural schema as static tables, and the walk an API server does with it: prune unknown
- * fields and nulls, fill in defaults, check types, bounds, patterns, enums, unique lists, then the CEL rules (a function
- * per place). The result is a canonical tree, fields in the schema's order, that decoders read without any doubt.
- * Pure; stops at the first error, which names the field and the line. */
+/* A CustomResourceDefinition's structural schema as static tables, and the walk an API server does with it: prune
+ * unknown fields and nulls, fill in defaults, check types, bounds, patterns, enums, unique lists, then the CEL rules (a
+ * function per place). The result is a canonical tree, fields in the schema's order, that decoders read without any
+ * doubt. Pure; stops at the first error, which names the field and the line. */
 #ifndef HATCHWAY_OBJECT_SCHEMA_H
 #define HATCHWAY_OBJECT_SCHEMA_H
 
@@ -26,11 +26,11 @@ typedef int schema_check(struct schema_walk *walk, const struct node *self);
 
 struct schema {
 	enum schema_type type;
-	int64_t min, max;           /* characters, value, items or properties; max 0: no bound */
-	const struct format *format; /* STRING; MAP: of the keys */
-	const char *const *choices; /* STRING: the enum, NULL-ended */
-	const struct schema *items; /* LIST, MAP */
-	const char *unique;         /* LIST: this field of the items is a key; "": the items themselves are */
+	int64_t min, max;                  /* characters, value, items or properties; max 0: no bound */
+	const struct format *format;       /* STRING; MAP: of the keys */
+	const char *const *choices;        /* STRING: the enum, NULL-ended */
+	const struct schema *items;        /* LIST, MAP */
+	const char *unique;                /* LIST: this field of the items is a key; "": the items themselves are */
 	const struct schema_field *fields; /* OBJECT; ended by a name of NULL */
 	schema_check *check;
 };
@@ -56,13 +56,15 @@ struct schema_walk {
 	const char *subject; /* "HTTPRoute sample/helloworld": begins every error */
 	unsigned line;       /* of the error */
 	struct err *err;
-	uint64_t hash;       /* over the canonical tree; map order does not count */
+	uint64_t hash; /* over the canonical tree; map order does not count */
 };
 
 /* The canonical tree, or NULL: walk->err and walk->line are set. */
-MUST_CHECK const struct node *schema_apply(struct schema_walk *walk, const struct schema *schema, const struct node *in);
+MUST_CHECK const struct node *schema_apply(struct schema_walk *walk, const struct schema *schema,
+                                           const struct node *in);
 
-/* Sets the error at the field the walk is in; below ("" or ".name", "[3].port") is added to its path. Returns -EINVAL. */
+/* Sets the error at the field the walk is in; below ("" or ".name", "[3].port") is added to its path. Returns -EINVAL.
+ */
 PRINTF_LIKE(4, 5)
 int schema_fail(struct schema_walk *walk, const struct node *at, const char *below, const char *fmt, ...);
 
@@ -73,7 +75,7 @@ const char *node_text(const struct node *map, const char *key);       /* NULL: a
 bool node_is(const struct node *map, const char *key, const char *text);
 int64_t node_integer(const struct node *map, const char *key, int64_t absent);
 bool node_bool(const struct node *map, const char *key, bool absent);
-size_t node_count(const struct node *map, const char *key); /* items; 0: absent or empty */
+size_t node_count(const struct node *map, const char *key);  /* items; 0: absent or empty */
 bool node_equal(const struct node *a, const struct node *b); /* scalars; NULL equals NULL */
 
 #endif

@@ -52,7 +52,7 @@ void claims_free(struct claims *claims)
 {
 	struct entry *entry, *next;
 	HASH_ITER(hh, claims->entries, entry, next)
-		free_entry(claims, entry);
+	free_entry(claims, entry);
 	free(claims);
 }
 

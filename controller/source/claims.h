@@ -1,5 +1,5 @@
-/* Who gives which object: several files may claim one, the first path in byte order is heard. Decides what is new, changed
- * or gone, counts generations, and says which files are in conflict. Knows no file system. */
+/* Who gives which object: several files may claim one, the first path in byte order is heard. Decides what is new,
+ * changed or gone, counts generations, and says which files are in conflict. Knows no file system. */
 #ifndef HATCHWAY_SOURCE_CLAIMS_H
 #define HATCHWAY_SOURCE_CLAIMS_H
 
@@ -25,8 +25,8 @@ struct claims;
 struct claims *claims_new(const struct file_events *events);
 void claims_free(struct claims *claims);
 
-/* What giver gives from now on; takes over the references. keep: what it gave before and does not give now stays (some of
- * its text could not be understood). Returns the index of an object given twice, which is dropped, or -1. */
+/* What giver gives from now on; takes over the references. keep: what it gave before and does not give now stays (some
+ * of its text could not be understood). Returns the index of an object given twice, which is dropped, or -1. */
 long claims_replace(struct claims *claims, struct giver *giver, const struct given *given, size_t n, bool keep);
 /* Frees the giver's array without a word: everything ends. */
 void claims_forget(struct giver *giver);

@@ -1,10 +1,10 @@
-/* Owns the manifest folder: walking it, inotify, reading one file into objects, and the patience with files that vanish.
- * Reads YAML (yaml.h) and decodes (object_decode); who wins among files is claims.h's.
+/* Owns the manifest folder: walking it, inotify, reading one file into objects, and the patience with files that
+ * vanish. Reads YAML (yaml.h) and decodes (object_decode); who wins among files is claims.h's.
  *
- * A save is read when its writer closes the file (IN_CLOSE_WRITE) or renames it into place (IN_MOVED_TO), at once. A file
- * that vanishes is given LEAVE_MS: many editors rename the old file away, or remove it, just before the new one is there,
- * and traffic must not notice. A symbolic link is read where it points to, but only the link itself is watched, except
- * that any change of a name beginning with ".." (a ConfigMap mount's ..data) has its folder walked again. */
+ * A save is read when its writer closes the file (IN_CLOSE_WRITE) or renames it into place (IN_MOVED_TO), at once. A
+ * file that vanishes is given LEAVE_MS: many editors rename the old file away, or remove it, just before the new one is
+ * there, and traffic must not notice. A symbolic link is read where it points to, but only the link itself is watched,
+ * except that any change of a name beginning with ".." (a ConfigMap mount's ..data) has its folder walked again. */
 #include "controller/source/file.h"
 
 #include "controller/object/decode.h"
@@ -23,7 +23,9 @@
 #define GONE_ROOT_MS 1000
 #define DEPTH_CEILING 32
 #define PROBLEM_CEILING 10 /* reported per file and reading */
-#define WATCHED (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
+#define WATCHED                                                                                                        \
+	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF |           \
+	 IN_MOVE_SELF)
 
 /* When two walks see the same, a file need not be read again. */
 struct signature {
@@ -131,7 +133,8 @@ static void on_timer(uv_timer_t *timer);
 
 static void start_timer(struct file_source *source, uint64_t ms)
 {
-	if (source->loop && !source->closing && !uv_is_active((uv_handle_t *)&source->timer) && uv_timer_start(&source->timer, on_timer, ms, 0))
+	if (source->loop && !source->closing && !uv_is_active((uv_handle_t *)&source->timer) &&
+	    uv_timer_start(&source->timer, on_timer, ms, 0))
 		BUG_ON("a timer of a live loop cannot fail to start");
 }
 
@@ -273,11 +276,12 @@ static void give(struct reading *reading, struct file *file, int status)
 	/* From here on claims may report the file fine: it must know whether it is. */
 	bool was_broken = file->giver.broken;
 	file->giver.broken = reading->n_problems > 0;
-	long twice = claims_replace(reading->source->claims, &file->giver, reading->given, reading->n,
-	                            reading->n_problems > 0);
+	long twice =
+	    claims_replace(reading->source->claims, &file->giver, reading->given, reading->n, reading->n_problems > 0);
 	if (twice >= 0) {
 		file->giver.broken = true;
-		reading_problem(reading, reading->given[twice].line, "this object is given twice in this file; the first counts");
+		reading_problem(reading, reading->given[twice].line,
+		                "this object is given twice in this file; the first counts");
 	}
 	if (was_broken && !file->giver.broken && !file->giver.n_lost)
 		report(reading->source, file->path, 0, NULL);
@@ -471,25 +475,25 @@ static void leave_below(struct file_source *source, const char *path, bool unsee
 {
 	struct folder *folder, *next_folder;
 	HASH_ITER(hh, source->folders, folder, next_folder)
-		if ((is_below(folder->path, path) || (!unseen_only && strcmp(folder->path, path) == 0)) &&
-		    !(unseen_only && folder->seen))
-			drop_folder(source, folder, true);
+	if ((is_below(folder->path, path) || (!unseen_only && strcmp(folder->path, path) == 0)) &&
+	    !(unseen_only && folder->seen))
+		drop_folder(source, folder, true);
 	struct file *file, *next_file;
 	HASH_ITER(hh, source->files, file, next_file)
-		if (is_below(file->path, path) && !(unseen_only && file->seen))
-			leave(source, file);
+	if (is_below(file->path, path) && !(unseen_only && file->seen))
+		leave(source, file);
 }
 
 static void walk_again(struct file_source *source, const char *path, unsigned depth)
 {
 	struct folder *folder, *next_folder;
 	HASH_ITER(hh, source->folders, folder, next_folder)
-		if (is_below(folder->path, path))
-			folder->seen = false;
+	if (is_below(folder->path, path))
+		folder->seen = false;
 	struct file *file, *next_file;
 	HASH_ITER(hh, source->files, file, next_file)
-		if (is_below(file->path, path))
-			file->seen = false;
+	if (is_below(file->path, path))
+		file->seen = false;
 	struct err err;
 	if (walk_folder(source, path, depth, &err))
 		report(source, path, 0, err.text);
@@ -524,7 +528,8 @@ static void leave_now(struct file_source *source)
 {
 	uint64_t now = now_ms(source), next = 0;
 	struct file *file, *next_file;
-	HASH_ITER(hh, source->files, file, next_file) {
+	HASH_ITER(hh, source->files, file, next_file)
+	{
 		if (!file->giver.leaving)
 			continue;
 		struct stat st;
@@ -678,14 +683,15 @@ static void on_poll(uv_poll_t *poll, int status, int flags)
 static void free_source(struct file_source *source)
 {
 	struct file *file, *next_file;
-	HASH_ITER(hh, source->files, file, next_file) {
+	HASH_ITER(hh, source->files, file, next_file)
+	{
 		claims_forget(&file->giver);
 		HASH_DEL(source->files, file);
 		free(file);
 	}
 	struct folder *folder, *next_folder;
 	HASH_ITER(hh, source->folders, folder, next_folder)
-		drop_folder(source, folder, false);
+	drop_folder(source, folder, false);
 	claims_free(source->claims);
 	if (source->inotify >= 0)
 		close(source->inotify);

@@ -97,7 +97,8 @@ static const char *service(const char *name, int port)
 	static char texts[4][256];
 	static unsigned next;
 	char *text = texts[next++ % 4];
-	snprintf(text, sizeof(texts[0]), "apiVersion: v1\nkind: Service\nmetadata:\n  name: %s\nspec:\n  ports:\n  - port: %d\n---\n", name,
+	snprintf(text, sizeof(texts[0]),
+	         "apiVersion: v1\nkind: Service\nmetadata:\n  name: %s\nspec:\n  ports:\n  - port: %d\n---\n", name,
 	         port);
 	return text;
 }
@@ -423,7 +424,8 @@ static void test_broken(void **state)
 	snprintf(text, sizeof(text), "%s%s%s", service("a", 0), service("b", 2), service("c", 3));
 	write_file("a.yaml", text);
 	expect_now("+b:1 +c:1 ! ");
-	expect_problem("/a.yaml:7: Service default/a: spec.ports[0].port: Invalid value: 0: should be greater than or equal to 1\n");
+	expect_problem("/a.yaml:7: Service default/a: spec.ports[0].port: Invalid value: 0: should be greater than or "
+	               "equal to 1\n");
 	write_file("a.yaml", service("b", 2));
 	expect_now("-c -a ! ");
 	expect_problem("/a.yaml:0: fine\n");
@@ -438,9 +440,12 @@ static void test_broken(void **state)
 static void test_list(void **state)
 {
 	open_source("! ");
-	write_file("l.yaml", "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: x}}\n- {apiVersion: v1, "
-	                     "kind: Pod, metadata: {name: p}}\n- {apiVersion: v1, kind: Namespace, metadata: {name: z}}\n- {kind: List, "
-	                     "apiVersion: v1, items: []}\n");
+	write_file(
+	    "l.yaml",
+	    "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: x}}\n- "
+	    "{apiVersion: v1, "
+	    "kind: Pod, metadata: {name: p}}\n- {apiVersion: v1, kind: Namespace, metadata: {name: z}}\n- {kind: List, "
+	    "apiVersion: v1, items: []}\n");
 	expect_now("+x:1 +z:1 ! ");
 	expect_problem("");
 }
@@ -448,13 +453,16 @@ static void test_list(void **state)
 static void test_generation(void **state)
 {
 	open_source("! ");
-	write_file("a.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a, generation: 5}, spec: {ports: [{port: 1}]}}");
+	write_file("a.yaml",
+	           "{apiVersion: v1, kind: Service, metadata: {name: a, generation: 5}, spec: {ports: [{port: 1}]}}");
 	expect_now("+a:5 ! ");
 	write_file("a.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 2}]}}");
 	expect_now("+a:6 ! ");
-	write_file("a.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a, labels: {x: z}}, spec: {ports: [{port: 2}]}}");
+	write_file("a.yaml",
+	           "{apiVersion: v1, kind: Service, metadata: {name: a, labels: {x: z}}, spec: {ports: [{port: 2}]}}");
 	expect_now("+a:6 ! ");
-	write_file("a.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a, labels: {x: z}, annotations: {p: q}}, spec: {ports: [{port: 2}]}}");
+	write_file("a.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a, labels: {x: z}, annotations: {p: "
+	                     "q}}, spec: {ports: [{port: 2}]}}");
 	expect_now("");
 }
 
@@ -478,7 +486,8 @@ static void test_two_files(void **state)
 	remove_file("c.yaml");
 	expect_later("-s ! ");
 	expect_problem("");
-	write_file("d.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: q}}\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: q}}\n");
+	write_file("d.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: q}}\n---\n{apiVersion: v1, kind: "
+	                     "Namespace, metadata: {name: q}}\n");
 	expect_now("+q:1 ! ");
 	expect_problem("/d.yaml:3: this object is given twice in this file; the first counts\n");
 }
@@ -530,8 +539,8 @@ static void dump_objects(struct buf *out)
 {
 	qsort(t.objects, t.n, sizeof(t.objects[0]), cmp_object);
 	for (size_t i = 0; i < t.n; i++)
-		buf_addf(out, "%s %s/%s %016llx\n", object_kind_name(t.objects[i]->kind), t.objects[i]->namespace, t.objects[i]->name,
-		         (unsigned long long)t.objects[i]->spec_hash);
+		buf_addf(out, "%s %s/%s %016llx\n", object_kind_name(t.objects[i]->kind), t.objects[i]->namespace,
+		         t.objects[i]->name, (unsigned long long)t.objects[i]->spec_hash);
 }
 
 static void forget_objects(void)
@@ -549,7 +558,7 @@ static void test_any_split(void **state)
 	buf_init(&now, 1 << 20);
 	for (int round = 0; round < ROUNDS; round++) {
 		struct buf files[7];
-		int order[N];
+		int order[N] = {0};
 		for (size_t i = 0; i < ARRAY_LEN(files); i++)
 			buf_init(&files[i], 1 << 20);
 		for (int i = 0; i < N; i++) {
@@ -688,13 +697,26 @@ int main(void)
 	random_state = random_state ? random_state : 1;
 	printf("HATCHWAY_SEED=%llu\n", (unsigned long long)random_state);
 	const struct CMUnitTest tests[] = {
-		ON_FOLDER(test_open),        ON_FOLDER(test_missing_folder),   ON_FOLDER(test_write_in_place),
-		ON_FOLDER(test_tmp_and_rename), ON_FOLDER(test_vim_backup),    ON_FOLDER(test_slow_rewrite),
-		ON_FOLDER(test_delete_and_create), ON_FOLDER(test_links),      ON_FOLDER(test_config_map_mount),
-		ON_FOLDER(test_folders),     ON_FOLDER(test_root_comes_back),  ON_FOLDER(test_broken),
-		ON_FOLDER(test_list),        ON_FOLDER(test_generation),       ON_FOLDER(test_two_files),
-		ON_FOLDER(test_moved_object), ON_FOLDER(test_unreadable),      ON_FOLDER(test_any_split),
-		ON_FOLDER(test_random_walk), ON_FOLDER(test_many_files),
+	    ON_FOLDER(test_open),
+	    ON_FOLDER(test_missing_folder),
+	    ON_FOLDER(test_write_in_place),
+	    ON_FOLDER(test_tmp_and_rename),
+	    ON_FOLDER(test_vim_backup),
+	    ON_FOLDER(test_slow_rewrite),
+	    ON_FOLDER(test_delete_and_create),
+	    ON_FOLDER(test_links),
+	    ON_FOLDER(test_config_map_mount),
+	    ON_FOLDER(test_folders),
+	    ON_FOLDER(test_root_comes_back),
+	    ON_FOLDER(test_broken),
+	    ON_FOLDER(test_list),
+	    ON_FOLDER(test_generation),
+	    ON_FOLDER(test_two_files),
+	    ON_FOLDER(test_moved_object),
+	    ON_FOLDER(test_unreadable),
+	    ON_FOLDER(test_any_split),
+	    ON_FOLDER(test_random_walk),
+	    ON_FOLDER(test_many_files),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

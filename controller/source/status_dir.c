@@ -1,6 +1,6 @@
-/* Owns the folder of status documents. Every path is resolved below the folder's descriptor, and no component comes from
- * an object unless it is a plain file name; links inside the folder are not followed. Remembers, until the sweep, what it
- * has written. */
+/* Owns the folder of status documents. Every path is resolved below the folder's descriptor, and no component comes
+ * from an object unless it is a plain file name; links inside the folder are not followed. Remembers, until the sweep,
+ * what it has written. */
 #include "controller/source/status_dir.h"
 
 #include <dirent.h>
@@ -41,7 +41,8 @@ int status_dir_open(const char *path, struct status_dir **ret, struct err *reter
 static void forget_written(struct status_dir *dir)
 {
 	struct written *written, *next;
-	HASH_ITER(hh, dir->written, written, next) {
+	HASH_ITER(hh, dir->written, written, next)
+	{
 		HASH_DEL(dir->written, written);
 		free(written);
 	}
@@ -149,11 +150,11 @@ static int write_or_remove(struct status_dir *dir, const char *kind, const char 
 	return status;
 }
 
-int status_dir_write(struct status_dir *dir, const char *kind, const char *namespace, const char *name, const char *text,
-                     struct err *reterr)
+int status_dir_write(struct status_dir *dir, const char *kind, const char *namespace, const char *name,
+                     const char *text, struct err *reterr)
 {
 	if (!namespace)
-		namespace = "";
+	namespace = "";
 	if (!is_file_name(kind) || !is_file_name(name) || (*namespace && !is_file_name(namespace)))
 		return err_set(reterr, -EINVAL, "status of %.40s %.80s/%.80s: not a file name", kind, namespace, name);
 	char file[264], path[800];

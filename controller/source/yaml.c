@@ -108,10 +108,10 @@ static bool is_word(const char *text, const char *const *words)
 static bool resolve_word(struct node *node)
 {
 	static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
-	static const char *const trues[] = {"y",    "Y",    "yes",  "Yes", "YES", "true", "True",
-	                                    "TRUE", "on",   "On",   "ON",  NULL};
-	static const char *const falses[] = {"n",     "N",     "no",  "No",  "NO", "false", "False",
-	                                     "FALSE", "off",   "Off", "OFF", NULL};
+	static const char *const trues[] = {"y",    "Y",    "yes", "Yes", "YES", "true",
+	                                    "True", "TRUE", "on",  "On",  "ON",  NULL};
+	static const char *const falses[] = {"n",     "N",     "no",  "No",  "NO",  "false",
+	                                     "False", "FALSE", "off", "Off", "OFF", NULL};
 	if (strlen(node->text) > 5 || (*node->text && !strchr("~nNyYtToOfF", *node->text)))
 		return false;
 	if (is_word(node->text, nulls)) {
@@ -233,7 +233,8 @@ static int fail_parser(struct yaml *yaml)
 	const char *problem = parser->problem ? parser->problem : "cannot be parsed";
 	if (!parser->context)
 		return fail(yaml, line, "%s", problem);
-	return fail(yaml, line, "%s, %s from line %u", problem, parser->context, (unsigned)parser->context_mark.line + 1);
+	return fail(yaml, line, "%s, %s from line %u", problem, parser->context,
+	            (unsigned)parser->context_mark.line + 1);
 }
 
 static int next_event(struct yaml *yaml, yaml_event_t *event)
@@ -362,7 +363,8 @@ static bool has_key(const struct yaml *yaml, size_t base, const char *key)
 	return false;
 }
 
-/* YAML 1.1 merge: what the map itself says, or an earlier merge, wins. Bounded by the map's own ceiling: pairs count. */
+/* YAML 1.1 merge: what the map itself says, or an earlier merge, wins. Bounded by the map's own ceiling: pairs count.
+ */
 static int merge_map(struct yaml *yaml, size_t base, const struct node *from, unsigned line)
 {
 	if (from->type != NODE_MAP)
@@ -431,7 +433,8 @@ static int finish_map(struct yaml *yaml, struct node *node, size_t base, const s
 		memcpy(node->keys, yaml->keys + base, node->n * sizeof(*node->keys));
 		const char *twice = pass ? NULL : duplicate_key(yaml, node);
 		if (twice)
-			return fail(yaml, node->line, "key \"%.80s\" is given twice in the map that begins here", twice);
+			return fail(yaml, node->line, "key \"%.80s\" is given twice in the map that begins here",
+			            twice);
 	}
 	yaml->n_children = base;
 	return 0;
@@ -544,7 +547,7 @@ static int build_node(struct yaml *yaml, yaml_event_t *event, struct node **ret)
 		return fail(yaml, line, "more than %d anchors", ANCHOR_CEILING);
 	if (anchor)
 		yaml->anchors[yaml->n_anchors++] =
-			(struct anchor){arena_strdup(yaml->scratch, anchor), node, yaml->weight - before, height};
+		    (struct anchor){arena_strdup(yaml->scratch, anchor), node, yaml->weight - before, height};
 	*ret = node;
 	return 0;
 }

@@ -1,6 +1,7 @@
-/* YAML (and so JSON) text into neutral trees, one document at a time, by the rules Kubernetes reads manifests with: YAML 1.1
- * booleans (yes, on, …) and numbers for plain scalars, quoted ones are strings. Text is hostile: depth, size and what
- * aliases may blow up to are bounded; duplicate keys, NUL, unknown tags and keys that are no scalars are errors. */
+/* YAML (and so JSON) text into neutral trees, one document at a time, by the rules Kubernetes reads manifests with:
+ * YAML 1.1 booleans (yes, on, …) and numbers for plain scalars, quoted ones are strings. Text is hostile: depth, size
+ * and what aliases may blow up to are bounded; duplicate keys, NUL, unknown tags and keys that are no scalars are
+ * errors. */
 #ifndef HATCHWAY_SOURCE_YAML_H
 #define HATCHWAY_SOURCE_YAML_H
 
@@ -18,8 +19,9 @@ struct yaml *yaml_open_bytes(const void *bytes, size_t n);
 struct yaml *yaml_open_fd(int fd);
 void yaml_close(struct yaml *yaml);
 
-/* 1: *ret is the next document, in scratch. 0: no more. -EINVAL (or the errno of reading): *reterr, *ret_line (0 unknown);
- * nothing more can be read then. NODE_NUMBER's text is decimal if the value is whole, NODE_BOOL's is true or false. */
+/* 1: *ret is the next document, in scratch. 0: no more. -EINVAL (or the errno of reading): *reterr, *ret_line (0
+ * unknown); nothing more can be read then. NODE_NUMBER's text is decimal if the value is whole, NODE_BOOL's is true or
+ * false. */
 MUST_CHECK int yaml_next(struct yaml *yaml, struct arena *scratch, struct node **ret, unsigned *ret_line,
                          struct err *reterr);
 

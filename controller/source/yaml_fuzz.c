@@ -1,5 +1,5 @@
-/* Bytes → documents → objects. Whatever the bytes: an answer, an error with text, never a crash, never a leak. An object
- * decoded twice from one tree has one hash. */
+/* Bytes → documents → objects. Whatever the bytes: an answer, an error with text, never a crash, never a leak. An
+ * object decoded twice from one tree has one hash. */
 #include "controller/source/yaml.h"
 
 static void decode(const struct node *document)

@@ -1,4 +1,5 @@
-/* YAML text to trees, written back as one line of JSON-like text: what a scalar means, limits, errors and their lines. */
+/* YAML text to trees, written back as one line of JSON-like text: what a scalar means, limits, errors and their lines.
+ */
 #include "controller/source/yaml.h"
 
 #include "hatchway/base/buf.h"
@@ -11,7 +12,8 @@
 
 static void print_node(struct buf *out, const struct node *node)
 {
-	static const char open[] = {[NODE_LIST] = '[', [NODE_MAP] = '{'}, close[] = {[NODE_LIST] = ']', [NODE_MAP] = '}'};
+	static const char open[] = {[NODE_LIST] = '[', [NODE_MAP] = '{'},
+	                  close[] = {[NODE_LIST] = ']', [NODE_MAP] = '}'};
 	if (node->type == NODE_NULL) {
 		buf_adds(out, "null");
 	} else if (node->type == NODE_STRING) {
@@ -176,9 +178,9 @@ static void test_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents), cmocka_unit_test(test_aliases),
-		cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),     cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_lines),
+	    cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents), cmocka_unit_test(test_aliases),
+	    cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),     cmocka_unit_test(test_errors),
+	    cmocka_unit_test(test_lines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
