@@ -12,11 +12,14 @@
 struct file_events {
 	/* A new or changed object; the reference is the callee's. Unchanged objects are not reported again. */
 	void (*put)(void *ctx, struct object *object);
+	/* An object that no file gives any more. Comes 0.1 s after its file has vanished, in case an editor is at work. */
 	void (*delete)(void *ctx, enum object_kind kind, const char *namespace, const char *name);
 	/* Everything seen so far has been delivered: a good moment to act. After open (the whole folder), then after every
 	 * burst of file events; a single save is delivered at once (leading edge). */
 	void (*settled)(void *ctx);
-	/* One problem of one file; text NULL: the file is fine again. line 0: unknown. */
+	/* One problem of one file (or of a folder that cannot be watched); a reading may report several, one call each.
+	 * text NULL: the file is fine again, all of it. line 0: unknown. Of a file whose text is no YAML nothing counts; of
+	 * one with refused objects the others do, and nothing that it gave before is taken back. */
 	void (*problem)(void *ctx, const char *path, unsigned line, const char *text);
 	void *ctx;
 };
