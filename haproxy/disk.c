@@ -15,6 +15,7 @@
 
 #define SHARDS 256
 #define FILES (MAPS + SHARDS)
+#define FSYNC_MAX 8 /* more files than this are made durable together */
 #define FILE_MAX ((size_t)1 << 30)
 
 struct line {
@@ -217,7 +218,7 @@ static int read_file(const char *path, struct buf *out, struct err *reterr)
 	return r;
 }
 
-static int write_all(int fd, const char *data, size_t n)
+static int write_all(int fd, const char *data, size_t n, bool durable)
 {
 	while (n) {
 		ssize_t w = write(fd, data, n);
@@ -228,24 +229,43 @@ static int write_all(int fd, const char *data, size_t n)
 		data += w;
 		n -= (size_t)w;
 	}
-	return fsync(fd) ? -errno : 0;
+	return durable && fsync(fd) ? -errno : 0;
 }
 
-static int write_file(const char *path, const struct buf *text, struct err *reterr)
+static int tmp_name(const char *path, char tmp[4096], struct err *reterr)
+{
+	if ((size_t)snprintf(tmp, 4096, "%s.tmp", path) >= 4096)
+		return err_set(reterr, -ENAMETOOLONG, "%s: too long", path);
+	return 0;
+}
+
+/* Under its temporary name; put_file() makes it the file. */
+static int write_file(const char *path, const struct buf *text, bool durable, struct err *reterr)
 {
 	char tmp[4096];
+	int named = tmp_name(path, tmp, reterr);
 
-	if (buf_failed(text) || (size_t)snprintf(tmp, sizeof(tmp), "%s.tmp", path) >= sizeof(tmp))
+	if (named)
+		return named;
+	if (buf_failed(text))
 		return err_set(reterr, -EFBIG, "%s: too long", path);
 	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set(reterr, -errno, "%s: %s", tmp, strerror(errno));
-	int r = write_all(fd, text->data, text->len);
+	int r = write_all(fd, text->data, text->len, durable);
 	if (close(fd) && !r)
 		r = -errno;
-	if (!r && rename(tmp, path))
-		r = -errno;
 	return r ? err_set(reterr, r, "%s: %s", path, strerror(-r)) : 0;
+}
+
+static int put_file(const char *path, struct err *reterr)
+{
+	char tmp[4096];
+	int r = tmp_name(path, tmp, reterr);
+
+	if (!r && rename(tmp, path))
+		r = err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+	return r;
 }
 
 /* The key of a line of a file of ours; backend: the section it stands in. NULL: a comment. */
@@ -314,20 +334,21 @@ static void merge(const struct buf *old, const struct patch *patch, bool shard, 
 
 static const char header[] = "# Written by hatchway from what HAProxy holds; changes made here are lost.\n";
 
-static int patch_file(const char *path, const struct patch *patch, bool shard, struct err *reterr)
+/* *ret_written: there is something to put. */
+static int patch_file(const char *path, const struct patch *patch, bool shard, bool durable, bool *ret_written,
+                      struct err *reterr)
 {
 	struct buf old, text;
+	bool same = false;
 
 	buf_init(&old, FILE_MAX);
 	buf_init(&text, FILE_MAX);
 	int r = read_file(path, &old, reterr);
-	if (patch->ensure) {
-		if (r == -ENOENT) {
-			buf_adds(&text, header);
-			r = write_file(path, &text, reterr);
-		}
-	} else if (r == -ENOENT && !patch->whole) {
+	if (r == -ENOENT && !patch->whole && !patch->ensure && !shard) {
 		err_set(reterr, r, "%s has gone", path);
+	} else if ((patch->ensure && !r) || (r == -ENOENT && shard && !patch->n)) {
+		r = 0;
+		same = true;
 	} else if (!r || r == -ENOENT) {
 		buf_adds(&text, header);
 		if (patch->whole)
@@ -335,9 +356,10 @@ static int patch_file(const char *path, const struct patch *patch, bool shard, s
 				add_line(&text, &patch->lines[i]);
 		else
 			merge(&old, patch, shard, &text);
-		bool same = !r && old.len == text.len && !memcmp(old.data, text.data, old.len);
-		r = same ? 0 : write_file(path, &text, reterr);
+		same = !r && old.len == text.len && !memcmp(old.data, text.data, old.len);
+		r = same ? 0 : write_file(path, &text, durable, reterr);
 	}
+	*ret_written = !r && !same;
 	buf_done(&old);
 	buf_done(&text);
 	return r;
@@ -358,23 +380,20 @@ static int job_path(const struct job *job, const char *name, char path[4096])
 	return (size_t)snprintf(path, 4096, "%s/%s", job->dir, name) < 4096 ? 0 : -ENAMETOOLONG;
 }
 
-static int write_patches(struct job *job)
+static int put_patches(struct job *job, const bool *written)
 {
 	bool touched[2] = {0};
 	char path[4096], name[64];
 	int r = 0;
 
 	for (unsigned i = 0; i < FILES && !r; i++) {
-		struct patch *patch = &job->patches[i];
-		if (!patch->n && !patch->whole && !patch->ensure)
+		if (!written[i])
 			continue;
-		if (patch->n)
-			qsort(patch->lines, patch->n, sizeof(*patch->lines), line_cmp);
 		touched[i >= MAPS] = true;
 		file_name(i, name);
 		r = job_path(job, name, path);
 		if (!r)
-			r = patch_file(path, patch, i >= MAPS, &job->err);
+			r = put_file(path, &job->err);
 	}
 	for (int i = 0; i < 2 && !r; i++) {
 		if (!touched[i])
@@ -384,6 +403,43 @@ static int write_patches(struct job *job)
 			r = sync_dir(path, &job->err);
 	}
 	return r;
+}
+
+/* One call for all that was written: hundreds of fsync() one after the other take seconds. */
+static int sync_all(struct job *job)
+{
+	int fd = open(job->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 || syncfs(fd) ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return r ? err_set(&job->err, r, "%s: %s", job->dir, strerror(-r)) : 0;
+}
+
+static int write_patches(struct job *job)
+{
+	bool written[FILES] = {0};
+	char path[4096], name[64];
+	size_t n = 0, n_written = 0;
+	int r = 0;
+
+	for (unsigned i = 0; i < FILES; i++)
+		n += job->patches[i].n > 0;
+	for (unsigned i = 0; i < FILES && !r; i++) {
+		struct patch *patch = &job->patches[i];
+		if (!patch->n && !patch->whole && !patch->ensure)
+			continue;
+		if (patch->n)
+			qsort(patch->lines, patch->n, sizeof(*patch->lines), line_cmp);
+		file_name(i, name);
+		r = job_path(job, name, path);
+		if (!r)
+			r = patch_file(path, patch, i >= MAPS, n < FSYNC_MAX, &written[i], &job->err);
+		n_written += written[i];
+	}
+	if (!r && n_written && n >= FSYNC_MAX)
+		r = sync_all(job);
+	return r ? r : put_patches(job, written);
 }
 
 static int write_texts(struct job *job)
@@ -397,7 +453,9 @@ static int write_texts(struct job *job)
 		buf_adds(&text, job->texts[i].text);
 		r = job_path(job, job->texts[i].name, path);
 		if (!r)
-			r = write_file(path, &text, &job->err);
+			r = write_file(path, &text, true, &job->err);
+		if (!r)
+			r = put_file(path, &job->err);
 		buf_done(&text);
 	}
 	return r || !job->n_texts ? r : sync_dir(job->dir, &job->err);

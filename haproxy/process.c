@@ -110,7 +110,7 @@ int process_version(const char *binary, struct err *reterr)
 	return r;
 }
 
-int process_probe(const char *address, uint16_t port)
+static int probe_one(const char *address, uint16_t port)
 {
 	union {
 		struct sockaddr any;
@@ -133,12 +133,23 @@ int process_probe(const char *address, uint16_t port)
 		return -errno;
 	/* As HAProxy does, so that connections of the last one in TIME_WAIT do not count; a listening socket does. */
 	int r = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
+	                        (to.any.sa_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one))) ||
 	                        bind(fd, &to.any, to.any.sa_family == AF_INET6 ? sizeof(to.v6) : sizeof(to.v4)) ||
 	                        listen(fd, 1)
 	                ? -errno
 	                : 0;
 	close(fd);
 	return r;
+}
+
+int process_probe(const char *address, uint16_t port)
+{
+	int r = probe_one(address, port);
+
+	if (r || *address)
+		return r;
+	r = probe_one("::", port);
+	return r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL ? 0 : r;
 }
 
 /* ---- tasks ---- */
@@ -149,6 +160,7 @@ struct process_task {
 	uv_timer_t timer;
 	uv_connect_t connect;
 	uv_write_t write;
+	uv_shutdown_t shutdown;
 	const char *question;
 	void (*answered)(struct process_task *task);
 	process_cb *cb; /* NULL: told, or cancelled */
@@ -358,6 +370,9 @@ static void on_master_connect(uv_connect_t *connect, int status)
 		status = uv_read_start((uv_stream_t *)&task->pipe, on_master_alloc, on_master_read);
 	if (!status)
 		status = uv_write(&task->write, (uv_stream_t *)&task->pipe, &out, 1, NULL);
+	/* It closes after the answer only if we have said that no more comes; a reload closes by itself. */
+	if (!status && task->answered != reload_answered)
+		status = uv_shutdown(&task->shutdown, (uv_stream_t *)&task->pipe, NULL);
 	if (status)
 		master_end(task, status, uv_strerror(status));
 }

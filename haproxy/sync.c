@@ -26,6 +26,7 @@
 #define REFUSED_RETRY_MS 5000
 #define SURPRISES_MAX 3   /* the same surprise again and again is a refusal */
 #define MASTER_TRIES 20
+#define STOP_POLLS 300    /* times 10 ms */
 
 enum phase {
 	PHASE_WAIT,     /* no session; the timer brings the next try */
@@ -79,7 +80,7 @@ struct sync {
 
 	void (*close_cb)(void *ctx);
 	void *close_ctx;
-	int handles;
+	int handles, stopping, stop_polls;
 	bool abandoned;
 };
 
@@ -919,15 +920,26 @@ static void close_handles(struct sync *sync)
 	uv_close((uv_handle_t *)&sync->turn, on_handle_closed);
 }
 
+/* Until the master has gone: its sockets and ports are free then. */
+static void on_stopping(uv_timer_t *timer)
+{
+	struct sync *sync = timer->data;
+
+	if (kill(sync->stopping, 0) || ++sync->stop_polls > STOP_POLLS)
+		close_handles(sync);
+}
+
 static void on_master_to_stop(void *ctx, int error, const char *text)
 {
 	struct sync *sync = ctx;
 	int pid = error ? 0 : atoi(text);
 
 	sync->task = NULL;
-	if (pid > 1)
-		kill(pid, SIGTERM);
-	close_handles(sync);
+	sync->stopping = pid;
+	if (pid > 1 && !kill(pid, SIGTERM))
+		uv_timer_start(&sync->retry, on_stopping, 10, 10);
+	else
+		close_handles(sync);
 }
 
 /* Everything that was under way has ended, one after the other: files, the master, the handles. */

@@ -154,6 +154,21 @@ static void test_foreign_contents(void **state)
 	assert_held_by_haproxy(bed);
 }
 
+/* Told to, the controller takes HAProxy with it, and says so when it is gone. */
+static void test_stop_on_exit(void **state)
+{
+	struct testbed *bed = *state;
+
+	bed->stop_on_exit = true;
+	testbed_open(bed);
+	image_set(bed->wanted, ITEM_BACKEND, "a.b:80", "http");
+	apply_settle(bed);
+	int pid = testbed_pid(bed, "master");
+	assert_true(pid > 1);
+	testbed_close(bed, false);
+	assert_int_equal(kill(pid, 0), -1);
+}
+
 /* Two controllers on one directory: the second is told. */
 static void test_lock(void **state)
 {
@@ -270,6 +285,7 @@ int main(int argc, char **argv)
 		testbed_test(test_haproxy_killed),
 		testbed_test(test_foreign_reload),
 		testbed_test(test_foreign_contents),
+		testbed_test(test_stop_on_exit),
 		testbed_test(test_lock),
 		testbed_test(test_bind_refused),
 		testbed_test(test_ten_thousand),

@@ -28,7 +28,7 @@ struct testbed {
 	size_t n_refusals;
 	char refusals[4096];
 	char states[4096];
-	bool closed, timed_out;
+	bool closed, timed_out, stop_on_exit;
 	uv_timer_t deadline;
 };
 
@@ -142,7 +142,8 @@ static inline void testbed_open(struct testbed *bed)
 {
 	struct err err;
 	int r = sync_open(&bed->loop,
-	                  &(struct sync_options){.state_dir = bed->dir, .binary = testbed_haproxy()},
+	                  &(struct sync_options){.state_dir = bed->dir, .binary = testbed_haproxy(),
+	                                         .stop_on_exit = bed->stop_on_exit},
 	                  &(struct sync_events){testbed_on_applied, testbed_on_state, testbed_config, bed}, bed->wanted,
 	                  &bed->sync, &err);
 
