@@ -15,7 +15,7 @@ static void status_given(void *ctx, const struct core_status *status)
 {
 	struct walk *w = ctx;
 	char key[256];
-	int n = snprintf(key, sizeof(key), "%u %s/%s\n", status->kind, status->namespace, status->name);
+	int n = snprintf(key, sizeof(key), "%d %s/%s\n", (int)status->kind, status->namespace, status->name);
 	size_t i = 0;
 	while (i < w->n_status && strncmp(w->status[i], key, (size_t)n) != 0)
 		i++;
