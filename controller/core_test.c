@@ -158,10 +158,115 @@ static void test_golden(void **state)
 	free(list);
 }
 
+/* ---- what no YAML can say ---- */
+
+static struct gateway *gateway_by_hand(const char *name, struct listener *listeners, size_t n)
+{
+	struct gateway *g = xcalloc(1, sizeof(*g));
+	g->object = (struct object){.refs = 1,
+	                            .kind = KIND_GATEWAY,
+	                            .version = "v1",
+	                            .namespace = "s",
+	                            .name = name,
+	                            .uid = "",
+	                            .generation = 1};
+	g->gateway_class_name = "hatchway";
+	g->listeners = listeners;
+	g->n_listeners = n;
+	return g;
+}
+
+/* The CRD's rules refuse two listeners of one port and hostname; should they come all the same, neither serves. */
+static void test_hostname_conflict(void **state)
+{
+	static struct listener listeners[] = {
+	        {.name = "one", .port = 80, .protocol = "HTTP", .hostname = "a.b"},
+	        {.name = "two", .port = 80, .protocol = "HTTP", .hostname = "a.b"},
+	        {.name = "three", .port = 80, .protocol = "HTTP"},
+	};
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	core_put(core, &gateway_by_hand("gw", listeners, ARRAY_LEN(listeners))->object);
+	fixture_update(core);
+	char *graph = fixture_graph(core), *table = fixture_table(core);
+	assert_non_null(strstr(graph, "Conflicted=True HostnameConflict: spec.listeners[0].hostname"));
+	assert_non_null(strstr(graph, "Accepted=False HostnameConflict: spec.listeners[1].hostname"));
+	assert_string_equal(table, "listener 80 port 80 bind 80 origin s/gw\nhost 80 \"\"\n");
+	free(graph);
+	free(table);
+	core_free(core);
+}
+
+/* ---- times ---- */
+
+static void keep_status(void *ctx, const struct core_status *status)
+{
+	struct buf *out = ctx;
+	if (status->kind == KIND_HTTPROUTE)
+		buf_adds(out, status->text ? status->text : "gone\n");
+}
+
+static void count_status(void *ctx, const struct core_status *status)
+{
+	++*(size_t *)ctx;
+}
+
+static size_t times(const char *text, const char *what)
+{
+	size_t n = 0;
+	for (const char *p = text; (p = strstr(p, what)); p++)
+		n++;
+	return n;
+}
+
+#define TIMES_GATEWAY                                                                                                  \
+	"{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: gw, namespace: s}, spec: "         \
+	"{gatewayClassName: hatchway, listeners: [{name: http, port: 80, protocol: HTTP}]}}"
+#define TIMES_ROUTE                                                                                                    \
+	"{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: s}, spec: "        \
+	"{parentRefs: [{name: gw}], rules: [{backendRefs: [{name: web, port: 80}]}]}}"
+#define TIMES_SERVICE "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: s}, spec: {ports: [{port: 80}]}}"
+
+/* lastTransitionTime moves with the status of its own condition only; nothing new, nothing given. */
+static void test_transition_times(void **state)
+{
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	struct buf text;
+	size_t given = 0;
+	buf_init(&text, FIXTURE_LIMIT);
+	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 1000, keep_status, &text);
+	assert_int_equal(times(text.data, "\"1970-01-01T00:16:40Z\""), 2);
+	assert_non_null(strstr(text.data, "reason: BackendNotFound"));
+
+	buf_clear(&text);
+	fixture_objects(TIMES_SERVICE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 2000, keep_status, &text);
+	assert_int_equal(times(text.data, "\"1970-01-01T00:16:40Z\""), 1); /* Accepted */
+	assert_int_equal(times(text.data, "\"1970-01-01T00:33:20Z\""), 1); /* ResolvedRefs */
+
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 3000, count_status, &given);
+	assert_int_equal(given, 0);
+
+	buf_clear(&text);
+	core_delete(core, KIND_HTTPROUTE, "s", "r");
+	fixture_update(core);
+	core_status_changes(core, 4000, keep_status, &text);
+	assert_string_equal(text.data, "gone\n");
+	buf_done(&text);
+	core_free(core);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_golden),
+	        cmocka_unit_test(test_hostname_conflict),
+	        cmocka_unit_test(test_transition_times),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

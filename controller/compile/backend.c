@@ -243,12 +243,13 @@ static struct table_unit *build(const struct backend *backend)
 		const struct found *f = &list.items[i];
 		endpoints[i] = (struct table_endpoint){f->name, f->address, f->port, !f->ready && drain};
 	}
-	struct table_backend *unit = table_backend_new(&(struct table_backend){
-	        .unit.key = backend->key,
+	const struct table_backend like = {
+	        .unit = {.key = backend->key},
 	        .protocol = protocol_of(port),
 	        .endpoints = endpoints,
 	        .n_endpoints = list.n,
-	});
+	};
+	struct table_backend *unit = table_backend_new(&like);
 	free(list.items);
 	arena_done(&scratch);
 	return &unit->unit;

@@ -148,9 +148,7 @@ static void resolve_wildcards(struct compile *compile)
 			wildcards = xrealloc(wildcards, (n ? n * 2 : 1) * sizeof(*wildcards));
 		wildcards[n++] = host;
 	}
-	struct port *port, *next;
-	HASH_ITER(hh, compile->ports, port, next)
-	{
+	for (struct port *port = compile->ports; port; port = port->hh.next) {
 		bool touched = false;
 		for (size_t i = 0; i < n && !touched; i++)
 			touched = wildcards[i]->port == port;
@@ -396,14 +394,15 @@ static struct table_unit *build(const struct compile *compile, const struct host
 		entries = gather(&scratch, host);
 	else
 		entries = merged(&scratch, compile, untouched(&scratch, host, last), gather_touched(&scratch, host));
-	struct table_host *unit = table_host_new(&(struct table_host){
-	        .unit.key = host->key,
+	const struct table_host like = {
+	        .unit = {.key = host->key},
 	        .listener = host->port->key,
 	        .pattern = host->pattern,
 	        .falls_to = host->falls_to ? host->falls_to->pattern : NULL,
 	        .entries = entries.items,
 	        .n_entries = entries.n,
-	});
+	};
+	struct table_host *unit = table_host_new(&like);
 	arena_done(&scratch);
 	return &unit->unit;
 }

@@ -82,13 +82,14 @@ static struct table_unit *build(const struct compile *compile, const struct port
 	struct arena scratch;
 	arena_init(&scratch);
 	const struct node *gateway = port->gateway;
-	struct table_listener *unit = table_listener_new(&(struct table_listener){
-	        .unit.key = port->key,
+	const struct table_listener like = {
+	        .unit = {.key = port->key},
 	        .bind_address = port->address,
 	        .port = port->port,
 	        .bind_port = graph_bind_port(&compile->graph->options, port->port),
 	        .origin = arena_printf(&scratch, "%s/%s", gateway->namespace, gateway->name),
-	});
+	};
+	struct table_listener *unit = table_listener_new(&like);
 	arena_done(&scratch);
 	return &unit->unit;
 }
@@ -96,9 +97,8 @@ static struct table_unit *build(const struct compile *compile, const struct port
 /* After the hosts: a port nobody has has none left. */
 void ports_build(struct compile *compile, struct table_changes *changes)
 {
-	struct port *port, *next;
-	HASH_ITER(hh, compile->ports, port, next)
-	{
+	for (struct port *port = compile->ports, *next; port; port = next) {
+		next = port->hh.next;
 		if (!port->roots_changed)
 			continue;
 		port->roots_changed = false;

@@ -140,7 +140,7 @@ struct table_rule *rule_build(const struct compile *compile, const struct route_
 	struct arena scratch;
 	arena_init(&scratch);
 	struct table_rule like = {
-	        .unit.key = key,
+	        .unit = {.key = key},
 	        .origin = arena_printf(&scratch, "%s.%s", route->object.namespace, route->object.name),
 	        .name = rule->name,
 	        .action = TABLE_STATUS,

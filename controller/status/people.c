@@ -92,9 +92,9 @@ static void join(void *ctx, const char *word)
 	buf_addf(&joined->text, "%s%s", joined->text.len ? "," : "", word);
 }
 
-static const char *joined_take(struct joined *joined, struct arena *arena)
+static const char *joined_take(struct joined *joined, struct arena *arena, const char *none)
 {
-	const char *text = arena_strdup(arena, joined->text.len ? joined->text.data : "*");
+	const char *text = arena_strdup(arena, joined->text.len ? joined->text.data : none);
 	buf_done(&joined->text);
 	return text;
 }
@@ -115,7 +115,7 @@ static void gateways(const struct graph *graph, const struct refusals *refusals,
 			status_addresses(graph, node_gateway(nodes.items[i]), join, &addresses);
 		grid_add(&grid, (const char *[COLUMNS]){
 		                        arena_printf(&grid.arena, "%s/%s", gateway->object.namespace, gateway->object.name),
-		                        gateway->gateway_class_name, joined_take(&addresses, &grid.arena),
+		                        gateway->gateway_class_name, joined_take(&addresses, &grid.arena, "-"),
 		                        verdict_of_object(&shown, "Accepted"), verdict_of_object(&shown, "Programmed")});
 		shown_done(&shown);
 	}
@@ -139,7 +139,7 @@ static void routes(const struct graph *graph, const struct refusals *refusals, s
 			join(&hostnames, route->hostnames[h]);
 		grid_add(&grid, (const char *[COLUMNS]){
 		                        arena_printf(&grid.arena, "%s/%s", route->object.namespace, route->object.name),
-		                        joined_take(&hostnames, &grid.arena), verdict(&shown, "Accepted"),
+		                        joined_take(&hostnames, &grid.arena, "*"), verdict(&shown, "Accepted"),
 		                        verdict(&shown, "ResolvedRefs")});
 		shown_done(&shown);
 	}

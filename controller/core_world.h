@@ -1,0 +1,270 @@
+/* A random, small universe of objects: references meet, miss and clash all the time. Objects are made as YAML, so that only
+ * what an API server would take gets in. */
+#ifndef HATCHWAY_CORE_WORLD_H
+#define HATCHWAY_CORE_WORLD_H
+
+#include "controller/core_fixture.h"
+
+#define WORLD 64
+#define TEXT 16384
+
+struct walk {
+	uint64_t random;
+	struct object *world[WORLD];
+	size_t n;
+	struct core *core;
+	struct table *mirror; /* what applying all changes has made */
+	char *status[WORLD];  /* "kind namespace/name" and the text behind it: what the callback last gave */
+	size_t n_status;
+	struct buf *text;
+};
+
+static inline unsigned roll(struct walk *w, unsigned n)
+{
+	w->random ^= w->random << 13;
+	w->random ^= w->random >> 7;
+	w->random ^= w->random << 17;
+	return (unsigned)(w->random >> 33) % n;
+}
+
+#define PICK(w, ...)                                                                                                   \
+	((const char *const[]){__VA_ARGS__})[roll(w, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *))]
+
+/* ---- random objects, as YAML ---- */
+
+PRINTF_LIKE(2, 3) static inline void say(struct walk *w, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	buf_vaddf(w->text, fmt, args);
+	va_end(args);
+}
+
+static inline void head(struct walk *w, const char *version, const char *kind, const char *namespace, const char *name)
+{
+	say(w, "apiVersion: %s\nkind: %s\nmetadata:\n  name: %s\n  generation: %u\n", version, kind, name, 1 + roll(w, 3));
+	if (*namespace)
+		say(w, "  namespace: %s\n", namespace);
+	if (roll(w, 3))
+		say(w, "  creationTimestamp: \"2026-01-0%uT00:00:00Z\"\n", 1 + roll(w, 3));
+}
+
+static inline const char *a_namespace(struct walk *w)
+{
+	return PICK(w, "a", "a", "a", "a-b");
+}
+
+static inline const char *a_hostname(struct walk *w)
+{
+	return PICK(w, "\"*.x.y\"", "a.x.y", "\"*.b.x.y\"", "c.b.x.y", "\"*.c.b.x.y\"", "other.z", "\"*.z\"");
+}
+
+static inline void make_namespace(struct walk *w)
+{
+	head(w, "v1", "Namespace", "", a_namespace(w));
+	if (roll(w, 2))
+		say(w, "  labels: {team: %s}\n", PICK(w, "red", "blue"));
+}
+
+static inline void make_class(struct walk *w)
+{
+	head(w, "gateway.networking.k8s.io/v1", "GatewayClass", "", PICK(w, "hatchway", "extra"));
+	say(w, "spec:\n  controllerName: %s\n", roll(w, 6) ? "hatchway.dev/controller" : "x.y/other");
+	if (!roll(w, 8))
+		say(w, "  parametersRef: {group: x.y, kind: Params, name: p}\n");
+}
+
+static inline void make_listener(struct walk *w, unsigned i)
+{
+	say(w, "  - name: l%u\n    port: %s\n    protocol: %s\n", i, PICK(w, "80", "80", "8080", "81"),
+	    roll(w, 16) ? "HTTP" : PICK(w, "TCP", "x.y/z"));
+	if (roll(w, 4))
+		say(w, "    hostname: %s\n", a_hostname(w));
+	say(w, "    allowedRoutes:\n      namespaces:\n        from: %s\n", PICK(w, "All", "Same", "Selector", "All", "All"));
+	say(w, "        selector: {%s}\n",
+	    PICK(w, "matchLabels: {team: red}", "matchExpressions: [{key: team, operator: Exists}]",
+	         "matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [a]}]"));
+	if (!roll(w, 12))
+		say(w, "      kinds: [{kind: %s}]\n", PICK(w, "HTTPRoute", "GRPCRoute"));
+}
+
+static inline void make_gateway(struct walk *w)
+{
+	head(w, "gateway.networking.k8s.io/v1", "Gateway", a_namespace(w), PICK(w, "g1", "g2"));
+	say(w, "spec:\n  gatewayClassName: %s\n", roll(w, 8) ? "hatchway" : PICK(w, "extra", "nobodys"));
+	if (!roll(w, 3))
+		say(w, "  addresses: [{type: %s, value: %s}]\n", roll(w, 12) ? "IPAddress" : "Hostname",
+		    roll(w, 12) ? PICK(w, "127.0.0.9", "10.0.0.1") : "192.0.2.1");
+	if (!roll(w, 16))
+		say(w, "  infrastructure: {parametersRef: {group: x.y, kind: K, name: n}}\n");
+	say(w, "  listeners:\n");
+	for (unsigned i = 0, n = 1 + roll(w, 5); i < n; i++)
+		make_listener(w, i);
+}
+
+static inline void make_match(struct walk *w)
+{
+	if (!roll(w, 8))
+		say(w, "    - path: {type: RegularExpression, value: \"%s\"}\n", PICK(w, "/r.*", "/r[", "/(a|b)+", "(*FAIL)"));
+	else
+		say(w, "    - path: {type: %s, value: %s}\n", PICK(w, "Exact", "PathPrefix", "PathPrefix"),
+		    PICK(w, "/", "/", "/a", "/a/", "/a/b", "/abc"));
+	if (!roll(w, 3))
+		say(w, "      method: %s\n", PICK(w, "GET", "POST"));
+	if (!roll(w, 3))
+		say(w, "      headers: [{name: %s, value: \"1\"}]\n", PICK(w, "x", "X", "y"));
+	if (!roll(w, 4))
+		say(w, "      queryParams: [{name: q, value: \"%s\", type: %s}]\n", PICK(w, "1", "[", "a+"),
+		    PICK(w, "Exact", "RegularExpression"));
+}
+
+static inline bool make_filter(struct walk *w)
+{
+	const char *filter = PICK(
+	        w, "", "", "", "", "type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: s, value: v}]}",
+	        "type: ResponseHeaderModifier, responseHeaderModifier: {remove: [server]}",
+	        "type: URLRewrite, urlRewrite: {hostname: other.z, path: {type: ReplaceFullPath, replaceFullPath: /f}}",
+	        "type: RequestRedirect, requestRedirect: {statusCode: 301}",
+	        "type: RequestRedirect, requestRedirect: {scheme: https, hostname: r.z}",
+	        "type: RequestRedirect, requestRedirect: {port: 8083}",
+	        "type: RequestMirror, requestMirror: {backendRef: {name: s1, port: 80}}",
+	        "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}");
+	if (*filter)
+		say(w, "    filters: [{%s}]\n", filter);
+	return strstr(filter, "requestRedirect") != NULL;
+}
+
+static inline void make_backend_ref(struct walk *w)
+{
+	say(w, "    - name: %s\n      port: %s\n      weight: %u\n", PICK(w, "s1", "s2", "s3"), PICK(w, "80", "80", "443"),
+	    roll(w, 3));
+	if (roll(w, 2))
+		say(w, "      namespace: %s\n", a_namespace(w));
+	if (!roll(w, 10))
+		say(w, "      kind: Bucket\n      group: x.y\n");
+}
+
+static inline void make_route(struct walk *w)
+{
+	head(w, "gateway.networking.k8s.io/v1", "HTTPRoute", a_namespace(w), PICK(w, "r1", "r2", "r3"));
+	say(w, "spec:\n  parentRefs:\n");
+	for (unsigned i = 0, n = 1 + roll(w, 2); i < n; i++) {
+		say(w, "  - name: %s\n", PICK(w, "g1", "g2"));
+		say(w, "    namespace: %s\n", a_namespace(w));
+		if (!roll(w, 4))
+			say(w, "    sectionName: %s\n", PICK(w, "l0", "l1", "l2", "l3"));
+		if (!roll(w, 6))
+			say(w, "    port: %s\n", PICK(w, "80", "8080"));
+	}
+	if (roll(w, 3))
+		say(w, "  hostnames: [%s, %s]\n", a_hostname(w), roll(w, 2) ? "q.z" : a_hostname(w));
+	say(w, "  rules:\n");
+	for (unsigned i = 0, n = 1 + roll(w, 3); i < n; i++) {
+		say(w, "  - matches:\n");
+		for (unsigned m = 0, k = 1 + roll(w, 2); m < k; m++)
+			make_match(w);
+		if (make_filter(w))
+			continue;
+		unsigned k = roll(w, 3);
+		if (k)
+			say(w, "    backendRefs:\n");
+		for (unsigned b = 0; b < k; b++)
+			make_backend_ref(w);
+		if (!roll(w, 4))
+			say(w, "    timeouts: {request: 2s, backendRequest: %s}\n", PICK(w, "1s", "500ms"));
+	}
+}
+
+static inline void make_service(struct walk *w)
+{
+	head(w, "v1", "Service", a_namespace(w), PICK(w, "s1", "s2", "s3"));
+	if (!roll(w, 8)) {
+		say(w, "spec: {type: ExternalName, externalName: e.z, ports: [{port: 80}]}\n");
+		return;
+	}
+	say(w, "spec:\n  ports:\n  - {name: web, port: 80, protocol: %s", PICK(w, "TCP", "TCP", "TCP", "UDP"));
+	if (!roll(w, 3))
+		say(w, ", appProtocol: %s", PICK(w, "kubernetes.io/h2c", "kubernetes.io/ws", "http", "mysql"));
+	say(w, "}\n");
+	if (roll(w, 2))
+		say(w, "  - {name: tls, port: 443}\n");
+}
+
+static inline void make_slice(struct walk *w)
+{
+	head(w, "discovery.k8s.io/v1", "EndpointSlice", a_namespace(w), PICK(w, "e1", "e2", "e3"));
+	bool v6 = !roll(w, 4);
+	say(w, "  labels: {%s: %s}\naddressType: %s\n", PICK(w, "kubernetes.io/service-name", "kubernetes.io/service-name", "x"),
+	    PICK(w, "s1", "s2"), v6 ? "IPv6" : "IPv4");
+	say(w, "ports: [{name: web, port: %s}, {name: tls, port: 8443}]\nendpoints:\n", PICK(w, "8080", "8081"));
+	for (unsigned i = 0, n = 1 + roll(w, 3); i < n; i++) {
+		say(w, "- addresses: [\"%s%u\"]\n", v6 ? "fd00::" : "10.1.0.", 1 + roll(w, 4));
+		say(w, "  conditions: {ready: %s, serving: %s, terminating: %s}\n", PICK(w, "true", "false"),
+		    PICK(w, "true", "false"), PICK(w, "true", "false"));
+		if (roll(w, 2))
+			say(w, "  targetRef: {kind: Pod, name: pod-%u}\n", roll(w, 3));
+	}
+}
+
+static inline void make_grant(struct walk *w)
+{
+	head(w, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", a_namespace(w), PICK(w, "t1", "t2"));
+	say(w, "spec:\n  from: [{group: gateway.networking.k8s.io, kind: %s, namespace: %s}]\n",
+	    PICK(w, "HTTPRoute", "HTTPRoute", "Gateway"), a_namespace(w));
+	say(w, "  to: [{group: \"\", kind: %s%s}]\n", PICK(w, "Service", "Service", "Secret"),
+	    PICK(w, "", ", name: s1", ", name: s2"));
+}
+
+/* ---- the world ---- */
+
+static inline void world_drop(struct walk *w, size_t i)
+{
+	object_unref(w->world[i]);
+	w->world[i] = w->world[--w->n];
+}
+
+static inline void world_put(void *ctx, struct object *object)
+{
+	struct walk *w = ctx;
+	size_t i = 0;
+	while (i < w->n && object_cmp_key(w->world[i], object) != 0)
+		i++;
+	if (i < w->n)
+		world_drop(w, i);
+	assert_true(w->n < WORLD);
+	w->world[w->n++] = object_ref(object);
+	core_put(w->core, object);
+}
+
+static inline void step(struct walk *w)
+{
+	static void (*const make[])(struct walk *w) = {make_namespace, make_class, make_gateway, make_route,   make_route,
+	                                               make_route,     make_route, make_route,   make_service, make_service,
+	                                               make_slice,     make_slice, make_grant};
+	if (w->n && !roll(w, 8)) {
+		size_t i = roll(w, (unsigned)w->n);
+		core_delete(w->core, w->world[i]->kind, w->world[i]->namespace, w->world[i]->name);
+		world_drop(w, i);
+		return;
+	}
+	buf_clear(w->text);
+	make[roll(w, ARRAY_LEN(make))](w);
+	fixture_objects(w->text->data, true, world_put, w);
+}
+
+static inline struct core *core_for_walk(void)
+{
+	static const char *const addresses[] = {"10.0.0.1"};
+	static const struct port_map ports[] = {{81, 8080}, {80, 18080}};
+	return core_new(&(struct core_options){
+	        .controller_name = CONTROLLER_NAME,
+	        .implicit_class = "hatchway",
+	        .port_map = ports,
+	        .n_port_map = ARRAY_LEN(ports),
+	        .addresses = addresses,
+	        .n_addresses = ARRAY_LEN(addresses),
+	        .implicit_namespaces = true,
+	});
+}
+
+#endif
