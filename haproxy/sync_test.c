@@ -44,6 +44,7 @@ static void test_random_images(void **state)
 	assert_int_equal(sync_counters(bed->sync).reads, 1);
 	assert_int_equal(sync_counters(bed->sync).reloads, 0);
 	assert_held_by_haproxy(bed);
+	testbed_end(bed);
 }
 
 /* HAProxy killed, master and all, while no controller lives: its files bring back what it held. */
@@ -80,6 +81,7 @@ static void test_restart_from_files(void **state)
 	testbed_open(bed);
 	apply_settle(bed);
 	assert_int_equal(image_count(sync_held(bed->sync), ITEM_BACKEND), 0);
+	testbed_end(bed);
 }
 
 /* The same with the controller alive: it starts HAProxy again by itself. */
@@ -105,6 +107,7 @@ static void test_haproxy_killed(void **state)
 	}
 	assert_int_equal(sync_counters(bed->sync).starts, 5);
 	assert_held_by_haproxy(bed);
+	testbed_end(bed);
 }
 
 /* Somebody reloads by hand: our connection stays with the old worker, and must notice. */
@@ -127,6 +130,7 @@ static void test_foreign_reload(void **state)
 	apply_settle(bed);
 	assert_true(sync_counters(bed->sync).reads >= 2);
 	assert_held_by_haproxy(bed);
+	testbed_end(bed);
 }
 
 /* Things HAProxy holds that nobody wants: typed into socat, or left by a controller that died. */
@@ -152,6 +156,7 @@ static void test_foreign_contents(void **state)
 	apply_settle(bed);
 	assert_true(sync_counters(bed->sync).commands > 0);
 	assert_held_by_haproxy(bed);
+	testbed_end(bed);
 }
 
 /* Told to, the controller takes HAProxy with it, and says so when it is gone. */
@@ -167,6 +172,7 @@ static void test_stop_on_exit(void **state)
 	assert_true(pid > 1);
 	testbed_close(bed, false);
 	assert_int_equal(kill(pid, 0), -1);
+	testbed_end(bed);
 }
 
 /* Two controllers on one directory: the second is told. */
@@ -183,6 +189,7 @@ static void test_lock(void **state)
 	                           &second, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "another hatchway"));
 	image_free(other);
+	testbed_end(bed);
 }
 
 /* A port that is taken: the others go on, it is told, and comes when it is free. */
@@ -216,6 +223,12 @@ static void test_bind_refused(void **state)
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	close(fd);
+	testbed_end(bed);
+}
+
+static bool started(struct testbed *bed)
+{
+	return sync_counters(bed->sync).starts > 0;
 }
 
 static double seconds(void)
@@ -270,11 +283,12 @@ static void test_ten_thousand(void **state)
 	testbed_sleep(bed, 1500);
 	testbed_kill(bed, SIGKILL);
 	start = seconds();
-	testbed_run_until(bed, testbed_applied, 20000);
+	testbed_run_until(bed, started, 20000);
 	sync_submit(bed->sync, ++bed->generation, NULL, 0);
 	testbed_run_until(bed, testbed_applied, 20000);
 	print_message("killed with 10,000 routes, until all are back: %.3f s, %d commands\n", seconds() - start,
 	              (int)sync_counters(bed->sync).commands);
+	testbed_end(bed);
 }
 
 int main(int argc, char **argv)
