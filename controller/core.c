@@ -148,6 +148,7 @@ static struct refusals refusals_find(const struct core *core, struct arena *aren
 		walk.refusal = &core->refusals[i];
 		compile_origins(&core->compile, walk.refusal->kind, walk.refusal->key, gather, &walk);
 	}
+	refusals_sort(&found);
 	return found;
 }
 

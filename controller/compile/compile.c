@@ -36,6 +36,7 @@ void compile_done(struct compile *compile, struct store *store)
 	HASH_ITER(hh, compile->hosts, host, next_host)
 	{
 		HASH_DEL(compile->hosts, host);
+		free(host->touched);
 		free(host);
 	}
 	struct port *port, *next_port;

@@ -24,12 +24,21 @@ struct membership {
 	struct membership *next, **link; /* of the host */
 };
 
+/* Routes that joined, left or changed on a host since it was built; only while it is queued. */
+#define TOUCHED 8
+
+struct touched {
+	size_t n; /* more than TOUCHED: too many to list */
+	const struct node *routes[TOUCHED];
+};
+
 struct host {
 	UT_hash_handle hh; /* by key, "80 *.a.b" */
 	struct port *port;
 	struct host *next, **link; /* of the port */
 	struct membership *members;
 	struct host *falls_to;
+	struct touched *touched;
 	const char *pattern;
 	bool root;   /* a listener's own hostname */
 	bool exists; /* the table has it */

@@ -49,6 +49,7 @@ static void host_free(struct compile *compile, struct host *host)
 	if (host->next)
 		host->next->link = host->link;
 	HASH_DEL(compile->hosts, host);
+	free(host->touched);
 	free(host);
 }
 
@@ -65,6 +66,19 @@ void host_queue(struct compile *compile, struct host *host)
 	compile->queued_hosts[compile->n_queued_hosts++] = host;
 }
 
+static void touch(struct compile *compile, struct host *host, const struct node *route)
+{
+	host_queue(compile, host);
+	if (!host->touched)
+		host->touched = xcalloc(1, sizeof(*host->touched));
+	struct touched *t = host->touched;
+	if (t->n && t->n <= TOUCHED && t->routes[t->n - 1] == route)
+		return;
+	if (t->n < TOUCHED)
+		t->routes[t->n] = route;
+	t->n += t->n <= TOUCHED;
+}
+
 void member_link(struct compile *compile, struct membership *member)
 {
 	struct host *host = member->host;
@@ -73,7 +87,7 @@ void member_link(struct compile *compile, struct membership *member)
 	if (host->members)
 		host->members->link = &member->next;
 	host->members = member;
-	host_queue(compile, host);
+	touch(compile, host, member->route);
 }
 
 void member_unlink(struct compile *compile, struct membership *member)
@@ -81,7 +95,7 @@ void member_unlink(struct compile *compile, struct membership *member)
 	*member->link = member->next;
 	if (member->next)
 		member->next->link = member->link;
-	host_queue(compile, member->host);
+	touch(compile, member->host, member->route);
 }
 
 static bool shall_exist(const struct host *host)
@@ -151,7 +165,6 @@ static void resolve_wildcards(struct compile *compile)
 struct candidate {
 	struct table_entry entry;
 	const struct object *route;
-	size_t path_length;
 	uint32_t rule, match;
 };
 
@@ -165,23 +178,32 @@ static int path_rank(enum table_path type)
 	return type == TABLE_EXACT ? 0 : type == TABLE_REGEX ? 1 : 2;
 }
 
+static size_t path_length(const struct table_match *m)
+{
+	return m->path_type == TABLE_PREFIX && strcmp(m->path, "/") == 0 ? 0 : strlen(m->path);
+}
+
 /* Exact, regular expressions (the longest text first: the specification leaves their order to us), prefixes by falling
- * length; of the same path: method, most headers, most queries, the oldest route, its name, the order in the route. */
+ * length; of the same path: method, most headers, most queries. */
+static int match_cmp(const struct table_match *a, const struct table_match *b)
+{
+	int c = path_rank(a->path_type) - path_rank(b->path_type);
+	if (!c && a->path_type != TABLE_EXACT)
+		c = compare(path_length(b), path_length(a));
+	if (!c && a->path_type != TABLE_REGEX)
+		c = strcmp(a->path, b->path);
+	if (!c)
+		c = compare(b->method != NULL, a->method != NULL);
+	if (!c)
+		c = compare(b->n_headers, a->n_headers);
+	return c ? c : compare(b->n_queries, a->n_queries);
+}
+
+/* Then the oldest route, its name, the order in the route. */
 static int candidate_cmp(const void *va, const void *vb)
 {
 	const struct candidate *a = va, *b = vb;
-	const struct table_match *x = &a->entry.match, *y = &b->entry.match;
-	int c = path_rank(x->path_type) - path_rank(y->path_type);
-	if (!c && x->path_type != TABLE_EXACT)
-		c = compare(b->path_length, a->path_length);
-	if (!c && x->path_type != TABLE_REGEX)
-		c = strcmp(x->path, y->path);
-	if (!c)
-		c = compare(y->method != NULL, x->method != NULL);
-	if (!c)
-		c = compare(y->n_headers, x->n_headers);
-	if (!c)
-		c = compare(y->n_queries, x->n_queries);
+	int c = match_cmp(&a->entry.match, &b->entry.match);
 	if (!c)
 		c = graph_older(a->route, b->route);
 	if (!c)
@@ -216,17 +238,13 @@ static void fill(struct arena *scratch, struct candidate *c, const struct http_m
 	m->method = match->method;
 	m->headers = tests(scratch, match->headers, match->n_headers, true, &m->n_headers);
 	m->queries = tests(scratch, match->query_params, match->n_query_params, false, &m->n_queries);
-	c->path_length = strcmp(m->path, "/") == 0 && m->path_type == TABLE_PREFIX ? 0 : strlen(m->path);
 }
 
-static size_t count_matches(const struct host *host)
+static size_t count_matches(const struct http_route *route)
 {
 	size_t n = 0;
-	for (const struct membership *m = host->members; m; m = m->next) {
-		const struct http_route *route = node_route(m->route)->route;
-		for (size_t r = 0; r < route->n_rules; r++)
-			n += route->rules[r].n_matches;
-	}
+	for (size_t r = 0; r < route->n_rules; r++)
+		n += route->rules[r].n_matches;
 	return n;
 }
 
@@ -250,26 +268,141 @@ static size_t add_route(struct arena *scratch, const struct host *host, const st
 	return n;
 }
 
-static struct table_unit *build(const struct host *host)
+/* In scratch. */
+struct entries {
+	struct table_entry *items;
+	size_t n;
+};
+
+static struct entries sorted(struct arena *scratch, struct candidate *list, size_t n)
+{
+	if (n > 1)
+		qsort(list, n, sizeof(*list), candidate_cmp);
+	struct entries entries = {arena_array(scratch, n, sizeof(*entries.items)), n};
+	for (size_t i = 0; i < n; i++)
+		entries.items[i] = list[i].entry;
+	return entries;
+}
+
+/* All routes of the host. */
+static struct entries gather(struct arena *scratch, const struct host *host)
+{
+	size_t n = 0;
+	for (const struct membership *m = host->members; m; m = m->next)
+		n += count_matches(node_route(m->route)->route);
+	struct candidate *list = arena_array(scratch, n, sizeof(*list));
+	n = 0;
+	for (const struct membership *m = host->members; m; m = m->next)
+		n += add_route(scratch, host, node_route(m->route), list + n);
+	return sorted(scratch, list, n);
+}
+
+/* ---- entries, from those of the host's last unit and the few routes touched since ---- */
+
+static bool is_member(const struct host *host, const struct node *route)
+{
+	const struct route_units *units = route->compile;
+	for (size_t i = 0; units && i < units->n_members; i++)
+		if (units->members[i].host == host)
+			return true;
+	return false;
+}
+
+static struct entries gather_touched(struct arena *scratch, const struct host *host)
+{
+	size_t n = 0;
+	const struct touched *touched = host->touched;
+	struct candidate *list;
+	for (size_t i = 0; touched && i < touched->n; i++)
+		if (is_member(host, touched->routes[i]))
+			n += count_matches(node_route(touched->routes[i])->route);
+	list = arena_array(scratch, n, sizeof(*list));
+	n = 0;
+	for (size_t i = 0; touched && i < touched->n; i++)
+		if (is_member(host, touched->routes[i]))
+			n += add_route(scratch, host, node_route(touched->routes[i]), list + n);
+	return sorted(scratch, list, n);
+}
+
+/* "namespace/route/" of a rule's key. */
+static bool is_rule_of(const char *key, const struct node *route)
+{
+	size_t n = strlen(route->namespace), m = strlen(route->name);
+	return strncmp(key, route->namespace, n) == 0 && key[n] == '/' && strncmp(key + n + 1, route->name, m) == 0 &&
+	       key[n + 1 + m] == '/';
+}
+
+static struct entries untouched(struct arena *scratch, const struct host *host, const struct table_host *last)
+{
+	struct entries kept = {arena_array(scratch, last->n_entries, sizeof(*kept.items)), 0};
+	for (size_t i = 0; i < last->n_entries; i++) {
+		bool gone = false;
+		for (size_t t = 0; host->touched && t < host->touched->n && !gone; t++)
+			gone = is_rule_of(last->entries[i].rule, host->touched->routes[t]);
+		if (!gone)
+			kept.items[kept.n++] = last->entries[i];
+	}
+	return kept;
+}
+
+/* The route a rule's key names. */
+static const struct object *owner(const struct compile *compile, const char *key)
+{
+	char namespace[256], name[256];
+	int n = sscanf(key, "%255[^/]/%255[^/]/", namespace, name);
+	const struct node *node = n == 2 ? store_find(compile->graph->store, KIND_HTTPROUTE, namespace, name) : NULL;
+	BUG_ON(!node || !node->object);
+	return node->object;
+}
+
+/* Never of the same route: those are replaced as a whole. */
+static bool comes_before(const struct compile *compile, const struct table_entry *a, const struct table_entry *b)
+{
+	int c = match_cmp(&a->match, &b->match);
+	return c ? c < 0 : graph_older(owner(compile, a->rule), owner(compile, b->rule)) < 0;
+}
+
+/* Few new among many old: each new one finds its place by halving. */
+static struct entries merged(struct arena *scratch, const struct compile *compile, struct entries old, struct entries new)
+{
+	struct entries all = {arena_array(scratch, old.n + new.n, sizeof(*all.items)), 0};
+	size_t at = 0;
+	for (size_t i = 0; i < new.n; i++) {
+		size_t low = at, high = old.n;
+		while (low < high) {
+			size_t middle = low + (high - low) / 2;
+			if (comes_before(compile, &old.items[middle], &new.items[i]))
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		memcpy(all.items + all.n, old.items + at, (low - at) * sizeof(*all.items));
+		all.n += low - at;
+		all.items[all.n++] = new.items[i];
+		at = low;
+	}
+	memcpy(all.items + all.n, old.items + at, (old.n - at) * sizeof(*all.items));
+	all.n += old.n - at;
+	return all;
+}
+
+static struct table_unit *build(const struct compile *compile, const struct host *host)
 {
 	struct arena scratch;
 	arena_init(&scratch);
-	struct candidate *list = arena_array(&scratch, count_matches(host), sizeof(*list));
-	size_t n = 0;
-	for (const struct membership *m = host->members; m; m = m->next)
-		n += add_route(&scratch, host, node_route(m->route), list + n);
-	if (n > 1)
-		qsort(list, n, sizeof(*list), candidate_cmp);
-	struct table_entry *entries = arena_array(&scratch, n, sizeof(*entries));
-	for (size_t i = 0; i < n; i++)
-		entries[i] = list[i].entry;
+	struct entries entries;
+	const struct table_host *last = table_host(compile->table, host->port->key, host->pattern);
+	if (!last || (host->touched && host->touched->n > TOUCHED))
+		entries = gather(&scratch, host);
+	else
+		entries = merged(&scratch, compile, untouched(&scratch, host, last), gather_touched(&scratch, host));
 	struct table_host *unit = table_host_new(&(struct table_host){
 	        .unit.key = host->key,
 	        .listener = host->port->key,
 	        .pattern = host->pattern,
 	        .falls_to = host->falls_to ? host->falls_to->pattern : NULL,
-	        .entries = entries,
-	        .n_entries = n,
+	        .entries = entries.items,
+	        .n_entries = entries.n,
 	});
 	arena_done(&scratch);
 	return &unit->unit;
@@ -285,7 +418,9 @@ void hosts_build(struct compile *compile, struct table_changes *changes)
 		struct host *host = compile->queued_hosts[i];
 		host->queued = false;
 		host->exists = shall_exist(host);
-		table_change(compile->table, changes, TABLE_HOST, host->key, host->exists ? build(host) : NULL);
+		table_change(compile->table, changes, TABLE_HOST, host->key, host->exists ? build(compile, host) : NULL);
+		free(host->touched);
+		host->touched = NULL;
 	}
 	for (size_t i = 0; i < compile->n_queued_hosts; i++)
 		if (!compile->queued_hosts[i]->exists)

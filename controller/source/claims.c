@@ -189,12 +189,17 @@ void claims_touch(struct claims *claims, struct giver *giver)
 
 /* ---- delivery ---- */
 
+/* If all are leaving, what was last delivered stays until they are gone. */
 static struct claim *find_winner(const struct entry *entry)
 {
-	for (struct claim *claim = entry->claims; claim; claim = claim->next)
+	struct claim *fallback = entry->claims;
+	for (struct claim *claim = entry->claims; claim; claim = claim->next) {
 		if (!claim->giver->leaving)
 			return claim;
-	return entry->claims;
+		if (claim->object == entry->object)
+			fallback = claim;
+	}
+	return fallback;
 }
 
 static bool is_same(const struct object *a, const struct object *b)

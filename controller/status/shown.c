@@ -1,6 +1,8 @@
 /* The conditions of one object, as they are shown. */
 #include "controller/status/status.h"
 
+#include <string.h>
+
 static struct condition *add(struct shown_list *list, size_t scope, const struct condition *condition)
 {
 	if (!(list->n & (list->n - 1)))
@@ -19,12 +21,40 @@ void shown_done(struct shown_list *list)
 	*list = (struct shown_list){0};
 }
 
+/* Where in memory nodes lie decides nothing but where they stand in this list. */
+static int place_cmp(const struct refused *a, const struct refused *b)
+{
+	if (a->node != b->node)
+		return (uintptr_t)a->node < (uintptr_t)b->node ? -1 : 1;
+	return (a->port > b->port) - (a->port < b->port);
+}
+
+static int refused_cmp(const void *va, const void *vb)
+{
+	const struct refused *a = va, *b = vb;
+	int c = place_cmp(a, b);
+	return c ? c : strcmp(a->text, b->text);
+}
+
+void refusals_sort(struct refusals *refusals)
+{
+	if (refusals->n > 1)
+		qsort(refusals->items, refusals->n, sizeof(*refusals->items), refused_cmp);
+}
+
+/* The first of them, if any. */
 static const char *refusal_of(const struct refusals *refusals, const struct node *node, uint16_t port)
 {
-	for (size_t i = 0; i < refusals->n; i++)
-		if (refusals->items[i].node == node && refusals->items[i].port == port)
-			return refusals->items[i].text;
-	return NULL;
+	const struct refused like = {.node = node, .port = port};
+	size_t low = 0, high = refusals->n;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (place_cmp(&refusals->items[middle], &like) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < refusals->n && !place_cmp(&refusals->items[low], &like) ? refusals->items[low].text : NULL;
 }
 
 static void show_class(struct shown_list *list, const struct graph *graph, const struct node *node)
@@ -68,7 +98,8 @@ static void show_route(struct shown_list *list, const struct node *node, const s
 		struct condition *accepted = add(list, i + 1, &state->parents[i].accepted);
 		if (text && accepted->id == COND_ROUTE_ACCEPTED)
 			condition_set(accepted, COND_ROUTE_PENDING, "HAProxy refused %s", text);
-		if (state->partial.id)
+		bool is_accepted = condition_kind(accepted->id)->status;
+		if (state->partial.id && is_accepted)
 			add(list, i + 1, &state->partial);
 		add(list, i + 1, &state->resolved);
 	}

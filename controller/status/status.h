@@ -12,9 +12,12 @@ struct refused {
 };
 
 struct refusals {
-	struct refused *items;
+	struct refused *items; /* sorted, see refusals_sort() */
 	size_t n;
 };
+
+/* So that one is found fast however many there are. */
+void refusals_sort(struct refusals *refusals);
 
 /* A condition as it is shown: what the graph found, unless the proxy refused it. scope 0: of the object itself; 1 + i: of
  * its i-th listener or parentRef. */

@@ -28,7 +28,7 @@ def listeners(bed):
 
     # A second Gateway on another port: one bind more, at most one reload, no request lost.
     bed.save("g2.yaml", gateway("g2", listeners=[listener("web", 8080)]))
-    bed.save("r2.yaml", route("r2", [rule({"two": 1})], parents=to("g2"), hostnames=()))
+    bed.save("r2.yaml", route("r2", [rule({"two": 1})], parents=to("g2", sectionName="web"), hostnames=()))
     wait(says(8080, "two"), 3, text="the second Gateway")
     check(says(80, "one")(), "the first Gateway answers for the second")
     check(bed.reloads() <= reloads + 1, f"{bed.reloads() - reloads} reloads for one bind")

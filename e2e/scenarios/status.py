@@ -15,7 +15,7 @@ def status(bed):
     app = bed.app(ports=2)
     bed.save("base.yaml", gateway("gateway", "infra"), *service("app", [("app-pod-1", "127.0.0.1", app)]), *service("next", [("next-pod-1", "127.0.0.1", app + 1)]))
     parents = [{"name": "gateway", "namespace": "infra"}]
-    bed.save("route.yaml", route("app", [rule({"app": 90, "next": 10}, path="/hello", path_type="Exact")], parents=parents))
+    bed.save("route.yaml", route("app", [rule({"app": 90, "next": 10}, path="/hello", path_type="Exact"), rule({"app": 1}, path="/plain")], parents=parents))
     bed.start()
     wait(lambda: bed.get("/hello")[0] == 200, text="the route")
     wait(lambda: "Programmed" in text_of(bed, "gateway") and "ResolvedRefs" in text_of(bed, "app"), 3, text="the status documents")
@@ -41,7 +41,8 @@ def status(bed):
         check(code == 0 and word in out, f"dump {what}: {out[:500]}")
 
     # HAProxy's own words.
-    check("default.app:80" in bed.cli("show backend"), "show backend does not name the Service")
+    backends = bed.cli("show backend")
+    check("default.app:80" in backends and "default.app:split-" in backends, f"show backend does not name Service and route: {backends}")
     state = bed.cli("show servers state")
     check("app-pod-1" in state and "next-pod-1" in state, "show servers state does not name the Pods")
     check("80/com.sample.helloworld#" in bed.cli("show map maps/host.map"), "show map does not read like the host")

@@ -49,6 +49,7 @@ def takeover(bed):
     # And with the flag it ends with its controller.
     bed.end()
     bed.start("--haproxy-stop-on-exit")
+    wait(lambda: "applied 1" in bed.command("counters", "--state-dir", bed.state)[1], text="the takeover")
     bed.end()
     wait(lambda: gone(bed), 5, text="the end of HAProxy")
 
