@@ -134,7 +134,7 @@ static void fail(struct session *session, int error, const char *why)
 
 static unsigned deadline_of(const struct session *session)
 {
-	return session->call.deadline_ms ? session->call.deadline_ms : 10000;
+	return session->call.deadline_ms ? session->call.deadline_ms : 5000;
 }
 
 /* One timer, moved lazily: arming it for every answer would cost more than the answer. */

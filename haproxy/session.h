@@ -30,7 +30,7 @@ struct session_call {
 	void (*line)(void *ctx, size_t answer, const char *text, size_t len);
 	void (*done)(void *ctx, size_t n_answers);
 	void *ctx;
-	unsigned deadline_ms; /* without a byte from HAProxy; 0: 10 s */
+	unsigned deadline_ms; /* without a byte from HAProxy; 0: 5 s */
 	size_t max_bytes;     /* of all answers; 0: 4 MiB */
 };
 

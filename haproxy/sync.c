@@ -71,7 +71,7 @@ struct sync {
 	bool submitted, dirty, all, binds_new, refusals_new, flush_again;
 	struct keyset refused, removals, again;
 	struct plan plan;
-	size_t n_now; /* steps of the plan that are in the current run */
+	size_t max_steps;
 	struct step *run;
 	unsigned surprises;
 	bool surprised, alone;
@@ -565,6 +565,37 @@ static void keys_of_set(const struct keyset *set, struct plan_key **keys, size_t
 		key_add(keys, n, cap, entry->kind, entry->key);
 }
 
+/* A unix server's path is not told by HAProxy; once it counts as equal, held says what wanted says. */
+static void adopt_address(struct sync *sync, const char *key)
+{
+	const struct item *have = image_get(sync->held, ITEM_SERVER, key);
+	const struct item *want = image_get(sync->wanted, ITEM_SERVER, key);
+	struct server_value value, to;
+	struct buf text;
+
+	if (!have || !want || strncmp(have->value, ADDRESS_UNIX " ", sizeof(ADDRESS_UNIX)) ||
+	    !server_value_parse(have->value, &value) || !server_value_parse(want->value, &to) ||
+	    (strncmp(to.address, "unix@", 5) && strncmp(to.address, "abns@", 5)))
+		return;
+	memcpy(value.address, to.address, sizeof(value.address));
+	buf_init(&text, 512);
+	server_value_dump(&value, &text);
+	image_set(sync->held, ITEM_SERVER, key, text.data);
+	disk_touch(sync->disk, ITEM_SERVER, key);
+	buf_done(&text);
+}
+
+static void adopt_addresses(struct sync *sync)
+{
+	size_t n;
+	const struct item **items = image_sorted(sync->wanted, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (items[i]->kind == ITEM_SERVER)
+			adopt_address(sync, items[i]->key);
+	free(items);
+}
+
 static void plan_touched(struct sync *sync)
 {
 	struct plan_key *keys = NULL;
@@ -575,33 +606,12 @@ static void plan_touched(struct sync *sync)
 		key_add(&keys, &n, &cap, touched[i]->kind, touched[i]->key);
 	keys_of_set(&sync->refused, &keys, &n, &cap);
 	keys_of_set(&sync->again, &keys, &n, &cap);
+	for (size_t i = 0; i < n; i++)
+		if (keys[i].kind == ITEM_SERVER)
+			adopt_address(sync, keys[i].key);
 	if (n)
 		plan_build(&sync->plan, sync->held, sync->wanted, keys, n);
 	free(keys);
-}
-
-/* A unix server's path is not told by HAProxy; once it counts as equal, held says what wanted says. */
-static void adopt_addresses(struct sync *sync)
-{
-	size_t n;
-	const struct item **items = image_sorted(sync->held, &n);
-
-	for (size_t i = 0; i < n; i++) {
-		struct server_value value, want;
-		struct buf text;
-		if (items[i]->kind != ITEM_SERVER || strncmp(items[i]->value, ADDRESS_UNIX " ", sizeof(ADDRESS_UNIX)))
-			continue;
-		const struct item *item = image_get(sync->wanted, ITEM_SERVER, items[i]->key);
-		if (!item || !server_value_parse(items[i]->value, &value) || !server_value_parse(item->value, &want) ||
-		    (strncmp(want.address, "unix@", 5) && strncmp(want.address, "abns@", 5)))
-			continue;
-		memcpy(value.address, want.address, sizeof(value.address));
-		buf_init(&text, 512);
-		server_value_dump(&value, &text);
-		image_set(sync->held, ITEM_SERVER, items[i]->key, text.data);
-		buf_done(&text);
-	}
-	free(items);
 }
 
 static void plan_everything(struct sync *sync)
@@ -651,7 +661,7 @@ static void apply_wanted(struct sync *sync)
 	sync->planned = sync->generation;
 	size_t n = make_run(sync);
 	if (n) {
-		apply_run(sync, PHASE_APPLY, sync->run, n, 0);
+		apply_run(sync, PHASE_APPLY, sync->run, n, sync->max_steps);
 		return;
 	}
 	free(sync->run);
@@ -871,6 +881,7 @@ int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct 
 	sync->lock_fd = lock_fd;
 	sync->disk = disk;
 	sync->wanted = wanted;
+	sync->max_steps = options->max_steps;
 	image_track(wanted, true);
 	binds_init(&sync->binds);
 	for (size_t i = 0; i < options->n_files; i++)

@@ -39,6 +39,7 @@ struct sync_options {
 	bool stop_on_exit;
 	const struct sync_file *files; /* that the configuration loads: Lua */
 	size_t n_files;
+	size_t max_steps; /* commands in one text, for tests of what happens between two; 0: as many as fit */
 };
 
 /* `wanted` tracks its touched keys, is changed by the caller only right before sync_submit(), and outlives the sync. */

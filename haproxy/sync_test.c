@@ -44,6 +44,7 @@ static void test_random_images(void **state)
 	assert_int_equal(sync_counters(bed->sync).reads, 1);
 	assert_int_equal(sync_counters(bed->sync).reloads, 0);
 	assert_held_by_haproxy(bed);
+	testbed_end(bed);
 }
 
 /* HAProxy killed, master and all, while no controller lives: its files bring back what it held. */
@@ -80,6 +81,7 @@ static void test_restart_from_files(void **state)
 	testbed_open(bed);
 	apply_settle(bed);
 	assert_int_equal(image_count(sync_held(bed->sync), ITEM_BACKEND), 0);
+	testbed_end(bed);
 }
 
 /* The same with the controller alive: it starts HAProxy again by itself. */
@@ -105,6 +107,7 @@ static void test_haproxy_killed(void **state)
 	}
 	assert_int_equal(sync_counters(bed->sync).starts, 5);
 	assert_held_by_haproxy(bed);
+	testbed_end(bed);
 }
 
 /* Somebody reloads by hand: our connection stays with the old worker, and must notice. */
@@ -127,6 +130,7 @@ static void test_foreign_reload(void **state)
 	apply_settle(bed);
 	assert_true(sync_counters(bed->sync).reads >= 2);
 	assert_held_by_haproxy(bed);
+	testbed_end(bed);
 }
 
 /* Things HAProxy holds that nobody wants: typed into socat, or left by a controller that died. */
@@ -152,6 +156,110 @@ static void test_foreign_contents(void **state)
 	apply_settle(bed);
 	assert_true(sync_counters(bed->sync).commands > 0);
 	assert_held_by_haproxy(bed);
+	testbed_end(bed);
+}
+
+/* Every byte, in keys and in values, and lengths up to and over the limit: HAProxy holds exactly what was meant, or the
+ * item is refused by name; nothing else in HAProxy changes. */
+static void put_hostile(struct testbed *bed, enum item_kind kind, int byte, size_t n)
+{
+	char *key = xcalloc(1, n + 100), *value = xcalloc(1, n + 100);
+
+	snprintf(key, 100, "k%d%c%czz", byte, byte, byte);
+	snprintf(value, 100, "v%c%c;quit;del backend a.b:80 <<%c", byte, byte, byte == ' ' || byte == '\t' ? 'x' : byte);
+	memset(value + strlen(value), 'y', n);
+	image_set(bed->wanted, kind, key, value);
+	snprintf(key, 100, "plain%d", byte);
+	image_set(bed->wanted, kind, key, value);
+	free(key);
+	free(value);
+}
+
+static size_t n_refusable(const struct image *image)
+{
+	size_t n, bad = 0;
+	const struct item **items = image_sorted(image, &n);
+
+	for (size_t i = 0; i < n; i++)
+		bad += command_check((enum item_kind)items[i]->kind, items[i]->key, items[i]->value, NULL) != 0;
+	free(items);
+	return bad;
+}
+
+static void drop_refusable(struct image *image)
+{
+	size_t n;
+	const struct item **items = image_sorted(image, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (command_check((enum item_kind)items[i]->kind, items[i]->key, items[i]->value, NULL))
+			image_delete(image, (enum item_kind)items[i]->kind, items[i]->key);
+	free(items);
+}
+
+static void test_hostile(void **state)
+{
+	struct testbed *bed = *state;
+
+	image_set(bed->wanted, ITEM_BACKEND, "a.b:80", "http");
+	testbed_open(bed);
+	for (int round = 0; round < 4; round++) {
+		/* on command lines, one by one; in payloads; small and large */
+		testbed_close(bed, false);
+		image_free(bed->wanted);
+		bed->wanted = image_new();
+		image_set(bed->wanted, ITEM_BACKEND, "a.b:80", "http");
+		bed->max_steps = round & 1;
+		testbed_open(bed);
+		apply_settle(bed);
+		for (int byte = 1; byte < 256; byte++)
+			put_hostile(bed, round & 1 ? ITEM_RULE : ITEM_PATH, byte, round & 2 ? 6000 + (size_t)byte * 40 : 0);
+		testbed_submit(bed);
+		testbed_run_until(bed, testbed_applied, 20000);
+		size_t bad = n_refusable(bed->wanted);
+		assert_true(bad > 20);
+		assert_int_equal(bed->n_refusals, bad);
+		drop_refusable(bed->wanted);
+		apply_settle(bed);
+		bed->max_steps = 0;
+		assert_held_by_haproxy(bed);
+		assert_non_null(image_get(sync_held(bed->sync), ITEM_BACKEND, "a.b:80"));
+		/* And from files. */
+		testbed_sleep(bed, 500);
+		testbed_close(bed, false);
+		testbed_kill(bed, SIGKILL);
+		testbed_open(bed);
+		apply_settle(bed);
+		assert_int_equal(sync_counters(bed->sync).commands, 0);
+	}
+	testbed_end(bed);
+}
+
+/* What HAProxy itself refuses (here a regex that does not compile) costs only itself, also inside a payload. */
+static void test_one_refused(void **state)
+{
+	struct testbed *bed = *state;
+
+	testbed_open(bed);
+	for (int i = 0; i < 60; i++) {
+		char key[32];
+		snprintf(key, sizeof(key), i == 30 ? "h%d(" : "h%d", i);
+		image_set(bed->wanted, ITEM_REGEX, key, "x");
+	}
+	image_set(bed->wanted, ITEM_BACKEND, "a.b:80", "http");
+	image_set(bed->wanted, ITEM_SERVER, "a.b:80/p", "300.0.0.1:80 weight 1 ready");
+	testbed_submit(bed);
+	testbed_run_until(bed, testbed_applied, 10000);
+	assert_int_equal(bed->n_refusals, 2);
+	assert_non_null(strstr(bed->refusals, "regex h30("));
+	assert_non_null(strstr(bed->refusals, "server a.b:80/p"));
+	assert_int_equal(image_count(sync_held(bed->sync), ITEM_REGEX), 59);
+	assert_int_equal(image_count(sync_held(bed->sync), ITEM_BACKEND), 1);
+	image_delete(bed->wanted, ITEM_REGEX, "h30(");
+	image_delete(bed->wanted, ITEM_SERVER, "a.b:80/p");
+	apply_settle(bed);
+	assert_held_by_haproxy(bed);
+	testbed_end(bed);
 }
 
 /* Told to, the controller takes HAProxy with it, and says so when it is gone. */
@@ -167,6 +275,7 @@ static void test_stop_on_exit(void **state)
 	assert_true(pid > 1);
 	testbed_close(bed, false);
 	assert_int_equal(kill(pid, 0), -1);
+	testbed_end(bed);
 }
 
 /* Two controllers on one directory: the second is told. */
@@ -183,6 +292,7 @@ static void test_lock(void **state)
 	                           &second, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "another hatchway"));
 	image_free(other);
+	testbed_end(bed);
 }
 
 /* A port that is taken: the others go on, it is told, and comes when it is free. */
@@ -216,6 +326,12 @@ static void test_bind_refused(void **state)
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	close(fd);
+	testbed_end(bed);
+}
+
+static bool started(struct testbed *bed)
+{
+	return sync_counters(bed->sync).starts > 0;
 }
 
 static double seconds(void)
@@ -270,11 +386,12 @@ static void test_ten_thousand(void **state)
 	testbed_sleep(bed, 1500);
 	testbed_kill(bed, SIGKILL);
 	start = seconds();
-	testbed_run_until(bed, testbed_applied, 20000);
+	testbed_run_until(bed, started, 20000);
 	sync_submit(bed->sync, ++bed->generation, NULL, 0);
 	testbed_run_until(bed, testbed_applied, 20000);
 	print_message("killed with 10,000 routes, until all are back: %.3f s, %d commands\n", seconds() - start,
 	              (int)sync_counters(bed->sync).commands);
+	testbed_end(bed);
 }
 
 int main(int argc, char **argv)
@@ -285,6 +402,8 @@ int main(int argc, char **argv)
 		testbed_test(test_haproxy_killed),
 		testbed_test(test_foreign_reload),
 		testbed_test(test_foreign_contents),
+		testbed_test(test_hostile),
+		testbed_test(test_one_refused),
 		testbed_test(test_stop_on_exit),
 		testbed_test(test_lock),
 		testbed_test(test_bind_refused),

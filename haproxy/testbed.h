@@ -29,6 +29,8 @@ struct testbed {
 	char refusals[4096];
 	char states[4096];
 	bool closed, timed_out, stop_on_exit;
+	size_t max_steps;
+	uint64_t until;
 	uv_timer_t deadline;
 };
 
@@ -143,7 +145,7 @@ static inline void testbed_open(struct testbed *bed)
 	struct err err;
 	int r = sync_open(&bed->loop,
 	                  &(struct sync_options){.state_dir = bed->dir, .binary = testbed_haproxy(),
-	                                         .stop_on_exit = bed->stop_on_exit},
+	                                         .stop_on_exit = bed->stop_on_exit, .max_steps = bed->max_steps},
 	                  &(struct sync_events){testbed_on_applied, testbed_on_state, testbed_config, bed}, bed->wanted,
 	                  &bed->sync, &err);
 
@@ -225,12 +227,14 @@ static inline void testbed_done(struct testbed *bed)
 {
 	char command[100];
 
-	if (bed->sync)
-		testbed_close(bed, true);
 	testbed_kill(bed, SIGTERM);
+	/* A test that failed in its midst leaves handles behind, and whoever they belong to. */
+	bool failed = bed->sync != NULL;
 	uv_close((uv_handle_t *)&bed->deadline, NULL);
-	uv_run(&bed->loop, UV_RUN_DEFAULT);
-	assert_int_equal(uv_loop_close(&bed->loop), 0);
+	if (!failed) {
+		uv_run(&bed->loop, UV_RUN_DEFAULT);
+		assert_int_equal(uv_loop_close(&bed->loop), 0);
+	}
 	image_free(bed->wanted);
 	snprintf(command, sizeof(command), "rm -rf %s", bed->dir);
 	assert_int_equal(system(command), 0);
@@ -247,6 +251,15 @@ static inline int testbed_setup(void **state)
 	return 0;
 }
 
+/* Ends a test that has not failed. */
+static inline void testbed_end(struct testbed *bed)
+{
+	if (bed->sync)
+		testbed_close(bed, true);
+}
+
+#define testbed_test(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
+
 static inline int testbed_teardown(void **state)
 {
 	testbed_done(*state);
@@ -254,7 +267,7 @@ static inline int testbed_teardown(void **state)
 	return 0;
 }
 
-#define testbed_test(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
+
 
 static inline void assert_images_equal(const struct image *a, const struct image *b)
 {
