@@ -191,7 +191,14 @@ end
 
 local function choose(txn)
 	local to, key = walk(compile(sub(txn:get_var("txn.r"), 2), 0), {txn = txn})
-	if to == "^" then txn:set_var("txn.k", key .. (txn.f:path() or "") .. "/#") end
+	if to == "^" then
+		-- "80/com.sample." → what follows the listener; a host that is not there must not become a shorter one.
+		if entry("host", key) then
+			txn:set_var("txn.h", (gsub(sub(key, #txn:get_var("sess.l") + 1), "#$", "")))
+		else
+			to = nil
+		end
+	end
 	txn:set_var("txn.r", to or "!404")
 end
 
