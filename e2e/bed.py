@@ -288,13 +288,18 @@ class Bed:
 
     # -- manifests --
 
+    def stage(self, name, *objects, text=None):
+        """Writes the file under a name that is ignored; what is returned makes it visible, in one rename."""
+        path = str(self.manifests / name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+        with open(fresh, "w") as out:
+            out.write(documents(*objects) if text is None else text)
+        return lambda: os.rename(fresh, path)
+
     def save(self, name, *objects, text=None):
         """All or nothing, as `kubectl apply` is."""
-        path = self.manifests / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
-        fresh.write_text(documents(*objects) if text is None else text)
-        os.rename(fresh, path)
+        self.stage(name, *objects, text=text)()
 
     def remove(self, name):
         (self.manifests / name).unlink()
