@@ -11,5 +11,5 @@ suppress=(missingIncludeSystem normalCheckLevelMaxBranches checkersReport unmatc
 # uthash's macros alone make thousands of paths, hence few configurations, and a loop it understands.
 exec cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
 	"${suppress[@]/#/--suppress=}" --max-configs=2 -j "$(nproc)" -D_GNU_SOURCE -DHATCHWAY_VERSION='"x"' -DPCRE2_CODE_UNIT_WIDTH=8 \
-	'-DHASH_ITER(hh,head,el,tmp)=for((el)=(head),(tmp)=(el)?(el)->hh.next:NULL;(el);(el)=(tmp),(tmp)=(el)?(el)->hh.next:NULL)' \
+	--include=e2e/checks/cppcheck.h \
 	-I . -I include include haproxy controller e2e
