@@ -127,7 +127,7 @@ def start(bed, **options):
 
 def all_served(bed, n):
     """Every host answers; raises if one does not."""
-    served = bed.finish(bed.load([(host(i), "/hello", 200, "Hello version:") for i in range(n)], connections=16, requests=n * 3), stop=False)
+    served = bed.finish(bed.load([(host(i), "/hello", 200, "Hello version:") for i in range(n)], connections=16, once=True), stop=False)
     check(served["lost"] == 0, f"not all served: {served}")
 
 
