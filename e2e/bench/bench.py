@@ -368,7 +368,9 @@ def warm_start(bed, n, ports):
         wait(lambda: poller.get("late.example.com", "/hello")[1].get("x-turn") == str(turn), 30, text="the late change")
         times.append(time.perf_counter() - begin)
     time.sleep(2)
-    # Nothing changed while it was dead: not one changing command.
+    # Nothing changed while it was dead, and what had to go is gone: not one changing command.
+    wait(lambda: bed.counters()["pending_removals"] == 0, 20, text="the end of what is no longer wanted")
+    time.sleep(1)
     bed.end(signal.SIGKILL)
     start(bed, wait_for_gateway=False)
     wait(lambda: "applied 1" in bed.command("counters", "--state-dir", bed.state)[1], 30, text="the restart")
