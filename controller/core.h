@@ -39,7 +39,9 @@ void core_delete(struct core *core, enum object_kind kind, const char *namespace
 void core_update(struct core *core, struct table_changes *changes);
 const struct table *core_table(const struct core *core);
 
-/* What the proxy refused after the last applied generation (all that is outstanding): becomes conditions. */
+/* What the proxy refused after the last applied generation (all that is outstanding): becomes conditions. A listener's
+ * is Programmed=False/Pending (of the Gateway too, if no listener is left), a rule's, host's or backend's
+ * Accepted=False/Pending of every route it concerns, with what was said. attachedRoutes does not follow. */
 void core_refused(struct core *core, const struct haproxy_refusal *refusals, size_t n);
 
 /* ---- status: documents as `kubectl get -o yaml` shows them (apiVersion, kind, metadata, status) ---- */
@@ -47,7 +49,7 @@ void core_refused(struct core *core, const struct haproxy_refusal *refusals, siz
 struct core_status {
 	enum object_kind kind;
 	const char *namespace, *name;
-	const char *text; /* YAML; NULL: the object is gone, and its status with it */
+	const char *text; /* YAML; NULL: the object is gone or no longer ours, and our status with it */
 };
 
 /* Calls cb for every object whose status differs from what cb was last given. now: Unix seconds, for lastTransitionTime,
@@ -57,7 +59,8 @@ void core_status_changes(struct core *core, int64_t now, void (*cb)(void *ctx, c
 /* One line of `hatchway status` / kubectl get for every GatewayClass, Gateway and route, then every condition that is not
  * as one would like it, with reason and message. */
 void core_status_table(const struct core *core, struct buf *out);
-/* Counts what `hatchway check` calls an error: conditions with the wrong status. Names each in out. */
+/* Counts what `hatchway check` calls an error: conditions with the wrong status, Gateways without a GatewayClass and
+ * parentRefs without a Gateway (to which the API gives no status). Names each in out, one line each. */
 size_t core_problems(const struct core *core, struct buf *out);
 
 /* Who attaches to whom, sorted, for `hatchway dump graph` and golden texts. */

@@ -137,6 +137,12 @@ struct route_group_kind {
 	const char *group, *kind;
 };
 
+enum tls_mode { TLS_MODE_NONE, TLS_MODE_TERMINATE, TLS_MODE_PASSTHROUGH }; /* NONE: listener.tls is not given */
+
+struct certificate_ref {
+	const char *group, *kind, *namespace, *name; /* "" and Secret by default; namespace: the Gateway's own */
+};
+
 struct listener {
 	const char *name;
 	const char *hostname; /* NULL = any */
@@ -146,6 +152,9 @@ struct listener {
 	struct label_selector selector;
 	struct route_group_kind *kinds; /* allowedRoutes.kinds; none = the protocol's */
 	size_t n_kinds;
+	enum tls_mode tls_mode;
+	struct certificate_ref *certificate_refs;
+	size_t n_certificate_refs;
 };
 
 struct gateway_address {
@@ -163,6 +172,8 @@ struct gateway {
 	const char *infrastructure_parameters_kind; /* spec.infrastructure.parametersRef.kind, NULL */
 	struct key_value *infrastructure_labels, *infrastructure_annotations;
 	size_t n_infrastructure_labels, n_infrastructure_annotations;
+	bool frontend_tls, backend_tls; /* spec.tls.frontend, spec.tls.backend given: later issues */
+	bool allowed_listeners;         /* spec.allowedListeners lets ListenerSets in: a later issue */
 };
 
 enum path_match_type { PATH_MATCH_EXACT, PATH_MATCH_PREFIX, PATH_MATCH_REGEX };
@@ -278,5 +289,9 @@ struct object *object_ref(struct object *object);
 void object_unref(struct object *object); /* ignores NULL */
 /* Orders by kind, namespace, name. */
 int object_cmp_key(const struct object *a, const struct object *b);
+/* spec_hash is the hash of the defaulted, pruned spec plus this. */
+uint64_t object_labels_hash(const struct object *object);
+/* Whether generation stays: labels do not count. */
+bool object_same_spec(const struct object *a, const struct object *b);
 
 #endif

@@ -54,6 +54,8 @@ static inline size_t arena_used(const struct arena *a)
 static inline void *arena_alloc(struct arena *a, size_t n)
 {
 	n = (n + 7) & ~(size_t)7;
+	if (!n)
+		return a->at; /* an empty list: points nowhere useful, takes nothing */
 	if ((size_t)(a->end - a->at) < n) {
 		BUG_ON(a->fixed);
 		size_t size = n > a->grow ? n : a->grow;

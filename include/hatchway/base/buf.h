@@ -78,7 +78,7 @@ static inline void buf_addc(struct buf *b, char c)
 	buf_add(b, &c, 1);
 }
 
-static inline void buf_vaddf(struct buf *b, const char *fmt, va_list args)
+PRINTF_LIKE(2, 0) static inline void buf_vaddf(struct buf *b, const char *fmt, va_list args)
 {
 	va_list again;
 	va_copy(again, args);

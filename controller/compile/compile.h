@@ -1,0 +1,141 @@
+/* Graph → routing table. Keeps, beside the table, who contributes to which unit, so that an update compiles only the
+ * hosts, rules and backends it touches:
+ *
+ *   port      an address and port of one Gateway                 → TABLE_LISTENER
+ *   host      a hostname on a port; listeners' hostnames always, → TABLE_HOST
+ *             others while a route is a member
+ *   route     its memberships in hosts, its rules                → TABLE_RULE, "namespace/route/index[@listener]"
+ *   backend   a Service port that some rule sends requests to    → TABLE_BACKEND, "namespace.service:port"
+ *
+ * Isolation of listeners: a hostname belongs to the listener with the most specific hostname that covers it; a route
+ * gets only those of its hostnames that belong to a listener it is attached to. So no two listeners share a host, and the
+ * next wider host of the same listener (falls_to) is simply the next wider one that exists, up to the listener's own. */
+#ifndef HATCHWAY_COMPILE_COMPILE_H
+#define HATCHWAY_COMPILE_COMPILE_H
+
+#include "controller/graph/graph.h"
+#include "hatchway/table.h"
+
+#include <uthash.h>
+
+struct membership {
+	struct host *host;
+	struct node *route;
+	struct membership *next, **link; /* of the host */
+};
+
+/* Routes that joined, left or changed on a host since it was built; only while it is queued. */
+#define TOUCHED 8
+
+struct touched {
+	size_t n; /* more than TOUCHED: too many to list */
+	const struct node *routes[TOUCHED];
+};
+
+struct host {
+	UT_hash_handle hh; /* by key, "80 *.a.b" */
+	struct port *port;
+	struct host *next, **link; /* of the port */
+	struct membership *members;
+	struct host *falls_to;
+	struct touched *touched;
+	const char *pattern;
+	bool root;   /* a listener's own hostname */
+	bool exists; /* the table has it */
+	bool queued;
+	char key[];
+};
+
+struct port {
+	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80" */
+	struct node *gateway; /* NULL: nobody's, about to go */
+	struct host *hosts;
+	uint16_t port;
+	bool roots_changed;
+	char address[48];
+	char key[64];
+};
+
+struct backend {
+	UT_hash_handle hh; /* by key */
+	struct node *service;
+	struct backend *next; /* of the Service: node->compile */
+	size_t uses;
+	uint16_t port;
+	bool queued;
+	char key[];
+};
+
+/* node->compile of a Gateway. */
+struct gateway_ports {
+	size_t n;
+	struct port *ports[];
+};
+
+/* node->compile of an HTTPRoute. */
+struct route_units {
+	struct http_route *route; /* the version compiled; a reference */
+	struct table_rule **rules;
+	size_t n_rules;
+	size_t n_members;
+	struct membership members[];
+};
+
+struct compile {
+	const struct graph *graph;
+	struct table *table;
+	struct port *ports;
+	struct host *hosts;
+	struct backend *backends;
+	struct host **queued_hosts;
+	struct backend **queued_backends;
+	size_t n_queued_hosts, cap_queued_hosts, n_queued_backends, cap_queued_backends;
+};
+
+void compile_init(struct compile *compile, const struct graph *graph);
+void compile_done(struct compile *compile, struct store *store);
+/* Compiles what delta names; appends what changed in compile->table. */
+void compile_update(struct compile *compile, const struct graph_delta *delta, struct table_changes *changes);
+
+/* Back from a unit's key to what asked for it: calls cb for the Gateway of a listener, with the port, and for every route
+ * of a rule, host or backend (port 0). */
+void compile_origins(const struct compile *compile, enum table_kind kind, const char *key,
+                     void (*cb)(void *ctx, struct node *node, uint16_t port), void *ctx);
+
+/* ---- between the files of this room ---- */
+
+/* port.c */
+void ports_withdraw(struct compile *compile, struct node *gateway);
+void ports_claim(struct compile *compile, struct node *gateway);
+void ports_build(struct compile *compile, struct table_changes *changes);
+void port_key(const char *address, uint16_t port, char *ret, size_t size);
+struct port *port_find(const struct compile *compile, const char *address, uint16_t port);
+
+/* host.c */
+struct host *host_want(struct compile *compile, struct port *port, const char *pattern);
+void host_queue(struct compile *compile, struct host *host);
+void member_link(struct compile *compile, struct membership *member);
+void member_unlink(struct compile *compile, struct membership *member);
+void hosts_build(struct compile *compile, struct table_changes *changes);
+
+/* route.c */
+void route_compile(struct compile *compile, struct node *route, struct table_changes *changes);
+void route_units_free(struct route_units *units);
+
+/* rule.c */
+/* The outcome depends on the listener: a redirect that names neither port nor scheme. */
+bool rule_is_per_listener(const struct http_rule *rule);
+const char *rule_key(struct arena *scratch, const struct http_route *route, size_t rule, const struct port *port);
+struct table_rule *rule_build(const struct compile *compile, const struct route_state *state, size_t rule,
+                              const struct port *port, const char *key);
+/* A prefix without its trailing "/"; others as they are. */
+const char *rule_path(struct arena *scratch, const struct http_match *match);
+
+/* backend.c */
+const char *backend_key(struct arena *scratch, const struct backend_ref *ref);
+void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_rule *source);
+void backend_unuse(struct compile *compile, const struct table_rule *rule);
+void backends_touch(struct compile *compile, const struct node *service);
+void backends_build(struct compile *compile, struct table_changes *changes);
+
+#endif

@@ -1,0 +1,434 @@
+/* Hosts: which routes' matches stand in which order on a hostname (Gateway API, HTTPRouteRule.matches), and the wider
+ * hostname tried next. */
+#include "controller/compile/compile.h"
+#include "controller/graph/hostname.h"
+
+#include <string.h>
+#include <strings.h>
+
+static char *key_new(const struct port *port, const char *pattern)
+{
+	size_t n = strlen(port->key) + 1 + strlen(pattern) + 1;
+	char *key = xmalloc(n);
+	snprintf(key, n, "%s %s", port->key, pattern);
+	return key;
+}
+
+static struct host *find(const struct compile *compile, const struct port *port, const char *pattern)
+{
+	char *key = key_new(port, pattern);
+	struct host *host;
+	HASH_FIND_STR(compile->hosts, key, host);
+	free(key);
+	return host;
+}
+
+struct host *host_want(struct compile *compile, struct port *port, const char *pattern)
+{
+	struct host *host = find(compile, port, pattern);
+	if (!host) {
+		char *key = key_new(port, pattern);
+		host = xcalloc(1, sizeof(*host) + strlen(key) + 1);
+		strcpy(host->key, key);
+		free(key);
+		host->pattern = host->key + strlen(port->key) + 1;
+		host->port = port;
+		host->next = port->hosts;
+		host->link = &port->hosts;
+		if (port->hosts)
+			port->hosts->link = &host->next;
+		port->hosts = host;
+		HASH_ADD_STR(compile->hosts, key, host);
+	}
+	return host;
+}
+
+static void host_free(struct compile *compile, struct host *host)
+{
+	*host->link = host->next;
+	if (host->next)
+		host->next->link = host->link;
+	HASH_DEL(compile->hosts, host);
+	free(host->touched);
+	free(host);
+}
+
+void host_queue(struct compile *compile, struct host *host)
+{
+	if (host->queued)
+		return;
+	host->queued = true;
+	if (compile->n_queued_hosts == compile->cap_queued_hosts) {
+		compile->cap_queued_hosts = compile->cap_queued_hosts ? compile->cap_queued_hosts * 2 : 16;
+		compile->queued_hosts =
+		        xrealloc(compile->queued_hosts, compile->cap_queued_hosts * sizeof(struct host *));
+	}
+	compile->queued_hosts[compile->n_queued_hosts++] = host;
+}
+
+static void touch(struct compile *compile, struct host *host, const struct node *route)
+{
+	host_queue(compile, host);
+	if (!host->touched)
+		host->touched = xcalloc(1, sizeof(*host->touched));
+	struct touched *t = host->touched;
+	if (t->n && t->n <= TOUCHED && t->routes[t->n - 1] == route)
+		return;
+	if (t->n < TOUCHED)
+		t->routes[t->n] = route;
+	t->n += t->n <= TOUCHED;
+}
+
+void member_link(struct compile *compile, struct membership *member)
+{
+	struct host *host = member->host;
+	member->next = host->members;
+	member->link = &host->members;
+	if (host->members)
+		host->members->link = &member->next;
+	host->members = member;
+	touch(compile, host, member->route);
+}
+
+void member_unlink(struct compile *compile, struct membership *member)
+{
+	*member->link = member->next;
+	if (member->next)
+		member->next->link = member->link;
+	touch(compile, member->host, member->route);
+}
+
+static bool shall_exist(const struct host *host)
+{
+	return host->root || host->members;
+}
+
+/* ---- falls_to ---- */
+
+static struct host *wider(const struct compile *compile, const struct host *host)
+{
+	if (host->root || !shall_exist(host))
+		return NULL;
+	char *pattern = xmalloc(strlen(host->pattern) + 3);
+	struct host *found = NULL;
+	const char *next = hostname_widen(host->pattern, pattern);
+	while (next && !found) {
+		found = find(compile, host->port, next);
+		if (found && !shall_exist(found))
+			found = NULL;
+		next = hostname_widen(next, pattern);
+	}
+	free(pattern);
+	return found;
+}
+
+/* A wildcard that comes or goes stands, or stood, between narrower hosts and wider ones. Those of its port that it covers
+ * look again; a wildcard is rare, so the port's hosts are simply walked. */
+static void requeue_narrower(struct compile *compile, struct port *port, struct host *const *wildcards, size_t n)
+{
+	for (struct host *host = port->hosts; host; host = host->next) {
+		bool below = n > 8;
+		for (size_t i = 0; i < n && !below; i++)
+			below = wildcards[i]->port == port && hostname_covers(wildcards[i]->pattern, host->pattern);
+		if (below && !host->queued && wider(compile, host) != host->falls_to)
+			host_queue(compile, host);
+	}
+}
+
+static void resolve_wildcards(struct compile *compile)
+{
+	struct host **wildcards = NULL;
+	size_t n = 0;
+	for (size_t i = 0; i < compile->n_queued_hosts; i++) {
+		struct host *host = compile->queued_hosts[i];
+		bool wild = *host->pattern == '*' || !*host->pattern;
+		if (!wild || (host->exists == shall_exist(host) && !host->port->roots_changed))
+			continue;
+		if (!(n & (n - 1)))
+			wildcards = xrealloc(wildcards, (n ? n * 2 : 1) * sizeof(*wildcards));
+		wildcards[n++] = host;
+	}
+	struct port *port, *next;
+	HASH_ITER(hh, compile->ports, port, next)
+	{
+		bool touched = false;
+		for (size_t i = 0; i < n && !touched; i++)
+			touched = wildcards[i]->port == port;
+		if (touched)
+			requeue_narrower(compile, port, wildcards, n);
+	}
+	free(wildcards);
+}
+
+/* ---- entries ---- */
+
+struct candidate {
+	struct table_entry entry;
+	const struct object *route;
+	uint32_t rule, match;
+};
+
+static int compare(size_t a, size_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+static int path_rank(enum table_path type)
+{
+	return type == TABLE_EXACT ? 0 : type == TABLE_REGEX ? 1 : 2;
+}
+
+static size_t path_length(const struct table_match *m)
+{
+	return m->path_type == TABLE_PREFIX && strcmp(m->path, "/") == 0 ? 0 : strlen(m->path);
+}
+
+/* Exact, regular expressions (the longest text first: the specification leaves their order to us), prefixes by falling
+ * length; of the same path: method, most headers, most queries. */
+static int match_cmp(const struct table_match *a, const struct table_match *b)
+{
+	int c = path_rank(a->path_type) - path_rank(b->path_type);
+	if (!c && a->path_type != TABLE_EXACT)
+		c = compare(path_length(b), path_length(a));
+	if (!c && a->path_type != TABLE_REGEX)
+		c = strcmp(a->path, b->path);
+	if (!c)
+		c = compare(b->method != NULL, a->method != NULL);
+	if (!c)
+		c = compare(b->n_headers, a->n_headers);
+	return c ? c : compare(b->n_queries, a->n_queries);
+}
+
+/* Then the oldest route, its name, the order in the route. */
+static int candidate_cmp(const void *va, const void *vb)
+{
+	const struct candidate *a = va, *b = vb;
+	int c = match_cmp(&a->entry.match, &b->entry.match);
+	if (!c)
+		c = graph_older(a->route, b->route);
+	if (!c)
+		c = compare(a->rule, b->rule);
+	return c ? c : compare(a->match, b->match);
+}
+
+/* Of several tests of one name the first counts (HTTPHeaderMatch.name, HTTPQueryParamMatch.name). */
+static struct table_test *tests(struct arena *scratch, const struct value_match *from, size_t n, bool any_case,
+                                size_t *ret_n)
+{
+	struct table_test *list = arena_array(scratch, n, sizeof(*list));
+	size_t used = 0;
+	for (size_t i = 0; i < n; i++) {
+		bool seen = false;
+		for (size_t j = 0; j < used && !seen; j++)
+			seen = any_case ? strcasecmp(list[j].name, from[i].name) == 0 : strcmp(list[j].name, from[i].name) == 0;
+		if (!seen)
+			list[used++] = (struct table_test){from[i].name, from[i].value, from[i].regex};
+	}
+	*ret_n = used;
+	return list;
+}
+
+static void fill(struct arena *scratch, struct candidate *c, const struct http_match *match)
+{
+	static const enum table_path types[] = {
+	        [PATH_MATCH_EXACT] = TABLE_EXACT, [PATH_MATCH_PREFIX] = TABLE_PREFIX, [PATH_MATCH_REGEX] = TABLE_REGEX};
+	struct table_match *m = &c->entry.match;
+	m->path_type = types[match->path_type];
+	m->path = rule_path(scratch, match);
+	m->method = match->method;
+	m->headers = tests(scratch, match->headers, match->n_headers, true, &m->n_headers);
+	m->queries = tests(scratch, match->query_params, match->n_query_params, false, &m->n_queries);
+}
+
+static size_t count_matches(const struct http_route *route)
+{
+	size_t n = 0;
+	for (size_t r = 0; r < route->n_rules; r++)
+		n += route->rules[r].n_matches;
+	return n;
+}
+
+static size_t add_route(struct arena *scratch, const struct host *host, const struct route_state *state,
+                        struct candidate *list)
+{
+	const struct http_route *route = state->route;
+	size_t n = 0, match = 0;
+	for (size_t r = 0; r < route->n_rules; r++) {
+		const struct http_rule *rule = &route->rules[r];
+		const char *key = rule_key(scratch, route, r, host->port);
+		for (size_t m = 0; m < rule->n_matches; m++, match++) {
+			if (graph_match_dropped(state, match))
+				continue;
+			struct candidate *c = &list[n++];
+			*c = (struct candidate){.route = &route->object, .rule = (uint32_t)r, .match = (uint32_t)m};
+			c->entry.rule = key;
+			fill(scratch, c, &rule->matches[m]);
+		}
+	}
+	return n;
+}
+
+/* In scratch. */
+struct entries {
+	struct table_entry *items;
+	size_t n;
+};
+
+static struct entries sorted(struct arena *scratch, struct candidate *list, size_t n)
+{
+	if (n > 1)
+		qsort(list, n, sizeof(*list), candidate_cmp);
+	struct entries entries = {arena_array(scratch, n, sizeof(*entries.items)), n};
+	for (size_t i = 0; i < n; i++)
+		entries.items[i] = list[i].entry;
+	return entries;
+}
+
+/* All routes of the host. */
+static struct entries gather(struct arena *scratch, const struct host *host)
+{
+	size_t n = 0;
+	for (const struct membership *m = host->members; m; m = m->next)
+		n += count_matches(node_route(m->route)->route);
+	struct candidate *list = arena_array(scratch, n, sizeof(*list));
+	n = 0;
+	for (const struct membership *m = host->members; m; m = m->next)
+		n += add_route(scratch, host, node_route(m->route), list + n);
+	return sorted(scratch, list, n);
+}
+
+/* ---- entries, from those of the host's last unit and the few routes touched since ---- */
+
+static bool is_member(const struct host *host, const struct node *route)
+{
+	const struct route_units *units = route->compile;
+	for (size_t i = 0; units && i < units->n_members; i++)
+		if (units->members[i].host == host)
+			return true;
+	return false;
+}
+
+static struct entries gather_touched(struct arena *scratch, const struct host *host)
+{
+	size_t n = 0;
+	const struct touched *touched = host->touched;
+	struct candidate *list;
+	for (size_t i = 0; touched && i < touched->n; i++)
+		if (is_member(host, touched->routes[i]))
+			n += count_matches(node_route(touched->routes[i])->route);
+	list = arena_array(scratch, n, sizeof(*list));
+	n = 0;
+	for (size_t i = 0; touched && i < touched->n; i++)
+		if (is_member(host, touched->routes[i]))
+			n += add_route(scratch, host, node_route(touched->routes[i]), list + n);
+	return sorted(scratch, list, n);
+}
+
+/* "namespace/route/" of a rule's key. */
+static bool is_rule_of(const char *key, const struct node *route)
+{
+	size_t n = strlen(route->namespace), m = strlen(route->name);
+	return strncmp(key, route->namespace, n) == 0 && key[n] == '/' && strncmp(key + n + 1, route->name, m) == 0 &&
+	       key[n + 1 + m] == '/';
+}
+
+static struct entries untouched(struct arena *scratch, const struct host *host, const struct table_host *last)
+{
+	struct entries kept = {arena_array(scratch, last->n_entries, sizeof(*kept.items)), 0};
+	for (size_t i = 0; i < last->n_entries; i++) {
+		bool gone = false;
+		for (size_t t = 0; host->touched && t < host->touched->n && !gone; t++)
+			gone = is_rule_of(last->entries[i].rule, host->touched->routes[t]);
+		if (!gone)
+			kept.items[kept.n++] = last->entries[i];
+	}
+	return kept;
+}
+
+/* The route a rule's key names. */
+static const struct object *owner(const struct compile *compile, const char *key)
+{
+	char namespace[256], name[256];
+	int n = sscanf(key, "%255[^/]/%255[^/]/", namespace, name);
+	const struct node *node = n == 2 ? store_find(compile->graph->store, KIND_HTTPROUTE, namespace, name) : NULL;
+	BUG_ON(!node || !node->object);
+	return node->object;
+}
+
+/* Never of the same route: those are replaced as a whole. */
+static bool comes_before(const struct compile *compile, const struct table_entry *a, const struct table_entry *b)
+{
+	int c = match_cmp(&a->match, &b->match);
+	return c ? c < 0 : graph_older(owner(compile, a->rule), owner(compile, b->rule)) < 0;
+}
+
+/* Few new among many old: each new one finds its place by halving. */
+static struct entries merged(struct arena *scratch, const struct compile *compile, struct entries old, struct entries new)
+{
+	struct entries all = {arena_array(scratch, old.n + new.n, sizeof(*all.items)), 0};
+	size_t at = 0;
+	for (size_t i = 0; i < new.n; i++) {
+		size_t low = at, high = old.n;
+		while (low < high) {
+			size_t middle = low + (high - low) / 2;
+			if (comes_before(compile, &old.items[middle], &new.items[i]))
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		memcpy(all.items + all.n, old.items + at, (low - at) * sizeof(*all.items));
+		all.n += low - at;
+		all.items[all.n++] = new.items[i];
+		at = low;
+	}
+	memcpy(all.items + all.n, old.items + at, (old.n - at) * sizeof(*all.items));
+	all.n += old.n - at;
+	return all;
+}
+
+static struct table_unit *build(const struct compile *compile, const struct host *host)
+{
+	struct arena scratch;
+	arena_init(&scratch);
+	struct entries entries;
+	const struct table_host *last = table_host(compile->table, host->port->key, host->pattern);
+	if (!last || (host->touched && host->touched->n > TOUCHED))
+		entries = gather(&scratch, host);
+	else
+		entries = merged(&scratch, compile, untouched(&scratch, host, last), gather_touched(&scratch, host));
+	struct table_host *unit = table_host_new(&(struct table_host){
+	        .unit.key = host->key,
+	        .listener = host->port->key,
+	        .pattern = host->pattern,
+	        .falls_to = host->falls_to ? host->falls_to->pattern : NULL,
+	        .entries = entries.items,
+	        .n_entries = entries.n,
+	});
+	arena_done(&scratch);
+	return &unit->unit;
+}
+
+/* Hosts that go are freed last: until then others may compare their falls_to with them. */
+void hosts_build(struct compile *compile, struct table_changes *changes)
+{
+	resolve_wildcards(compile);
+	for (size_t i = 0; i < compile->n_queued_hosts; i++)
+		compile->queued_hosts[i]->falls_to = wider(compile, compile->queued_hosts[i]);
+	for (size_t i = 0; i < compile->n_queued_hosts; i++) {
+		struct host *host = compile->queued_hosts[i];
+		host->queued = false;
+		host->exists = shall_exist(host);
+		table_change(compile->table, changes, TABLE_HOST, host->key, host->exists ? build(compile, host) : NULL);
+		free(host->touched);
+		host->touched = NULL;
+	}
+	for (size_t i = 0; i < compile->n_queued_hosts; i++)
+		if (!compile->queued_hosts[i]->exists)
+			host_free(compile, compile->queued_hosts[i]);
+	compile->n_queued_hosts = 0;
+	if (compile->cap_queued_hosts > 1024) {
+		free(compile->queued_hosts);
+		compile->queued_hosts = NULL;
+		compile->cap_queued_hosts = 0;
+	}
+}

@@ -1,0 +1,112 @@
+/* Ports: which Gateway serves which address and port, and the hostnames of its listeners there. */
+#include "controller/compile/compile.h"
+
+#include <string.h>
+
+void port_key(const char *address, uint16_t port, char *ret, size_t size)
+{
+	if (!*address)
+		snprintf(ret, size, "%u", port);
+	else
+		snprintf(ret, size, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address, port);
+}
+
+struct port *port_find(const struct compile *compile, const char *address, uint16_t port)
+{
+	char key[64];
+	port_key(address, port, key, sizeof(key));
+	struct port *found;
+	HASH_FIND_STR(compile->ports, key, found);
+	return found;
+}
+
+static struct port *want(struct compile *compile, const char *address, uint16_t number)
+{
+	struct port *port = port_find(compile, address, number);
+	if (port)
+		return port;
+	port = xcalloc(1, sizeof(*port));
+	port->port = number;
+	snprintf(port->address, sizeof(port->address), "%s", address);
+	port_key(address, number, port->key, sizeof(port->key));
+	HASH_ADD_STR(compile->ports, key, port);
+	return port;
+}
+
+void ports_withdraw(struct compile *compile, struct node *gateway)
+{
+	struct gateway_ports *ports = gateway->compile;
+	for (size_t p = 0; ports && p < ports->n; p++) {
+		struct port *port = ports->ports[p];
+		port->gateway = NULL;
+		port->roots_changed = true;
+		for (struct host *host = port->hosts; host; host = host->next)
+			if (host->root) {
+				host->root = false;
+				host_queue(compile, host);
+			}
+	}
+	free(ports);
+	gateway->compile = NULL;
+}
+
+static void claim(struct compile *compile, struct gateway_ports *ports, struct node *gateway, const char *address,
+                  const struct listener *l)
+{
+	struct port *port = want(compile, address, l->port);
+	struct host *host = host_want(compile, port, l->hostname ? l->hostname : "");
+	host->root = true;
+	host_queue(compile, host);
+	port->roots_changed = true;
+	if (port->gateway == gateway)
+		return;
+	BUG_ON(port->gateway);
+	port->gateway = gateway;
+	ports->ports[ports->n++] = port;
+}
+
+void ports_claim(struct compile *compile, struct node *gateway)
+{
+	const struct gateway_state *state = node_gateway(gateway);
+	if (!state || !state->n_binds)
+		return;
+	struct gateway_ports *ports = xcalloc(1, sizeof(*ports) + state->n_binds * state->n_listeners * sizeof(struct port *));
+	for (size_t i = 0; i < state->n_listeners; i++)
+		for (size_t b = 0; b < state->n_binds && state->listeners[i].serving; b++)
+			claim(compile, ports, gateway, state->binds[b], &state->gateway->listeners[i]);
+	gateway->compile = ports;
+}
+
+static struct table_unit *build(const struct compile *compile, const struct port *port)
+{
+	struct arena scratch;
+	arena_init(&scratch);
+	const struct node *gateway = port->gateway;
+	struct table_listener *unit = table_listener_new(&(struct table_listener){
+	        .unit.key = port->key,
+	        .bind_address = port->address,
+	        .port = port->port,
+	        .bind_port = graph_bind_port(&compile->graph->options, port->port),
+	        .origin = arena_printf(&scratch, "%s/%s", gateway->namespace, gateway->name),
+	});
+	arena_done(&scratch);
+	return &unit->unit;
+}
+
+/* After the hosts: a port nobody has has none left. */
+void ports_build(struct compile *compile, struct table_changes *changes)
+{
+	struct port *port, *next;
+	HASH_ITER(hh, compile->ports, port, next)
+	{
+		if (!port->roots_changed)
+			continue;
+		port->roots_changed = false;
+		table_change(compile->table, changes, TABLE_LISTENER, port->key, port->gateway ? build(compile, port) : NULL);
+		if (port->gateway)
+			continue;
+		BUG_ON(port->hosts);
+		HASH_DEL(compile->ports, port);
+		free(port);
+	}
+}

@@ -1,0 +1,257 @@
+/* Routes: the hosts one is a member of, its rules in the table, the backends they use. */
+#include "controller/compile/compile.h"
+#include "controller/graph/hostname.h"
+
+#include <string.h>
+
+void route_units_free(struct route_units *units)
+{
+	if (!units)
+		return;
+	for (size_t i = 0; i < units->n_rules; i++)
+		table_unit_unref(&units->rules[i]->unit);
+	free(units->rules);
+	object_unref(&units->route->object);
+	free(units);
+}
+
+/* ---- hosts ---- */
+
+struct host_list {
+	struct host **items;
+	size_t n, cap;
+};
+
+static void add_host(struct host_list *list, struct host *host)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (list->items[i] == host)
+			return;
+	if (list->n == list->cap) {
+		list->cap = list->cap ? list->cap * 2 : 4;
+		list->items = xrealloc(list->items, list->cap * sizeof(struct host *));
+	}
+	list->items[list->n++] = host;
+}
+
+/* The listener whose hosts a hostname belongs to on a port: the one with the most specific hostname that covers it. */
+static size_t owner_of(const struct gateway_state *gateway, uint16_t port, const char *hostname)
+{
+	size_t best = SIZE_MAX;
+	const char *best_hostname = NULL;
+	for (size_t i = 0; i < gateway->n_listeners; i++) {
+		const struct listener *l = &gateway->gateway->listeners[i];
+		const char *own = l->hostname ? l->hostname : "";
+		if (!gateway->listeners[i].serving || l->port != port || !hostname_covers(own, hostname))
+			continue;
+		if (!best_hostname || hostname_covers(best_hostname, own)) {
+			best = i;
+			best_hostname = own;
+		}
+	}
+	return best;
+}
+
+static void add_hostname(struct compile *compile, const struct gateway_state *gateway, size_t listener,
+                         const char *hostname, struct host_list *list)
+{
+	uint16_t number = gateway->gateway->listeners[listener].port;
+	if (owner_of(gateway, number, hostname) != listener)
+		return;
+	for (size_t b = 0; b < gateway->n_binds; b++) {
+		struct port *port = port_find(compile, gateway->binds[b], number);
+		BUG_ON(!port);
+		add_host(list, host_want(compile, port, hostname));
+	}
+}
+
+static void add_listener(struct compile *compile, const struct gateway_state *gateway, size_t listener,
+                         const struct http_route *route, struct host_list *list)
+{
+	const char *own = gateway->gateway->listeners[listener].hostname;
+	if (!own)
+		own = "";
+	if (!route->n_hostnames)
+		add_hostname(compile, gateway, listener, own, list);
+	for (size_t i = 0; i < route->n_hostnames; i++) {
+		const char *hostname = hostname_intersect(own, route->hostnames[i]);
+		if (hostname)
+			add_hostname(compile, gateway, listener, hostname, list);
+	}
+}
+
+/* Every host the route stands on now. Hosts made here are kept or freed by hosts_build(): they are queued. */
+static void find_hosts(struct compile *compile, const struct route_state *state, struct host_list *list)
+{
+	for (size_t p = 0; p < state->n_parents; p++) {
+		const struct parent_ref *ref = &state->route->parent_refs[p];
+		uint64_t mask = state->parents[p].listeners;
+		const struct gateway_state *gateway =
+		        mask ? node_gateway(store_find(compile->graph->store, KIND_GATEWAY, ref->namespace, ref->name)) : NULL;
+		for (size_t l = 0; gateway && l < gateway->n_listeners; l++)
+			if ((mask >> l & 1) && gateway->listeners[l].serving)
+				add_listener(compile, gateway, l, state->route, list);
+	}
+}
+
+/* ---- what of a route its hosts' entries are made from ---- */
+
+static bool is_same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool is_same_tests(const struct value_match *a, size_t n_a, const struct value_match *b, size_t n_b)
+{
+	if (n_a != n_b)
+		return false;
+	for (size_t i = 0; i < n_a; i++)
+		if (a[i].regex != b[i].regex || strcmp(a[i].name, b[i].name) != 0 || strcmp(a[i].value, b[i].value) != 0)
+			return false;
+	return true;
+}
+
+static bool is_same_match(const struct http_match *a, const struct http_match *b)
+{
+	return a->path_type == b->path_type && strcmp(a->path, b->path) == 0 && is_same_text(a->method, b->method) &&
+	       is_same_tests(a->headers, a->n_headers, b->headers, b->n_headers) &&
+	       is_same_tests(a->query_params, a->n_query_params, b->query_params, b->n_query_params);
+}
+
+static bool is_same_rule(const struct http_rule *a, const struct http_rule *b)
+{
+	if (a->n_matches != b->n_matches || rule_is_per_listener(a) != rule_is_per_listener(b))
+		return false;
+	for (size_t i = 0; i < a->n_matches; i++)
+		if (!is_same_match(&a->matches[i], &b->matches[i]))
+			return false;
+	return true;
+}
+
+static bool is_same_entries(const struct http_route *a, const struct http_route *b)
+{
+	if (a == b)
+		return true;
+	if (a->n_rules != b->n_rules || a->object.created != b->object.created)
+		return false;
+	for (size_t i = 0; i < a->n_rules; i++)
+		if (!is_same_rule(&a->rules[i], &b->rules[i]))
+			return false;
+	return true;
+}
+
+static bool is_same_hosts(const struct route_units *units, const struct host_list *list)
+{
+	if (units->n_members != list->n)
+		return false;
+	for (size_t i = 0; i < list->n; i++)
+		if (units->members[i].host != list->items[i])
+			return false;
+	return true;
+}
+
+/* ---- rules ---- */
+
+/* One unit per rule, or per rule and port. */
+static void put_rule(struct compile *compile, struct route_units *units, const struct route_state *state, size_t r,
+                     const struct port *port, struct table_changes *changes)
+{
+	struct arena scratch;
+	arena_init(&scratch);
+	const char *key = rule_key(&scratch, units->route, r, port);
+	struct table_rule *rule = rule_build(compile, state, r, port, key);
+	backend_use(compile, rule, &units->route->rules[r]);
+	table_change(compile->table, changes, TABLE_RULE, key, &rule->unit);
+	struct table_unit *held = table_get(compile->table, TABLE_RULE, key);
+	units->rules = xrealloc(units->rules, (units->n_rules + 1) * sizeof(struct table_rule *));
+	units->rules[units->n_rules++] = (struct table_rule *)table_unit_ref(held);
+	arena_done(&scratch);
+}
+
+static bool has_port_before(const struct route_units *units, size_t i)
+{
+	for (size_t j = 0; j < i; j++)
+		if (units->members[j].host->port == units->members[i].host->port)
+			return true;
+	return false;
+}
+
+static void put_rules(struct compile *compile, struct route_units *units, const struct route_state *state,
+                      struct table_changes *changes)
+{
+	for (size_t r = 0; units->n_members && r < units->route->n_rules; r++) {
+		bool per_listener = rule_is_per_listener(&units->route->rules[r]);
+		for (size_t i = 0; i < (per_listener ? units->n_members : 1); i++)
+			if (!has_port_before(units, i))
+				put_rule(compile, units, state, r, units->members[i].host->port, changes);
+	}
+}
+
+static bool has_rule(const struct route_units *units, const char *key)
+{
+	for (size_t i = 0; units && i < units->n_rules; i++)
+		if (strcmp(units->rules[i]->unit.key, key) == 0)
+			return true;
+	return false;
+}
+
+static void drop_rules(struct compile *compile, const struct route_units *old, const struct route_units *new,
+                       struct table_changes *changes)
+{
+	for (size_t i = 0; old && i < old->n_rules; i++) {
+		const char *key = old->rules[i]->unit.key;
+		backend_unuse(compile, old->rules[i]);
+		if (!has_rule(new, key))
+			table_change(compile->table, changes, TABLE_RULE, key, NULL);
+	}
+}
+
+/* ---- the whole route ---- */
+
+static struct route_units *units_new(struct node *node, struct http_route *route, const struct host_list *hosts)
+{
+	struct route_units *units = xcalloc(1, sizeof(*units) + hosts->n * sizeof(struct membership));
+	object_ref(&route->object);
+	units->route = route;
+	units->n_members = hosts->n;
+	for (size_t i = 0; i < hosts->n; i++)
+		units->members[i] = (struct membership){.host = hosts->items[i], .route = node};
+	return units;
+}
+
+/* Takes the place of another version on the same hosts, none of which need to be built again. */
+static void inherit(struct route_units *units, const struct route_units *old)
+{
+	for (size_t i = 0; i < units->n_members; i++) {
+		struct membership *m = &units->members[i];
+		*m = old->members[i];
+		*m->link = m;
+		if (m->next)
+			m->next->link = &m->next;
+	}
+}
+
+void route_compile(struct compile *compile, struct node *node, struct table_changes *changes)
+{
+	struct route_units *old = node->compile, *units = NULL;
+	const struct route_state *state = node_route(node);
+	struct host_list hosts = {0};
+	if (state)
+		find_hosts(compile, state, &hosts);
+	if (hosts.n)
+		units = units_new(node, state->route, &hosts);
+	if (old && units && is_same_hosts(old, &hosts) && is_same_entries(old->route, units->route)) {
+		inherit(units, old);
+	} else {
+		for (size_t i = 0; old && i < old->n_members; i++)
+			member_unlink(compile, &old->members[i]);
+		for (size_t i = 0; units && i < units->n_members; i++)
+			member_link(compile, &units->members[i]);
+	}
+	if (units)
+		put_rules(compile, units, state, changes);
+	drop_rules(compile, old, units, changes);
+	node->compile = units;
+	route_units_free(old);
+	free(hosts.items);
+}

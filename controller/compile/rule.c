@@ -1,0 +1,158 @@
+/* Rules: what is done with a request that an HTTPRoute rule matches (Gateway API, HTTPRouteRule.filters, backendRefs and
+ * timeouts). */
+#include "controller/compile/compile.h"
+
+#include <string.h>
+
+static const struct http_filter *find_filter(const struct http_rule *rule, enum filter_type type)
+{
+	for (size_t i = 0; i < rule->n_filters; i++)
+		if (rule->filters[i].type == type)
+			return &rule->filters[i];
+	return NULL;
+}
+
+bool rule_is_per_listener(const struct http_rule *rule)
+{
+	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
+	return redirect && !redirect->redirect_port && !redirect->redirect_scheme && !graph_rule_unsupported(rule, NULL);
+}
+
+const char *rule_key(struct arena *scratch, const struct http_route *route, size_t rule, const struct port *port)
+{
+	const struct object *o = &route->object;
+	if (rule_is_per_listener(&route->rules[rule]))
+		return arena_printf(scratch, "%s/%s/%zu@%s", o->namespace, o->name, rule, port->key);
+	return arena_printf(scratch, "%s/%s/%zu", o->namespace, o->name, rule);
+}
+
+const char *rule_path(struct arena *scratch, const struct http_match *match)
+{
+	size_t n = strlen(match->path);
+	if (match->path_type != PATH_MATCH_PREFIX || n < 2 || match->path[n - 1] != '/')
+		return match->path;
+	return arena_strndup(scratch, match->path, n - 1);
+}
+
+static struct table_header *header_list(struct arena *scratch, const struct http_header *from, size_t n)
+{
+	struct table_header *list = arena_array(scratch, n, sizeof(*list));
+	for (size_t i = 0; i < n; i++)
+		list[i] = (struct table_header){from[i].name, from[i].value};
+	return list;
+}
+
+static struct table_headers headers(struct arena *scratch, const struct http_filter *filter)
+{
+	if (!filter)
+		return (struct table_headers){0};
+	const struct header_filter *from = &filter->headers;
+	return (struct table_headers){
+	        .set = header_list(scratch, from->set, from->n_set),
+	        .add = header_list(scratch, from->add, from->n_add),
+	        .remove = header_list(scratch, from->remove, from->n_remove),
+	        .n_set = from->n_set,
+	        .n_add = from->n_add,
+	        .n_remove = from->n_remove,
+	};
+}
+
+/* ReplacePrefixMatch stands only in rules with one match, a PathPrefix (the CRD's rule). */
+static struct table_rewrite rewrite(struct arena *scratch, const struct http_rule *rule, const struct http_filter *filter)
+{
+	struct table_rewrite r = {.hostname = filter->hostname};
+	if (filter->path.type == PATH_NONE)
+		return r;
+	r.path = filter->path.value ? filter->path.value : "";
+	r.edit = TABLE_PATH_FULL;
+	if (filter->path.type == PATH_REPLACE_PREFIX) {
+		r.edit = TABLE_PATH_PREFIX_EDIT;
+		r.prefix = rule->n_matches && rule->matches[0].path_type == PATH_MATCH_PREFIX ?
+		                   rule_path(scratch, &rule->matches[0]) :
+		                   "/";
+	}
+	return r;
+}
+
+/* HTTPRequestRedirectFilter.port: the one given; else with a scheme its well-known port; else the listener's. A port
+ * that is the scheme's own is not written. HTTP is the only scheme a request comes with so far. */
+static uint16_t location_port(const struct http_filter *filter, const struct port *port)
+{
+	const char *scheme = filter->redirect_scheme ? filter->redirect_scheme : "http";
+	uint16_t own = strcmp(scheme, "https") == 0 ? 443 : 80;
+	uint16_t number = filter->redirect_port ? filter->redirect_port : filter->redirect_scheme ? own : port->port;
+	return number == own ? 0 : number;
+}
+
+static void fill_refs(struct arena *scratch, const struct compile *compile, const struct http_route *route,
+                      const struct http_rule *rule, struct table_rule *like)
+{
+	like->refs = arena_array(scratch, rule->n_backend_refs, sizeof(*like->refs));
+	like->n_refs = rule->n_backend_refs;
+	for (size_t i = 0; i < rule->n_backend_refs; i++) {
+		const struct backend_ref *ref = &rule->backend_refs[i];
+		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
+		if (graph_ref(compile->graph, route->object.namespace, ref, NULL, NULL))
+			like->refs[i].backend = backend_key(scratch, ref);
+	}
+}
+
+static void fill(struct arena *scratch, const struct compile *compile, const struct http_route *route,
+                 const struct http_rule *rule, const struct port *port, struct table_rule *like)
+{
+	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
+	like->response = headers(scratch, find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER));
+	if (redirect) {
+		like->action = TABLE_REDIRECT;
+		like->status = redirect->redirect_status ? redirect->redirect_status : 302;
+		like->rewrite = rewrite(scratch, rule, redirect);
+		like->redirect_scheme = redirect->redirect_scheme;
+		like->redirect_port = location_port(redirect, port);
+		return;
+	}
+	const struct http_filter *url = find_filter(rule, FILTER_URL_REWRITE);
+	like->action = TABLE_FORWARD;
+	like->request = headers(scratch, find_filter(rule, FILTER_REQUEST_HEADER_MODIFIER));
+	if (url)
+		like->rewrite = rewrite(scratch, rule, url);
+	like->request_timeout_ms = rule->request_timeout_ms;
+	like->backend_timeout_ms = rule->backend_timeout_ms;
+	fill_refs(scratch, compile, route, rule, like);
+}
+
+/* Any bad pattern makes the whole rule answer 500, at those of its matches that can be matched. */
+static bool is_partly_dropped(const struct route_state *state, size_t rule)
+{
+	size_t first = 0;
+	for (size_t r = 0; r < rule; r++)
+		first += state->route->rules[r].n_matches;
+	for (size_t m = 0; m < state->route->rules[rule].n_matches; m++)
+		if (graph_match_dropped(state, first + m))
+			return true;
+	return false;
+}
+
+struct table_rule *rule_build(const struct compile *compile, const struct route_state *state, size_t r,
+                              const struct port *port, const char *key)
+{
+	const struct http_route *route = state->route;
+	const struct http_rule *rule = &route->rules[r];
+	struct arena scratch;
+	arena_init(&scratch);
+	struct table_rule like = {
+	        .unit.key = key,
+	        .origin = arena_printf(&scratch, "%s.%s", route->object.namespace, route->object.name),
+	        .name = rule->name,
+	        .action = TABLE_STATUS,
+	        .status = 500,
+	        .request_timeout_ms = -1,
+	        .backend_timeout_ms = -1,
+	};
+	if (!graph_rule_unsupported(rule, NULL) && !is_partly_dropped(state, r)) {
+		like.status = 0;
+		fill(&scratch, compile, route, rule, port, &like);
+	}
+	struct table_rule *unit = table_rule_new(&like);
+	arena_done(&scratch);
+	return unit;
+}

@@ -1,0 +1,255 @@
+/* Wires the rooms together; owns the order of an update and the list of objects whose status may have changed. */
+#include "controller/core.h"
+
+#include "controller/compile/compile.h"
+#include "controller/graph/graph.h"
+#include "controller/status/status.h"
+
+#include <string.h>
+
+#define STATUS_LIMIT ((size_t)4 << 20)
+
+struct refusal {
+	enum table_kind kind;
+	char *key, *text;
+};
+
+struct core {
+	struct arena arena; /* the options' texts */
+	struct store store;
+	struct graph graph;
+	struct compile compile;
+	struct node_list status;
+	struct refusal *refusals;
+	size_t n_refusals;
+};
+
+/* ---- options ---- */
+
+static void copy_addresses(struct core *core, const struct core_options *from, struct graph_options *to)
+{
+	char **list = arena_array(&core->arena, from->n_addresses, sizeof(char *));
+	for (size_t i = 0; i < from->n_addresses; i++) {
+		char text[48];
+		if (graph_address(from->addresses[i], text))
+			list[to->n_addresses++] = arena_strdup(&core->arena, text);
+	}
+	to->addresses = (const char *const *)list;
+}
+
+static void copy_ports(struct core *core, const struct core_options *from, struct graph_options *to)
+{
+	uint16_t *ports = arena_array(&core->arena, from->n_port_map, sizeof(*ports));
+	uint16_t *binds = arena_array(&core->arena, from->n_port_map, sizeof(*binds));
+	for (size_t i = 0; i < from->n_port_map; i++) {
+		ports[i] = from->port_map[i].port;
+		binds[i] = from->port_map[i].bind_port;
+	}
+	to->ports = ports;
+	to->bind_ports = binds;
+	to->n_ports = from->n_port_map;
+}
+
+struct core *core_new(const struct core_options *options)
+{
+	struct core *core = xcalloc(1, sizeof(*core));
+	arena_init(&core->arena);
+	struct graph_options graph = {.implicit_namespaces = options->implicit_namespaces};
+	graph.controller_name =
+	        arena_strdup(&core->arena, options->controller_name ? options->controller_name : CONTROLLER_NAME);
+	graph.implicit_class = arena_strdup(&core->arena, options->implicit_class);
+	copy_addresses(core, options, &graph);
+	copy_ports(core, options, &graph);
+	store_init(&core->store);
+	graph_init(&core->graph, &graph, &core->store);
+	compile_init(&core->compile, &core->graph);
+	return core;
+}
+
+static void forget_refusals(struct core *core)
+{
+	for (size_t i = 0; i < core->n_refusals; i++) {
+		free(core->refusals[i].key);
+		free(core->refusals[i].text);
+	}
+	free(core->refusals);
+	core->refusals = NULL;
+	core->n_refusals = 0;
+}
+
+void core_free(struct core *core)
+{
+	if (!core)
+		return;
+	compile_done(&core->compile, &core->store);
+	graph_done(&core->graph);
+	for (size_t i = 0; i < core->store.n_buckets; i++)
+		for (struct node *node = core->store.buckets[i]; node; node = node->chain)
+			free(node->status);
+	forget_refusals(core);
+	node_list_done(&core->status);
+	store_done(&core->store);
+	arena_done(&core->arena);
+	free(core);
+}
+
+/* ---- objects in, table out ---- */
+
+void core_put(struct core *core, struct object *object)
+{
+	store_put(&core->store, object);
+}
+
+void core_delete(struct core *core, enum object_kind kind, const char *namespace, const char *name)
+{
+	store_delete(&core->store, kind, namespace, name);
+}
+
+void core_update(struct core *core, struct table_changes *changes)
+{
+	struct graph_delta delta = {.status = &core->status};
+	graph_update(&core->graph, &delta);
+	compile_update(&core->compile, &delta, changes);
+	graph_delta_done(&delta);
+	store_clean(&core->store);
+}
+
+const struct table *core_table(const struct core *core)
+{
+	return core->compile.table;
+}
+
+/* ---- refusals ---- */
+
+struct refusal_walk {
+	struct refusals *found;
+	struct arena *arena;
+	const struct refusal *refusal;
+};
+
+static void gather(void *ctx, struct node *node, uint16_t port)
+{
+	static const char *const words[TABLE_KINDS] = {
+	        [TABLE_LISTENER] = "port", [TABLE_BACKEND] = "backend", [TABLE_RULE] = "rule", [TABLE_HOST] = "host"};
+	struct refusal_walk *walk = ctx;
+	struct refusals *found = walk->found;
+	if (!(found->n & (found->n - 1)))
+		found->items = xrealloc(found->items, (found->n ? found->n * 2 : 1) * sizeof(*found->items));
+	const char *text = arena_printf(walk->arena, "%s %s: %s", words[walk->refusal->kind], walk->refusal->key,
+	                                walk->refusal->text);
+	found->items[found->n++] = (struct refused){node, port, text};
+}
+
+static struct refusals refusals_find(const struct core *core, struct arena *arena)
+{
+	struct refusals found = {0};
+	struct refusal_walk walk = {.found = &found, .arena = arena};
+	for (size_t i = 0; i < core->n_refusals; i++) {
+		walk.refusal = &core->refusals[i];
+		compile_origins(&core->compile, walk.refusal->kind, walk.refusal->key, gather, &walk);
+	}
+	refusals_sort(&found);
+	return found;
+}
+
+static void touch(void *ctx, struct node *node, uint16_t port)
+{
+	struct core *core = ctx;
+	graph_touch(&core->status, node);
+}
+
+static void touch_refused(struct core *core)
+{
+	for (size_t i = 0; i < core->n_refusals; i++)
+		compile_origins(&core->compile, core->refusals[i].kind, core->refusals[i].key, touch, core);
+}
+
+static bool is_same_refusals(const struct core *core, const struct haproxy_refusal *refusals, size_t n)
+{
+	if (n != core->n_refusals)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (refusals[i].kind != core->refusals[i].kind || strcmp(refusals[i].key, core->refusals[i].key) != 0 ||
+		    strcmp(refusals[i].text, core->refusals[i].text) != 0)
+			return false;
+	return true;
+}
+
+void core_refused(struct core *core, const struct haproxy_refusal *refusals, size_t n)
+{
+	if (is_same_refusals(core, refusals, n))
+		return;
+	touch_refused(core);
+	forget_refusals(core);
+	core->refusals = xcalloc(n, sizeof(*core->refusals));
+	core->n_refusals = n;
+	for (size_t i = 0; i < n; i++)
+		core->refusals[i] =
+		        (struct refusal){refusals[i].kind, xstrdup(refusals[i].key), xstrdup(refusals[i].text)};
+	touch_refused(core);
+}
+
+/* ---- status out ---- */
+
+static void give(struct core *core, struct node *node, const struct refusals *refusals, int64_t now, struct buf *text,
+                 void (*cb)(void *ctx, const struct core_status *status), void *ctx)
+{
+	buf_clear(text);
+	if (!status_document(&core->graph, node, refusals, now, text))
+		return;
+	struct core_status status = {
+	        .kind = node->kind,
+	        .namespace = node->namespace,
+	        .name = node->name,
+	        .text = text->len ? text->data : NULL,
+	};
+	cb(ctx, &status);
+}
+
+void core_status_changes(struct core *core, int64_t now, void (*cb)(void *ctx, const struct core_status *status), void *ctx)
+{
+	struct arena arena;
+	arena_init(&arena);
+	struct refusals refusals = refusals_find(core, &arena);
+	struct node_list list = core->status;
+	core->status = (struct node_list){0};
+	struct buf text;
+	buf_init(&text, STATUS_LIMIT);
+	node_list_sort(&list);
+	for (size_t i = 0; i < list.n; i++) {
+		struct node *node = list.items[i];
+		node->flags &= (uint8_t)~NODE_STATUS;
+		give(core, node, &refusals, now, &text, cb, ctx);
+		store_release(&core->store, node);
+	}
+	buf_done(&text);
+	node_list_done(&list);
+	free(refusals.items);
+	arena_done(&arena);
+}
+
+void core_status_table(const struct core *core, struct buf *out)
+{
+	struct arena arena;
+	arena_init(&arena);
+	struct refusals refusals = refusals_find(core, &arena);
+	status_table(&core->graph, &refusals, out);
+	free(refusals.items);
+	arena_done(&arena);
+}
+
+size_t core_problems(const struct core *core, struct buf *out)
+{
+	struct arena arena;
+	arena_init(&arena);
+	struct refusals refusals = refusals_find(core, &arena);
+	size_t n = status_problems(&core->graph, &refusals, out);
+	free(refusals.items);
+	arena_done(&arena);
+	return n;
+}
+
+void core_dump_graph(const struct core *core, struct buf *out)
+{
+	graph_dump(&core->graph, out);
+}

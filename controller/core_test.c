@@ -1,0 +1,167 @@
+/* Golden texts: controller/testdata/NAME.in.yaml → NAME.table, NAME.status.yaml, NAME.graph. The inputs are written to be
+ * read: each opens with the rule it shows. HATCHWAY_BLESS=1 rewrites what is expected.
+ *
+ * Comment lines of an input may give options and refusals:
+ *   #: addresses 10.0.0.1 10.0.0.2        the machine's
+ *   #: port-map 80:8080
+ *   #: refused rule sample/a/0 text …     what the proxy answered: listener, backend, rule or host */
+#include "controller/core_fixture.h"
+
+#include <dirent.h>
+
+#define TESTDATA "controller/testdata"
+
+static char *read_file(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	struct buf text;
+	buf_init(&text, FIXTURE_LIMIT);
+	char chunk[4096];
+	for (size_t n; f && (n = fread(chunk, 1, sizeof(chunk), f)) > 0;)
+		buf_add(&text, chunk, n);
+	if (f)
+		fclose(f);
+	return f ? buf_take(&text) : NULL;
+}
+
+static void hold_against(const char *name, const char *suffix, const char *got)
+{
+	char path[512];
+	snprintf(path, sizeof(path), TESTDATA "/%s.%s", name, suffix);
+	if (getenv("HATCHWAY_BLESS")) {
+		FILE *f = fopen(path, "w");
+		assert_non_null(f);
+		assert_int_equal(fputs(got, f) < 0, 0);
+		assert_int_equal(fclose(f), 0);
+		return;
+	}
+	char *expected = read_file(path);
+	if (!expected)
+		fail_msg("%s is missing: HATCHWAY_BLESS=1 writes it", path);
+	if (strcmp(expected, got) != 0)
+		fail_msg("%s differs; got:\n%s", path, got);
+	free(expected);
+}
+
+/* ---- the comment lines ---- */
+
+#define MOST 8
+
+struct directives {
+	struct arena arena;
+	const char *addresses[MOST];
+	struct port_map ports[MOST];
+	struct haproxy_refusal refusals[MOST];
+	size_t n_addresses, n_ports, n_refusals;
+};
+
+static void refusal_directive(struct directives *d, char *rest)
+{
+	static const char *const kinds[TABLE_KINDS] = {"listener", "backend", "rule", "host"};
+	char *kind = strtok_r(NULL, " ", &rest), *key = strtok_r(NULL, " ", &rest);
+	assert_true(kind && key && d->n_refusals < MOST);
+	for (size_t i = 0; i < TABLE_KINDS; i++)
+		if (strcmp(kinds[i], kind) == 0)
+			d->refusals[d->n_refusals++] = (struct haproxy_refusal){(enum table_kind)i, key, rest};
+}
+
+static void directive(struct directives *d, char *line)
+{
+	char *rest, *word = strtok_r(line, " ", &rest);
+	if (strcmp(word, "refused") == 0) {
+		refusal_directive(d, rest);
+		return;
+	}
+	for (char *value; (value = strtok_r(NULL, " ", &rest));) {
+		if (strcmp(word, "addresses") == 0 && d->n_addresses < MOST)
+			d->addresses[d->n_addresses++] = value;
+		else if (strcmp(word, "port-map") == 0 && d->n_ports < MOST)
+			assert_int_equal(
+			        sscanf(value, "%hu:%hu", &d->ports[d->n_ports].port, &d->ports[d->n_ports].bind_port), 2);
+		else
+			fail_msg("what is %s?", word);
+		d->n_ports += strcmp(word, "port-map") == 0;
+	}
+}
+
+static void directives_read(struct directives *d, const char *text)
+{
+	*d = (struct directives){0};
+	arena_init(&d->arena);
+	char *copy = arena_strdup(&d->arena, text), *rest;
+	for (char *line = strtok_r(copy, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		if (strncmp(line, "#: ", 3) == 0)
+			directive(d, line + 3);
+}
+
+/* ---- one case ---- */
+
+static void add_status(void *ctx, const struct core_status *status)
+{
+	struct buf *out = ctx;
+	assert_non_null(status->text);
+	buf_addf(out, "%s%s", out->len ? "---\n" : "", status->text);
+}
+
+static void run_case(const char *name)
+{
+	char path[512];
+	snprintf(path, sizeof(path), TESTDATA "/%s.in.yaml", name);
+	char *text = read_file(path);
+	assert_non_null(text);
+	struct directives d;
+	directives_read(&d, text);
+	struct core *core = core_new(&(struct core_options){
+	        .controller_name = CONTROLLER_NAME,
+	        .implicit_class = "hatchway",
+	        .port_map = d.ports,
+	        .n_port_map = d.n_ports,
+	        .addresses = d.addresses,
+	        .n_addresses = d.n_addresses,
+	        .implicit_namespaces = true,
+	});
+	fixture_objects(text, false, fixture_put, core);
+	fixture_update(core);
+	core_refused(core, d.refusals, d.n_refusals);
+	struct buf status;
+	buf_init(&status, FIXTURE_LIMIT);
+	core_status_changes(core, FIXTURE_NOW, add_status, &status);
+	char *table = fixture_table(core), *graph = fixture_graph(core);
+	hold_against(name, "table", table);
+	hold_against(name, "graph", graph);
+	hold_against(name, "status.yaml", status.data);
+	free(table);
+	free(graph);
+	free(text);
+	buf_done(&status);
+	core_free(core);
+	arena_done(&d.arena);
+}
+
+static int only_inputs(const struct dirent *entry)
+{
+	const char *end = strstr(entry->d_name, ".in.yaml");
+	return end && !end[strlen(".in.yaml")];
+}
+
+static void test_golden(void **state)
+{
+	struct dirent **list;
+	int n = scandir(TESTDATA, &list, only_inputs, alphasort);
+	assert_true(n >= 40);
+	for (int i = 0; i < n; i++) {
+		list[i]->d_name[strlen(list[i]->d_name) - strlen(".in.yaml")] = 0;
+		print_message("  %s\n", list[i]->d_name);
+		run_case(list[i]->d_name);
+		free(list[i]);
+	}
+	free(list);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_golden),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

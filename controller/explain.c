@@ -1,0 +1,222 @@
+/* The reference matcher's walk, printed. */
+#include "controller/explain.h"
+
+#include "hatchway/base/words.h"
+
+/* ---- the request ---- */
+
+struct target {
+	struct arena arena;
+	struct table_request request;
+	uint16_t port;
+};
+
+static int parse_url(struct target *target, const char *url, struct err *reterr)
+{
+	const char *rest = strstr(url, "://");
+	target->port = 80;
+	if (rest && strncmp(url, "http://", 7))
+		return err_set(reterr, -EINVAL, "\"%s\": only http:// so far", url);
+	rest = rest ? rest + 3 : url;
+	size_t n = strcspn(rest, "/?");
+	target->request.host = arena_strndup(&target->arena, rest, n);
+	const char *bracket = strchr(target->request.host, ']');
+	const char *colon = strrchr(bracket ? bracket : target->request.host, ':');
+	if (colon) {
+		char *end;
+		unsigned long port = strtoul(colon + 1, &end, 10);
+		if (!colon[1] || *end || !port || port > 65535)
+			return err_set(reterr, -EINVAL, "\"%s\": no such port", colon + 1);
+		target->port = (uint16_t)port;
+	}
+	size_t n_path = strcspn(rest + n, "?#");
+	target->request.path = n_path ? arena_strndup(&target->arena, rest + n, n_path) : "/";
+	const char *query = rest + n + n_path;
+	target->request.query = *query == '?' ? arena_strndup(&target->arena, query + 1, strcspn(query + 1, "#")) : "";
+	return 0;
+}
+
+static void parse_headers(struct target *target, const char *const *headers, size_t n)
+{
+	struct table_header *list = arena_array(&target->arena, n + 1, sizeof(*list));
+	for (size_t i = 0; i < n; i++) {
+		const char *colon = strchrnul(headers[i], ':');
+		const char *value = *colon ? colon + 1 : colon;
+		while (*value == ' ')
+			value++;
+		list[i].name = arena_strndup(&target->arena, headers[i], (size_t)(colon - headers[i]));
+		list[i].value = value;
+		if (!strcasecmp(list[i].name, "host"))
+			target->request.host = value;
+	}
+	target->request.headers = list;
+	target->request.n_headers = n;
+}
+
+static const struct table_listener *find_listener(const struct table *table, const struct explain_request *request,
+                                                  uint16_t port, struct err *reterr)
+{
+	size_t n;
+	struct table_unit **list = table_sorted(table, TABLE_LISTENER, &n);
+	const struct table_listener *found = NULL;
+	struct buf names;
+	buf_init(&names, 400);
+	/* The port as the Gateway has it, else as HAProxy binds it, else as --listener says. */
+	for (int pass = 0; pass < 2 && !found; pass++) {
+		for (size_t i = 0; i < n && !found; i++) {
+			const struct table_listener *listener = (const struct table_listener *)list[i];
+			if (request->listener ? !strcmp(request->listener, listener->unit.key)
+			                      : (pass ? listener->bind_port : listener->port) == port)
+				found = listener;
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		buf_addf(&names, " %s", list[i]->key);
+	if (!found && request->listener)
+		err_set(reterr, 0, "no listener %s; there are:%s", request->listener, n ? names.data : " none");
+	else if (!found)
+		err_set(reterr, 0, "no listener on port %u; there are:%s", port, n ? names.data : " none");
+	free(list);
+	buf_done(&names);
+	return found;
+}
+
+/* ---- the walk ---- */
+
+static void print_host(void *ctx, const struct table_host *host)
+{
+	struct buf *out = ctx;
+	buf_addf(out, "host      %s\n", *host->pattern ? host->pattern : "any (\"\")");
+}
+
+static void print_entry(void *ctx, const struct table_entry *entry, const char *why)
+{
+	static const char *const types[] = {"prefix", "exact", "regex"};
+	struct buf *out = ctx;
+	const struct table_match *match = &entry->match;
+	buf_addf(out, "          %s %s", why ? "-" : "*", types[match->path_type]);
+	word_add(out, match->path);
+	if (match->method)
+		buf_addf(out, " method %s", match->method);
+	for (size_t i = 0; i < match->n_headers; i++)
+		buf_addf(out, " header %s %s \"%s\"", match->headers[i].name, match->headers[i].regex ? "~" : "=",
+		         match->headers[i].value);
+	for (size_t i = 0; i < match->n_queries; i++)
+		buf_addf(out, " query %s %s \"%s\"", match->queries[i].name, match->queries[i].regex ? "~" : "=",
+		         match->queries[i].value);
+	buf_addf(out, "  -> %s", entry->rule);
+	if (why)
+		buf_addf(out, "  (no: %s)\n", why);
+	else
+		buf_adds(out, "  matches\n");
+}
+
+/* ---- the answer ---- */
+
+static void print_headers(const char *side, const struct table_headers *headers, struct buf *out)
+{
+	for (size_t i = 0; i < headers->n_set; i++)
+		buf_addf(out, "          %s header set %s: %s\n", side, headers->set[i].name, headers->set[i].value);
+	for (size_t i = 0; i < headers->n_add; i++)
+		buf_addf(out, "          %s header add %s: %s\n", side, headers->add[i].name, headers->add[i].value);
+	for (size_t i = 0; i < headers->n_remove; i++)
+		buf_addf(out, "          %s header remove %s\n", side, headers->remove[i].name);
+}
+
+static void print_rewrite(const struct table_rewrite *rewrite, struct buf *out)
+{
+	if (rewrite->hostname)
+		buf_addf(out, "          host becomes %s\n", rewrite->hostname);
+	if (rewrite->edit == TABLE_PATH_FULL)
+		buf_addf(out, "          path becomes %s\n", rewrite->path);
+	if (rewrite->edit == TABLE_PATH_PREFIX_EDIT)
+		buf_addf(out, "          path prefix %s becomes \"%s\"\n", rewrite->prefix, rewrite->path);
+}
+
+static void print_backend(const struct table *table, const struct table_ref *ref, double share, struct buf *out)
+{
+	const struct table_backend *backend = ref->backend ? table_backend(table, ref->backend) : NULL;
+	buf_addf(out, "          %-40s weight %-4u %6.2f %%", ref->backend ? ref->backend : "invalid reference: answers 500",
+	         ref->weight, share);
+	if (backend && !backend->n_endpoints)
+		buf_adds(out, "  no ready endpoint: answers 503");
+	buf_addc(out, '\n');
+	for (size_t i = 0; backend && i < backend->n_endpoints; i++) {
+		const struct table_endpoint *endpoint = &backend->endpoints[i];
+		bool v6 = strchr(endpoint->address, ':');
+		buf_addf(out, "            %s %s%s%s:%u%s\n", endpoint->name, v6 ? "[" : "", endpoint->address, v6 ? "]" : "",
+		         endpoint->port, endpoint->draining ? " draining" : "");
+	}
+}
+
+static void print_forward(const struct table *table, const struct table_rule *rule, struct buf *out)
+{
+	double sum = 0;
+	for (size_t i = 0; i < rule->n_refs; i++)
+		sum += rule->refs[i].weight;
+	if (sum <= 0) {
+		buf_adds(out, "answer    500: no backend to send it to\n");
+		return;
+	}
+	print_headers("request", &rule->request, out);
+	print_rewrite(&rule->rewrite, out);
+	if (rule->request_timeout_ms > 0)
+		buf_addf(out, "          request timeout %lld ms\n", (long long)rule->request_timeout_ms);
+	if (rule->backend_timeout_ms > 0)
+		buf_addf(out, "          backend request timeout %lld ms\n", (long long)rule->backend_timeout_ms);
+	print_headers("response", &rule->response, out);
+	buf_adds(out, "answer    forwarded to\n");
+	for (size_t i = 0; i < rule->n_refs; i++)
+		print_backend(table, &rule->refs[i], 100.0 * rule->refs[i].weight / sum, out);
+}
+
+static void print_rule(const struct table *table, const char *key, struct buf *out)
+{
+	const struct table_rule *rule = table_rule(table, key);
+	buf_addf(out, "rule      %s", key);
+	if (rule && rule->name)
+		buf_addf(out, " (%s)", rule->name);
+	buf_addc(out, '\n');
+	if (!rule) {
+		buf_adds(out, "answer    500: the rule cannot be served\n");
+	} else if (rule->action == TABLE_STATUS) {
+		buf_addf(out, "answer    %u\n", rule->status);
+	} else if (rule->action == TABLE_REDIRECT) {
+		print_rewrite(&rule->rewrite, out);
+		print_headers("response", &rule->response, out);
+		buf_addf(out, "answer    %u redirect", rule->status);
+		if (rule->redirect_scheme)
+			buf_addf(out, ", scheme %s", rule->redirect_scheme);
+		if (rule->redirect_port)
+			buf_addf(out, ", port %u", rule->redirect_port);
+		buf_addc(out, '\n');
+	} else {
+		print_forward(table, rule, out);
+	}
+}
+
+int explain(const struct table *table, const struct explain_request *request, struct buf *out, struct err *reterr)
+{
+	struct target target = {.request.method = request->method};
+	const struct table_walk walk = {print_host, print_entry, out};
+	arena_init(&target.arena);
+	int ret = parse_url(&target, request->url, reterr);
+	parse_headers(&target, request->headers, request->n_headers);
+	const struct table_listener *listener = ret ? NULL : find_listener(table, request, target.port, reterr);
+	if (!listener) {
+		arena_done(&target.arena);
+		return -EINVAL;
+	}
+	target.request.listener = listener->unit.key;
+	buf_addf(out, "request   %s http://%s%s%s%s\n", target.request.method, target.request.host, target.request.path,
+	         *target.request.query ? "?" : "", target.request.query);
+	buf_addf(out, "listener  %s (port %u, bound to %s%s%u, from %s)\n", listener->unit.key, listener->port,
+	         listener->bind_address, *listener->bind_address ? ":" : "port ", listener->bind_port, listener->origin);
+	const struct table_entry *entry = table_match(table, &target.request, &walk);
+	if (entry)
+		print_rule(table, entry->rule, out);
+	else
+		buf_adds(out, "answer    404: no rule matches\n");
+	arena_done(&target.arena);
+	return entry ? 0 : 1;
+}

@@ -1,0 +1,106 @@
+/* What explain prints, and what it refuses. */
+#include "controller/explain.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+static const char table_text[] =
+	"listener 80 port 80 bind 8080 origin sample-ingress/sample-gateway\n"
+	"backend sample.v1:5000 http1\n"
+	"\tendpoint v1-a 127.0.0.1 5001\n"
+	"\tendpoint v1-b ::1 5001 draining\n"
+	"backend sample.v2:5000 http1\n"
+	"rule sample/helloworld/0 forward\n"
+	"\torigin sample.helloworld\n"
+	"\tname canary\n"
+	"\trequest set X-A 1\n"
+	"\trequest-timeout 500\n"
+	"\tto sample.v1:5000 weight 90\n"
+	"\tto sample.v2:5000 weight 9\n"
+	"\tto !500 weight 1\n"
+	"rule sample/helloworld/1 redirect code 301\n"
+	"\torigin sample.helloworld\n"
+	"\tscheme https\n"
+	"host 80 \"\"\n"
+	"\tprefix /old -> sample/helloworld/1\n"
+	"\tprefix /broken -> nowhere\n"
+	"host 80 *.sample.com falls-to \"\"\n"
+	"\texact /hello header X-V = 2 -> sample/helloworld/0\n"
+	"\texact /hello -> sample/helloworld/0\n";
+
+struct explain_case {
+	const char *url, *header;
+	int ret;
+	const char *expected; /* the whole answer, or the error */
+};
+
+static const struct explain_case cases[] = {
+	{"helloworld.sample.com/hello?a=b", "X-V: 1", 0,
+	 "request   GET http://helloworld.sample.com/hello?a=b\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      *.sample.com\n"
+	 "          - exact /hello header X-V = \"2\"  -> sample/helloworld/0  (no: header X-V)\n"
+	 "          * exact /hello  -> sample/helloworld/0  matches\n"
+	 "rule      sample/helloworld/0 (canary)\n"
+	 "          request header set X-A: 1\n"
+	 "          request timeout 500 ms\n"
+	 "answer    forwarded to\n"
+	 "          sample.v1:5000                           weight 90    90.00 %\n"
+	 "            v1-a 127.0.0.1:5001\n"
+	 "            v1-b [::1]:5001 draining\n"
+	 "          sample.v2:5000                           weight 9      9.00 %  no ready endpoint: answers 503\n"
+	 "          invalid reference: answers 500           weight 1      1.00 %\n"},
+	{"http://x.sample.com:8080/old/y", NULL, 0,
+	 "request   GET http://x.sample.com:8080/old/y\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      *.sample.com\n"
+	 "          - exact /hello header X-V = \"2\"  -> sample/helloworld/0  (no: path)\n"
+	 "          - exact /hello  -> sample/helloworld/0  (no: path)\n"
+	 "host      any (\"\")\n"
+	 "          * prefix /old  -> sample/helloworld/1  matches\n"
+	 "rule      sample/helloworld/1\n"
+	 "answer    301 redirect, scheme https\n"},
+	{"other/broken", NULL, 0,
+	 "request   GET http://other/broken\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      any (\"\")\n"
+	 "          - prefix /old  -> sample/helloworld/1  (no: path)\n"
+	 "          * prefix /broken  -> nowhere  matches\n"
+	 "rule      nowhere\n"
+	 "answer    500: the rule cannot be served\n"},
+	{"other", NULL, 1,
+	 "request   GET http://other/\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      any (\"\")\n"
+	 "          - prefix /old  -> sample/helloworld/1  (no: path)\n"
+	 "          - prefix /broken  -> nowhere  (no: path)\n"
+	 "answer    404: no rule matches\n"},
+	{"other:81/", NULL, -EINVAL, "no listener on port 81; there are: 80"},
+	{"other:x/", NULL, -EINVAL, "\"x\": no such port"},
+	{"https://other/", NULL, -EINVAL, "\"https://other/\": only http:// so far"},
+};
+
+static void explains(void **state)
+{
+	struct err err = {""};
+	struct table *table = table_new();
+	assert_int_equal(table_parse(table, table_text, &err), 0);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const struct explain_request request = {cases[i].url, "GET", &cases[i].header, cases[i].header != NULL, NULL};
+		struct buf out;
+		buf_init(&out, 65536);
+		assert_int_equal(explain(table, &request, &out, &err), cases[i].ret);
+		assert_string_equal(cases[i].ret < 0 ? err.text : out.data, cases[i].expected);
+		buf_done(&out);
+	}
+	table_free(table);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(explains)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,112 @@
+/* The graph as text: every Gateway with its listeners, every route with its parents and references. Sorted. */
+#include "controller/graph/graph.h"
+
+static void dump_condition(const struct condition *c, const char *indent, struct buf *out)
+{
+	if (!c->id || condition_kind(c->id)->good)
+		return;
+	buf_adds(out, indent);
+	condition_dump(c, out);
+	buf_addc(out, '\n');
+}
+
+static void dump_gateway(const struct graph *graph, const struct node *node, struct buf *out)
+{
+	const struct gateway_state *state = node_gateway(node);
+	if (!state) {
+		buf_addf(out, "Gateway %s/%s: another controller's\n", node->namespace, node->name);
+		return;
+	}
+	buf_addf(out, "Gateway %s/%s of class %s\n", node->namespace, node->name, state->gateway->gateway_class_name);
+	dump_condition(&state->accepted, "  ", out);
+	dump_condition(&state->programmed, "  ", out);
+	for (size_t i = 0; i < state->n_listeners; i++) {
+		const struct listener *l = &state->gateway->listeners[i];
+		const struct listener_state *s = &state->listeners[i];
+		buf_addf(out, "  listener %s: %s port %u, hostname %s, attached routes %u", l->name, l->protocol, l->port,
+		         l->hostname ? l->hostname : "any", s->attached);
+		for (size_t b = 0; s->serving && b < state->n_binds; b++)
+			buf_addf(out, "%s%s:%u", b ? ", " : ", bound to ", *state->binds[b] ? state->binds[b] : "*",
+			         graph_bind_port(&graph->options, l->port));
+		buf_addc(out, '\n');
+		dump_condition(&s->accepted, "    ", out);
+		dump_condition(&s->conflicted, "    ", out);
+		dump_condition(&s->resolved, "    ", out);
+		dump_condition(&s->programmed, "    ", out);
+	}
+}
+
+static void dump_parent(const struct graph *graph, const struct route_state *state, size_t i, struct buf *out)
+{
+	const struct parent_ref *ref = &state->route->parent_refs[i];
+	const struct parent_state *parent = &state->parents[i];
+	buf_addf(out, "  parent %s %s/%s", ref->kind, ref->namespace, ref->name);
+	if (!parent->accepted.id) {
+		buf_adds(out, ": not ours\n");
+		return;
+	}
+	const struct gateway_state *gateway =
+	        node_gateway(store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name));
+	const char *before = " attached to listener ";
+	for (size_t l = 0; l < gateway->n_listeners; l++)
+		if (parent->listeners >> l & 1) {
+			buf_addf(out, "%s%s", before, gateway->gateway->listeners[l].name);
+			before = ", ";
+		}
+	buf_addc(out, '\n');
+	dump_condition(&parent->accepted, "    ", out);
+}
+
+static void dump_ref(const struct graph *graph, const struct http_route *route, const struct backend_ref *ref, size_t r,
+                     struct buf *out)
+{
+	enum condition_id why;
+	buf_addf(out, "  rule %zu to %s %s/%s:%u weight %d", r, ref->kind, ref->namespace, ref->name, ref->port,
+	         (int)ref->weight);
+	if (!graph_ref(graph, route->object.namespace, ref, &why, NULL))
+		buf_addf(out, ": %s", condition_kind(why)->reason);
+	buf_addc(out, '\n');
+}
+
+static void dump_route(const struct graph *graph, const struct node *node, struct buf *out)
+{
+	const struct route_state *state = node_route(node);
+	if (!state) /* put, but not updated yet */
+		return;
+	const struct http_route *route = state->route;
+	buf_addf(out, "HTTPRoute %s/%s\n", node->namespace, node->name);
+	for (size_t i = 0; i < state->n_parents; i++)
+		dump_parent(graph, state, i, out);
+	for (size_t r = 0; r < route->n_rules; r++)
+		for (size_t i = 0; i < route->rules[r].n_backend_refs; i++)
+			dump_ref(graph, route, &route->rules[r].backend_refs[i], r, out);
+	if (state->ours) {
+		dump_condition(&state->resolved, "  ", out);
+		dump_condition(&state->partial, "  ", out);
+	}
+}
+
+static void dump_class(const struct graph *graph, const struct node *node, struct buf *out)
+{
+	static const char *const words[] = {
+	        [CLASS_FOREIGN] = "another controller's", [CLASS_OURS] = "ours", [CLASS_REFUSED] = "ours, not accepted"};
+	buf_addf(out, "GatewayClass %s: %s\n", node->name, words[graph_class(graph, node->name)]);
+}
+
+void graph_dump(const struct graph *graph, struct buf *out)
+{
+	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE};
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		struct node_list nodes = {0};
+		store_list(graph->store, kinds[k], &nodes);
+		for (size_t i = 0; i < nodes.n; i++) {
+			if (kinds[k] == KIND_GATEWAYCLASS)
+				dump_class(graph, nodes.items[i], out);
+			else if (kinds[k] == KIND_GATEWAY)
+				dump_gateway(graph, nodes.items[i], out);
+			else
+				dump_route(graph, nodes.items[i], out);
+		}
+		node_list_done(&nodes);
+	}
+}

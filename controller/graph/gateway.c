@@ -1,0 +1,348 @@
+/* Judges Gateways: their class, addresses and listeners (Gateway API, GatewayStatus and ListenerStatus), and which of them
+ * has which port. A port on one address belongs to one Gateway: the oldest, then the first by namespace/name. */
+#include "controller/graph/graph.h"
+
+#include <string.h>
+#include <uthash.h>
+
+void gateway_state_free(struct gateway_state *state)
+{
+	if (!state)
+		return;
+	condition_done(&state->accepted);
+	condition_done(&state->programmed);
+	for (size_t i = 0; i < state->n_listeners; i++) {
+		condition_done(&state->listeners[i].accepted);
+		condition_done(&state->listeners[i].conflicted);
+		condition_done(&state->listeners[i].resolved);
+		condition_done(&state->listeners[i].programmed);
+	}
+	free(state->binds);
+	object_unref(&state->gateway->object);
+	free(state);
+}
+
+/* ---- listeners by themselves ---- */
+
+static const char *hostname_of(const struct listener *l)
+{
+	return l->hostname ? l->hostname : "";
+}
+
+/* Protocols that cannot share a TCP port get one class; UDP and what nobody knows are in nobody's way. */
+static int transport(const struct listener *l)
+{
+	static const struct {
+		const char *name;
+		int class;
+	} known[] = {{"HTTP", 1}, {"HTTPS", 2}, {"TLS", 2}, {"TCP", 3}};
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (strcmp(l->protocol, known[i].name) == 0)
+			return known[i].class;
+	return 0;
+}
+
+/* Inside one Gateway nobody wins: all listeners that cannot be told apart are refused. */
+static void judge_conflicts(struct gateway_state *state, size_t i)
+{
+	const struct listener *all = state->gateway->listeners, *l = &all[i];
+	struct listener_state *s = &state->listeners[i];
+	condition_set(&s->conflicted, COND_LISTENER_NO_CONFLICTS, NULL);
+	for (size_t j = 0; j < state->n_listeners; j++) {
+		if (j == i || all[j].port != l->port || !transport(l) || !transport(&all[j]))
+			continue;
+		if (transport(l) != transport(&all[j])) {
+			condition_set(&s->conflicted, COND_LISTENER_CONFLICTED_PROTOCOL,
+			              "spec.listeners[%zu].protocol: %s cannot share port %u with %s of listener %s", i, l->protocol,
+			              l->port, all[j].protocol, all[j].name);
+			return;
+		}
+		if (strcmp(hostname_of(l), hostname_of(&all[j])) == 0 && strcmp(l->protocol, all[j].protocol) == 0) {
+			condition_set(&s->conflicted, COND_LISTENER_CONFLICTED_HOSTNAME,
+			              "spec.listeners[%zu].hostname: port %u has the same hostname in listener %s", i, l->port,
+			              all[j].name);
+			return;
+		}
+	}
+}
+
+/* allowedRoutes.kinds: what of it we know. None given: the protocol's kinds. */
+static void judge_kinds(struct gateway_state *state, size_t i)
+{
+	const struct listener *l = &state->gateway->listeners[i];
+	struct listener_state *s = &state->listeners[i];
+	bool http = strcmp(l->protocol, "HTTP") == 0;
+	condition_set(&s->resolved, COND_LISTENER_RESOLVED_REFS, NULL);
+	s->http = http && !l->n_kinds;
+	for (size_t k = 0; k < l->n_kinds; k++) {
+		const struct route_group_kind *kind = &l->kinds[k];
+		bool known = strcmp(kind->group, GATEWAY_API_GROUP) == 0 && strcmp(kind->kind, "HTTPRoute") == 0;
+		if (known && http)
+			s->http = true;
+		else if (s->resolved.id == COND_LISTENER_RESOLVED_REFS)
+			condition_set(&s->resolved, COND_LISTENER_INVALID_ROUTE_KINDS,
+			              "spec.listeners[%zu].allowedRoutes.kinds[%zu]: %s cannot be attached to protocol %s", i, k,
+			              kind->kind, l->protocol);
+	}
+}
+
+static void judge_listener(struct gateway_state *state, size_t i)
+{
+	const struct listener *l = &state->gateway->listeners[i];
+	struct listener_state *s = &state->listeners[i];
+	judge_conflicts(state, i);
+	judge_kinds(state, i);
+	if (strcmp(l->protocol, "HTTP") != 0)
+		condition_set(&s->accepted, COND_LISTENER_UNSUPPORTED_PROTOCOL,
+		              "spec.listeners[%zu].protocol: %s is not supported", i, l->protocol);
+	else if (s->conflicted.id == COND_LISTENER_CONFLICTED_PROTOCOL)
+		condition_set(&s->accepted, COND_LISTENER_PROTOCOL_CONFLICT, "%s", condition_text(&s->conflicted));
+	else if (s->conflicted.id == COND_LISTENER_CONFLICTED_HOSTNAME)
+		condition_set(&s->accepted, COND_LISTENER_HOSTNAME_CONFLICT, "%s", condition_text(&s->conflicted));
+	else
+		condition_set(&s->accepted, COND_LISTENER_ACCEPTED, NULL);
+}
+
+/* ---- addresses ---- */
+
+static bool is_usable(const struct graph_options *options, const char *address)
+{
+	for (size_t i = 0; i < options->n_addresses; i++)
+		if (strcmp(options->addresses[i], address) == 0)
+			return true;
+	return strncmp(address, "127.", 4) == 0;
+}
+
+static void add_bind(struct gateway_state *state, const char *address)
+{
+	for (size_t i = 0; i < state->n_binds; i++)
+		if (strcmp(state->binds[i], address) == 0)
+			return;
+	snprintf(state->binds[state->n_binds++], sizeof(state->binds[0]), "%s", address);
+}
+
+/* spec.addresses into binds. An address without a value, as no address at all, is every address of the machine. */
+static void judge_addresses(const struct graph *graph, struct gateway_state *state)
+{
+	const struct gateway *gateway = state->gateway;
+	state->binds = xcalloc(gateway->n_addresses + 1, sizeof(state->binds[0]));
+	for (size_t i = 0; i < gateway->n_addresses; i++) {
+		const struct gateway_address *a = &gateway->addresses[i];
+		char text[48] = "";
+		if (strcmp(a->type, "IPAddress") != 0) {
+			condition_set(&state->accepted, COND_GATEWAY_UNSUPPORTED_ADDRESS,
+			              "spec.addresses[%zu].type: %s is not supported, only IPAddress is", i, a->type);
+			return;
+		}
+		if (a->value && (!graph_address(a->value, text) || !is_usable(&graph->options, text))) {
+			if (!state->programmed.id)
+				condition_set(&state->programmed, COND_GATEWAY_ADDRESS_NOT_USABLE,
+				              "spec.addresses[%zu].value: %s is not an address of this machine", i, a->value);
+			continue;
+		}
+		add_bind(state, text);
+	}
+	if (!gateway->n_addresses)
+		add_bind(state, "");
+}
+
+/* ---- ports ---- */
+
+struct claim_key {
+	char address[48];
+	uint16_t bind_port;
+};
+
+struct claim {
+	struct claim_key key;
+	const struct gateway_state *owner;
+	uint16_t port;
+	UT_hash_handle hh;
+};
+
+static struct claim *claim_find(struct claim *claims, const char *address, uint16_t bind_port)
+{
+	struct claim_key key;
+	memset(&key, 0, sizeof(key));
+	snprintf(key.address, sizeof(key.address), "%s", address);
+	key.bind_port = bind_port;
+	struct claim *claim;
+	HASH_FIND(hh, claims, &key, sizeof(key), claim);
+	return claim;
+}
+
+static void claim_add(struct claim **claims, const char *address, uint16_t bind_port, const struct gateway_state *owner,
+                      uint16_t port)
+{
+	if (claim_find(*claims, address, bind_port))
+		return;
+	struct claim *claim = xcalloc(1, sizeof(*claim));
+	snprintf(claim->key.address, sizeof(claim->key.address), "%s", address);
+	claim->key.bind_port = bind_port;
+	claim->owner = owner;
+	claim->port = port;
+	HASH_ADD(hh, *claims, key, sizeof(claim->key), claim);
+}
+
+static void claims_free(struct claim **claims)
+{
+	struct claim *claim, *next;
+	HASH_ITER(hh, *claims, claim, next)
+	{
+		HASH_DEL(*claims, claim);
+		free(claim);
+	}
+}
+
+/* The claim in this listener's way, if there is one. */
+static const struct claim *port_taken(struct claim *claims, const struct gateway_state *state, uint16_t port,
+                                      uint16_t bind_port)
+{
+	for (size_t b = 0; b < state->n_binds; b++) {
+		const struct claim *claim = claim_find(claims, state->binds[b], bind_port);
+		if (claim && (claim->owner != state || claim->port != port))
+			return claim;
+	}
+	return NULL;
+}
+
+static void judge_port(const struct graph *graph, struct gateway_state *state, size_t i, struct claim **claims)
+{
+	uint16_t port = state->gateway->listeners[i].port;
+	struct listener_state *s = &state->listeners[i];
+	if (s->accepted.id != COND_LISTENER_ACCEPTED || !s->http)
+		return;
+	uint16_t bind_port = graph_bind_port(&graph->options, port);
+	const struct claim *taken = port_taken(*claims, state, port, bind_port);
+	if (taken && taken->owner != state)
+		condition_set(&s->accepted, COND_LISTENER_PORT_UNAVAILABLE,
+		              "spec.listeners[%zu].port: %u is taken by Gateway %s/%s; ask for another address in spec.addresses", i,
+		              port, taken->owner->node->namespace, taken->owner->node->name);
+	else if (taken)
+		condition_set(&s->accepted, COND_LISTENER_PORT_UNAVAILABLE,
+		              "spec.listeners[%zu].port: %u is bound as %u, which port %u has already", i, port, bind_port,
+		              taken->port);
+	if (taken)
+		return;
+	for (size_t b = 0; b < state->n_binds; b++)
+		claim_add(claims, state->binds[b], bind_port, state, port);
+	s->serving = true;
+}
+
+/* ---- Gateways ---- */
+
+/* Everything that does not depend on other Gateways. accepted or programmed stay empty where nothing is wrong yet. */
+static struct gateway_state *judge_alone(const struct graph *graph, struct node *node)
+{
+	struct gateway *gateway = (struct gateway *)node->object;
+	size_t n = gateway->n_listeners < GRAPH_LISTENERS ? gateway->n_listeners : GRAPH_LISTENERS;
+	struct gateway_state *state = xcalloc(1, sizeof(*state) + n * sizeof(state->listeners[0]));
+	state->node = node;
+	object_ref(&gateway->object);
+	state->gateway = gateway;
+	state->n_listeners = n;
+	for (size_t i = 0; i < n; i++)
+		judge_listener(state, i);
+	if (graph_class(graph, gateway->gateway_class_name) == CLASS_REFUSED)
+		condition_set(&state->accepted, COND_GATEWAY_PENDING, "spec.gatewayClassName: GatewayClass %s is not accepted",
+		              gateway->gateway_class_name);
+	else if (gateway->infrastructure_parameters_kind)
+		condition_set(&state->accepted, COND_GATEWAY_INVALID_PARAMETERS, NULL);
+	else
+		judge_addresses(graph, state);
+	return state;
+}
+
+static void judge_listeners_programmed(struct gateway_state *state)
+{
+	for (size_t i = 0; i < state->n_listeners; i++) {
+		struct listener_state *s = &state->listeners[i];
+		if (s->serving)
+			condition_set(&s->programmed, COND_LISTENER_PROGRAMMED, NULL);
+		else if (s->accepted.id != COND_LISTENER_ACCEPTED)
+			condition_set(&s->programmed, COND_LISTENER_INVALID, "The listener is not accepted");
+		else if (!s->http)
+			condition_set(&s->programmed, COND_LISTENER_INVALID, "No kind of route can be attached");
+		else
+			condition_set(&s->programmed, COND_LISTENER_PENDING, "The Gateway is not programmed");
+	}
+}
+
+/* Accepted and Programmed of the Gateway, once its listeners are judged. */
+static void judge_whole(struct gateway_state *state)
+{
+	size_t accepted = 0, serving = 0;
+	for (size_t i = 0; i < state->n_listeners; i++) {
+		accepted += state->listeners[i].accepted.id == COND_LISTENER_ACCEPTED;
+		serving += state->listeners[i].serving;
+	}
+	judge_listeners_programmed(state);
+	if (state->accepted.id == COND_GATEWAY_PENDING)
+		condition_set(&state->programmed, COND_GATEWAY_NOT_PROGRAMMED, "The GatewayClass is not accepted");
+	else if (state->accepted.id)
+		condition_set(&state->programmed, COND_GATEWAY_INVALID, "The Gateway is not accepted");
+	else if (accepted == state->n_listeners)
+		condition_set(&state->accepted, COND_GATEWAY_ACCEPTED, NULL);
+	else
+		condition_set(&state->accepted, accepted ? COND_GATEWAY_SOME_LISTENERS : COND_GATEWAY_NO_LISTENERS, NULL);
+	if (!state->programmed.id && serving)
+		condition_set(&state->programmed, COND_GATEWAY_PROGRAMMED, NULL);
+	else if (!state->programmed.id)
+		condition_set(&state->programmed, COND_GATEWAY_INVALID, "No listener can be served");
+}
+
+static int older(const void *a, const void *b)
+{
+	return graph_older((*(struct node *const *)a)->object, (*(struct node *const *)b)->object);
+}
+
+/* Nothing a route or the table would see is different. */
+static bool is_as_before(const struct gateway_state *old, const struct gateway_state *new)
+{
+	if (!old || old->gateway != new->gateway)
+		return false;
+	for (size_t i = 0; i < new->n_listeners; i++)
+		if (old->listeners[i].serving != new->listeners[i].serving ||
+		    old->listeners[i].http != new->listeners[i].http)
+			return false;
+	return true;
+}
+
+/* Puts the new verdict in the place of the old one. Where it changed, all routes are judged, and counted, again. */
+static void settle(struct graph *graph, struct gateway_state *state, struct graph_delta *delta)
+{
+	struct node *node = state->node;
+	struct gateway_state *old = node->graph;
+	if (is_as_before(old, state)) {
+		state->epoch = old->epoch;
+		for (size_t i = 0; i < state->n_listeners; i++)
+			state->listeners[i].attached = old->listeners[i].attached;
+	} else {
+		state->epoch = ++graph->epoch;
+		graph_queue(&delta->gateways, node);
+		for (struct edge *e = node->in[EDGE_USER]; e; e = e->next)
+			graph_queue(&delta->routes, e->from);
+	}
+	gateway_state_free(old);
+	node->graph = state;
+	graph_touch(delta->status, node);
+}
+
+void graph_gateways(struct graph *graph, struct graph_delta *delta)
+{
+	struct node_list *list = &graph->gateways;
+	struct claim *claims = NULL;
+	if (list->n > 1)
+		qsort(list->items, list->n, sizeof(*list->items), older);
+	struct gateway_state **states = xcalloc(list->n, sizeof(struct gateway_state *));
+	for (size_t g = 0; g < list->n; g++) {
+		states[g] = judge_alone(graph, list->items[g]);
+		for (size_t i = 0; i < states[g]->n_listeners && !states[g]->accepted.id && !states[g]->programmed.id; i++)
+			judge_port(graph, states[g], i, &claims);
+		judge_whole(states[g]);
+	}
+	claims_free(&claims);
+	for (size_t g = 0; g < list->n; g++)
+		settle(graph, states[g], delta);
+	free(states);
+}

@@ -1,0 +1,200 @@
+/* From what is dirty in the store to what must be judged again. */
+#include "controller/graph/graph.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+uint16_t graph_bind_port(const struct graph_options *options, uint16_t port)
+{
+	for (size_t i = 0; i < options->n_ports; i++)
+		if (options->ports[i] == port)
+			return options->bind_ports[i];
+	return port;
+}
+
+bool graph_address(const char *text, char *ret)
+{
+	unsigned char raw[16];
+	if (inet_pton(AF_INET, text, raw) == 1)
+		return inet_ntop(AF_INET, raw, ret, 48) != NULL;
+	if (inet_pton(AF_INET6, text, raw) == 1)
+		return inet_ntop(AF_INET6, raw, ret, 48) != NULL;
+	return false;
+}
+
+/* The letters of "namespace/name", one by one: "/" sorts after "-", so "a-b/c" comes before "a/c". */
+static unsigned char key_letter(const struct object *o, size_t n_namespace, size_t i)
+{
+	return (unsigned char)(i < n_namespace ? o->namespace[i] : i == n_namespace ? '/' : o->name[i - n_namespace - 1]);
+}
+
+int graph_older(const struct object *a, const struct object *b)
+{
+	if (a->created != b->created)
+		return a->created < b->created ? -1 : 1;
+	size_t n_a = strlen(a->namespace), n_b = strlen(b->namespace);
+	for (size_t i = 0;; i++) {
+		unsigned char x = key_letter(a, n_a, i), y = key_letter(b, n_b, i);
+		if (x != y)
+			return x < y ? -1 : 1;
+		if (!x)
+			return 0;
+	}
+}
+
+/* ---- classes ---- */
+
+bool graph_class_condition(const struct graph *graph, const struct gateway_class *class, enum condition_id *ret)
+{
+	if (strcmp(class->controller_name, graph->options.controller_name) != 0)
+		return false;
+	*ret = class->parameters_ref ? COND_CLASS_INVALID_PARAMETERS : COND_CLASS_ACCEPTED;
+	return true;
+}
+
+enum class_verdict graph_class(const struct graph *graph, const char *name)
+{
+	const struct node *node = store_find(graph->store, KIND_GATEWAYCLASS, "", name);
+	if (!node || !node->object) {
+		const char *implicit = graph->options.implicit_class;
+		return implicit && strcmp(implicit, name) == 0 ? CLASS_OURS : CLASS_FOREIGN;
+	}
+	enum condition_id id;
+	if (!graph_class_condition(graph, (const struct gateway_class *)node->object, &id))
+		return CLASS_FOREIGN;
+	return id == COND_CLASS_ACCEPTED ? CLASS_OURS : CLASS_REFUSED;
+}
+
+/* ---- updates ---- */
+
+void graph_touch(struct node_list *status, struct node *node)
+{
+	if (node->flags & NODE_STATUS)
+		return;
+	node->flags |= NODE_STATUS;
+	node_list_add(status, node);
+}
+
+void graph_queue(struct node_list *list, struct node *node)
+{
+	if (node->flags & NODE_IN_DELTA)
+		return;
+	node->flags |= NODE_IN_DELTA;
+	node_list_add(list, node);
+}
+
+static void queue_routes(struct node *node, struct graph_delta *delta)
+{
+	for (struct edge *e = node->in[EDGE_USER]; e; e = e->next)
+		if (e->from->kind == KIND_HTTPROUTE)
+			graph_queue(&delta->routes, e->from);
+}
+
+/* One dirty node; true: Gateways must be judged again. */
+static bool expand(struct node *node, struct graph_delta *delta)
+{
+	bool object = node->flags & NODE_OBJECT;
+	switch ((enum object_kind)node->kind) {
+	case KIND_GATEWAYCLASS:
+		if (object)
+			graph_touch(delta->status, node);
+		return object;
+	case KIND_GATEWAY:
+		return object;
+	case KIND_NAMESPACE:
+		if (object)
+			queue_routes(node, delta);
+		return false;
+	case KIND_HTTPROUTE:
+		if (object)
+			graph_queue(&delta->routes, node);
+		return false;
+	case KIND_REFERENCEGRANT:
+		if (node->flags & NODE_PARTS)
+			queue_routes(node, delta);
+		return false;
+	case KIND_SERVICE:
+		if (object)
+			queue_routes(node, delta);
+		if (node->flags & (NODE_OBJECT | NODE_PARTS))
+			graph_queue(&delta->services, node);
+		return false;
+	default:
+		return false;
+	}
+}
+
+/* The list of our Gateways, after classes or Gateways changed. Those that are no longer ours lose their state here. */
+static void enlist_gateway(struct graph *graph, struct node *node, struct graph_delta *delta)
+{
+	const struct gateway *gateway = (const struct gateway *)node->object;
+	bool ours = gateway && graph_class(graph, gateway->gateway_class_name) != CLASS_FOREIGN;
+	struct node_list *list = &graph->gateways;
+	size_t i = 0;
+	while (i < list->n && list->items[i] != node)
+		i++;
+	if (ours && i == list->n)
+		node_list_add(list, node);
+	if (ours || i == list->n)
+		return;
+	list->items[i] = list->items[--list->n];
+	gateway_state_free(node->graph);
+	node->graph = NULL;
+	graph_queue(&delta->gateways, node);
+	graph_touch(delta->status, node);
+	queue_routes(node, delta);
+}
+
+static void enlist(struct graph *graph, struct node *node, struct graph_delta *delta)
+{
+	if (!(node->flags & NODE_OBJECT))
+		return;
+	if (node->kind == KIND_GATEWAY)
+		enlist_gateway(graph, node, delta);
+	if (node->kind == KIND_GATEWAYCLASS)
+		for (struct edge *e = node->in[EDGE_USER]; e; e = e->next)
+			enlist_gateway(graph, e->from, delta);
+}
+
+void graph_update(struct graph *graph, struct graph_delta *delta)
+{
+	const struct node_list *dirty = &graph->store->dirty;
+	bool gateways = false;
+	for (size_t i = 0; i < dirty->n; i++)
+		gateways |= expand(dirty->items[i], delta);
+	if (gateways) {
+		for (size_t i = 0; i < dirty->n; i++)
+			enlist(graph, dirty->items[i], delta);
+		graph_gateways(graph, delta);
+	}
+	for (size_t i = 0; i < delta->routes.n; i++)
+		graph_route(graph, delta->routes.items[i], delta);
+}
+
+void graph_delta_done(struct graph_delta *delta)
+{
+	struct node_list *lists[] = {&delta->gateways, &delta->routes, &delta->services};
+	for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+		for (size_t i = 0; i < lists[l]->n; i++)
+			lists[l]->items[i]->flags &= (uint8_t)~NODE_IN_DELTA;
+		node_list_done(lists[l]);
+	}
+}
+
+void graph_init(struct graph *graph, const struct graph_options *options, struct store *store)
+{
+	*graph = (struct graph){.options = *options, .store = store};
+}
+
+void graph_done(struct graph *graph)
+{
+	for (size_t i = 0; i < graph->store->n_buckets; i++)
+		for (struct node *node = graph->store->buckets[i]; node; node = node->chain) {
+			if (node->kind == KIND_GATEWAY)
+				gateway_state_free(node->graph);
+			else if (node->kind == KIND_HTTPROUTE)
+				route_state_free(node->graph);
+			node->graph = NULL;
+		}
+	node_list_done(&graph->gateways);
+}

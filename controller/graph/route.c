@@ -1,0 +1,320 @@
+/* Judges HTTPRoutes: to which listeners each parentRef attaches it, what of its rules hatchway cannot do, and its
+ * references (Gateway API, RouteParentStatus). */
+#include "controller/graph/graph.h"
+#include "controller/graph/hostname.h"
+#include "controller/graph/pattern.h"
+#include "controller/graph/selector.h"
+
+#include <string.h>
+
+void route_state_free(struct route_state *state)
+{
+	if (!state)
+		return;
+	condition_done(&state->resolved);
+	condition_done(&state->partial);
+	for (size_t i = 0; i < state->n_parents; i++)
+		condition_done(&state->parents[i].accepted);
+	free(state->dropped);
+	object_unref(&state->route->object);
+	free(state);
+}
+
+/* ---- attachment ---- */
+
+static bool is_selected(const struct parent_ref *ref, const struct listener *l)
+{
+	return (!ref->section_name || strcmp(ref->section_name, l->name) == 0) && (!ref->port || ref->port == l->port);
+}
+
+static bool is_namespace_allowed(const struct graph *graph, const struct gateway *gateway, const struct listener *l,
+                                 const char *namespace)
+{
+	switch (l->from) {
+	case FROM_ALL:
+		return true;
+	case FROM_SAME:
+		return strcmp(gateway->object.namespace, namespace) == 0;
+	case FROM_SELECTOR: {
+		const struct node *node = store_find(graph->store, KIND_NAMESPACE, "", namespace);
+		const struct object *object = node ? node->object : NULL;
+		if (!object && !graph->options.implicit_namespaces)
+			return false;
+		return selector_matches(&l->selector, namespace, object);
+	}
+	default:
+		return false;
+	}
+}
+
+static bool is_hostname_shared(const struct http_route *route, const struct listener *l)
+{
+	for (size_t i = 0; l->hostname && i < route->n_hostnames; i++)
+		if (hostname_intersect(l->hostname, route->hostnames[i]))
+			return true;
+	return !l->hostname || !route->n_hostnames;
+}
+
+struct attachment {
+	size_t selected, kind_allowed, allowed;
+	uint64_t listeners;
+};
+
+static struct attachment attach(const struct graph *graph, const struct gateway_state *gateway,
+                                const struct http_route *route, const struct parent_ref *ref)
+{
+	struct attachment a = {0};
+	for (size_t i = 0; i < gateway->n_listeners; i++) {
+		const struct listener *l = &gateway->gateway->listeners[i];
+		if (!is_selected(ref, l))
+			continue;
+		a.selected++;
+		if (!gateway->listeners[i].http)
+			continue;
+		a.kind_allowed++;
+		if (!is_namespace_allowed(graph, gateway->gateway, l, route->object.namespace))
+			continue;
+		a.allowed++;
+		if (is_hostname_shared(route, l))
+			a.listeners |= UINT64_C(1) << i;
+	}
+	return a;
+}
+
+static void say_nothing_selected(struct condition *c, size_t i, const struct parent_ref *ref)
+{
+	char port[32] = "";
+	if (ref->port)
+		snprintf(port, sizeof(port), " port %u", ref->port);
+	condition_set(c, COND_ROUTE_NO_MATCHING_PARENT, "spec.parentRefs[%zu]: Gateway %s/%s has no listener%s%s%s", i,
+	              ref->namespace, ref->name, ref->section_name ? " named " : "", ref->section_name ? ref->section_name : "",
+	              port);
+}
+
+static void judge_parent(const struct graph *graph, struct route_state *state, size_t i)
+{
+	const struct http_route *route = state->route;
+	const struct parent_ref *ref = &route->parent_refs[i];
+	struct parent_state *parent = &state->parents[i];
+	if (strcmp(ref->group, GATEWAY_API_GROUP) != 0 || strcmp(ref->kind, "Gateway") != 0)
+		return;
+	const struct gateway_state *gateway =
+	        node_gateway(store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name));
+	if (!gateway)
+		return;
+	state->ours = true;
+	struct attachment a = attach(graph, gateway, route, ref);
+	parent->listeners = a.listeners;
+	if (a.listeners)
+		condition_set(&parent->accepted, COND_ROUTE_ACCEPTED, NULL);
+	else if (!a.selected)
+		say_nothing_selected(&parent->accepted, i, ref);
+	else if (!a.kind_allowed)
+		condition_set(&parent->accepted, COND_ROUTE_NOT_ALLOWED,
+		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s takes HTTPRoutes", i, ref->namespace,
+		              ref->name);
+	else if (!a.allowed)
+		condition_set(&parent->accepted, COND_ROUTE_NOT_ALLOWED,
+		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s allows routes of namespace %s", i,
+		              ref->namespace, ref->name, route->object.namespace);
+	else
+		condition_set(&parent->accepted, COND_ROUTE_NO_HOSTNAME,
+		              "spec.hostnames: none is a hostname of a selected listener of Gateway %s/%s", ref->namespace,
+		              ref->name);
+}
+
+/* ---- rules ---- */
+
+bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
+{
+	for (size_t i = 0; i < rule->n_filters; i++)
+		if (rule->filters[i].type >= FILTER_REQUEST_MIRROR) {
+			if (message)
+				buf_addf(message, "filters[%zu]: %s is not supported", i, rule->filters[i].type_name);
+			return true;
+		}
+	for (size_t i = 0; i < rule->n_backend_refs; i++)
+		if (rule->backend_refs[i].n_filters) {
+			if (message)
+				buf_addf(message, "backendRefs[%zu].filters: filters of a backendRef are not supported", i);
+			return true;
+		}
+	if (message && (rule->retry || rule->session_persistence))
+		buf_addf(message, "%s: not supported", rule->retry ? "retry" : "sessionPersistence");
+	return rule->retry || rule->session_persistence;
+}
+
+static bool is_pattern_bad(const char *field, size_t i, const char *pattern, struct buf *message)
+{
+	struct err err;
+	if (!pattern_check(pattern, &err))
+		return false;
+	if (i == SIZE_MAX)
+		buf_addf(message, "%s: %s", field, err.text);
+	else
+		buf_addf(message, "%s[%zu]: %s", field, i, err.text);
+	return true;
+}
+
+static bool is_match_bad(const struct http_match *match, struct buf *message)
+{
+	if (match->path_type == PATH_MATCH_REGEX && is_pattern_bad("path.value", SIZE_MAX, match->path, message))
+		return true;
+	for (size_t i = 0; i < match->n_headers; i++)
+		if (match->headers[i].regex && is_pattern_bad("headers", i, match->headers[i].value, message))
+			return true;
+	for (size_t i = 0; i < match->n_query_params; i++)
+		if (match->query_params[i].regex &&
+		    is_pattern_bad("queryParams", i, match->query_params[i].value, message))
+			return true;
+	return false;
+}
+
+bool graph_match_dropped(const struct route_state *state, size_t match)
+{
+	return state->dropped && (state->dropped[match / 8] >> match % 8 & 1);
+}
+
+static void drop_match(struct route_state *state, size_t match)
+{
+	if (!state->dropped) {
+		size_t n = 0;
+		for (size_t r = 0; r < state->route->n_rules; r++)
+			n += state->route->rules[r].n_matches;
+		state->dropped = xcalloc(n / 8 + 1, 1);
+	}
+	state->dropped[match / 8] |= (uint8_t)(1 << match % 8);
+}
+
+/* Messages list what is wrong until they are full. */
+static void also(struct buf *message)
+{
+	if (message->len)
+		buf_adds(message, "; ");
+}
+
+static bool judge_rule(struct route_state *state, size_t r, size_t first_match, struct buf *message)
+{
+	const struct http_rule *rule = &state->route->rules[r];
+	struct buf what;
+	buf_init(&what, CONDITION_MESSAGE);
+	bool bad = graph_rule_unsupported(rule, &what);
+	if (bad) {
+		also(message);
+		buf_addf(message, "spec.rules[%zu].%s", r, what.data);
+	}
+	for (size_t m = 0; m < rule->n_matches; m++) {
+		buf_clear(&what);
+		if (!is_match_bad(&rule->matches[m], &what))
+			continue;
+		bad = true;
+		drop_match(state, first_match + m);
+		also(message);
+		buf_addf(message, "spec.rules[%zu].matches[%zu].%s", r, m, what.data);
+	}
+	buf_done(&what);
+	return bad;
+}
+
+/* What hatchway cannot do. All rules: the route is not accepted; some: it is partially invalid. */
+static void judge_rules(struct route_state *state)
+{
+	const struct http_route *route = state->route;
+	struct buf message;
+	buf_init(&message, CONDITION_MESSAGE);
+	size_t bad = 0, match = 0;
+	for (size_t r = 0; r < route->n_rules; r++) {
+		bad += judge_rule(state, r, match, &message);
+		match += route->rules[r].n_matches;
+	}
+	if (bad && bad < route->n_rules)
+		condition_set(&state->partial, COND_ROUTE_PARTIALLY_INVALID, "Dropped Rule (it answers 500): %s", message.data);
+	for (size_t i = 0; bad && bad == route->n_rules && i < state->n_parents; i++)
+		if (state->parents[i].accepted.id == COND_ROUTE_ACCEPTED)
+			condition_set(&state->parents[i].accepted, COND_ROUTE_UNSUPPORTED_VALUE, "%s", message.data);
+	buf_done(&message);
+}
+
+/* ResolvedRefs: the first bad reference gives the reason, all of them the message. */
+static void judge_refs(const struct graph *graph, struct route_state *state)
+{
+	const struct http_route *route = state->route;
+	struct buf message;
+	buf_init(&message, CONDITION_MESSAGE);
+	enum condition_id first = COND_ROUTE_RESOLVED_REFS;
+	for (size_t r = 0; r < route->n_rules; r++)
+		for (size_t i = 0; i < route->rules[r].n_backend_refs; i++) {
+			const struct backend_ref *ref = &route->rules[r].backend_refs[i];
+			enum condition_id id;
+			if (graph_ref(graph, route->object.namespace, ref, &id, NULL))
+				continue;
+			also(&message);
+			buf_addf(&message, "spec.rules[%zu].backendRefs[%zu]: ", r, i);
+			graph_ref(graph, route->object.namespace, ref, NULL, &message);
+			if (first == COND_ROUTE_RESOLVED_REFS)
+				first = id;
+		}
+	if (message.len)
+		condition_set(&state->resolved, first, "%s", message.data);
+	else
+		condition_set(&state->resolved, first, NULL);
+	buf_done(&message);
+}
+
+/* ---- counting ---- */
+
+static uint64_t attached_before(const struct route_state *state, size_t i)
+{
+	uint64_t seen = 0;
+	const struct parent_ref *refs = state->route->parent_refs;
+	for (size_t j = 0; j < i; j++)
+		if (state->parents[j].epoch && strcmp(refs[j].name, refs[i].name) == 0 &&
+		    strcmp(refs[j].namespace, refs[i].namespace) == 0)
+			seen |= state->parents[j].listeners;
+	return seen;
+}
+
+/* Adds the route to (or takes it from) attachedRoutes of its listeners: once, however many parentRefs lead there. */
+static void count(const struct graph *graph, struct route_state *state, bool add, struct graph_delta *delta)
+{
+	for (size_t i = 0; i < state->n_parents; i++) {
+		struct parent_state *parent = &state->parents[i];
+		const struct parent_ref *ref = &state->route->parent_refs[i];
+		if (add ? parent->accepted.id != COND_ROUTE_ACCEPTED : !parent->epoch)
+			continue;
+		struct gateway_state *gateway =
+		        node_gateway(store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name));
+		if (!gateway || (!add && gateway->epoch != parent->epoch))
+			continue;
+		parent->epoch = gateway->epoch;
+		uint64_t fresh = parent->listeners & ~attached_before(state, i);
+		for (size_t l = 0; l < gateway->n_listeners; l++)
+			if (fresh >> l & 1)
+				gateway->listeners[l].attached += add ? 1 : UINT32_MAX;
+		graph_touch(delta->status, gateway->node);
+	}
+}
+
+void graph_route(struct graph *graph, struct node *node, struct graph_delta *delta)
+{
+	struct route_state *old = node->graph;
+	if (old)
+		count(graph, old, false, delta);
+	route_state_free(old);
+	node->graph = NULL;
+	graph_touch(delta->status, node);
+	struct http_route *route = (struct http_route *)node->object;
+	if (!route)
+		return;
+	struct route_state *state = xcalloc(1, sizeof(*state) + route->n_parent_refs * sizeof(state->parents[0]));
+	object_ref(&route->object);
+	state->node = node;
+	state->route = route;
+	state->n_parents = route->n_parent_refs;
+	for (size_t i = 0; i < state->n_parents; i++)
+		judge_parent(graph, state, i);
+	judge_rules(state);
+	judge_refs(graph, state);
+	count(graph, state, true, delta);
+	node->graph = state;
+}

@@ -1,0 +1,71 @@
+/* Owns the reference count of objects and the names of kinds. */
+#include "controller/object/object.h"
+
+#include "hatchway/base/hash.h"
+
+static const struct {
+	const char *name, *group;
+	bool namespaced;
+} kinds[] = {
+#define X(id, name, group, namespaced) {name, group, namespaced},
+	OBJECT_KINDS(X)
+#undef X
+};
+
+const char *object_kind_name(enum object_kind kind)
+{
+	BUG_ON((unsigned)kind >= KIND_COUNT);
+	return kinds[kind].name;
+}
+
+const char *object_kind_group(enum object_kind kind)
+{
+	BUG_ON((unsigned)kind >= KIND_COUNT);
+	return kinds[kind].group;
+}
+
+bool object_kind_namespaced(enum object_kind kind)
+{
+	BUG_ON((unsigned)kind >= KIND_COUNT);
+	return kinds[kind].namespaced;
+}
+
+struct object *object_ref(struct object *object)
+{
+	BUG_ON(!object->refs || object->refs == UINT32_MAX);
+	object->refs++;
+	return object;
+}
+
+/* One block holds the object and all it points to. */
+void object_unref(struct object *object)
+{
+	if (!object)
+		return;
+	BUG_ON(!object->refs);
+	if (!--object->refs)
+		free(object);
+}
+
+int object_cmp_key(const struct object *a, const struct object *b)
+{
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	int cmp = strcmp(a->namespace, b->namespace);
+	return cmp ? cmp : strcmp(a->name, b->name);
+}
+
+uint64_t object_labels_hash(const struct object *object)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < object->n_labels; i++) {
+		const struct key_value *label = &object->labels[i];
+		sum += hash_bytes(label->value, strlen(label->value), hash_bytes(label->key, strlen(label->key), 1));
+	}
+	return sum;
+}
+
+bool object_same_spec(const struct object *a, const struct object *b)
+{
+	return a->spec_hash - object_labels_hash(a) == b->spec_hash - object_labels_hash(b);
+}

@@ -1,0 +1,235 @@
+/* Flags by getopt_long; every flag with a value has an environment variable, which the flag overrides. */
+#include "controller/options.h"
+
+#include "hatchway/base/log.h"
+
+#include <arpa/inet.h>
+#include <getopt.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { OPT_MANIFESTS = 256, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_THREADS, OPT_STOP, OPT_LISTENER,
+       OPT_LOG };
+
+static const struct {
+	struct option option;
+	const char *variable;
+} flags[] = {
+	{{"manifests", required_argument, NULL, OPT_MANIFESTS}, "HATCHWAY_MANIFESTS"},
+	{{"state-dir", required_argument, NULL, OPT_STATE}, "HATCHWAY_STATE_DIR"},
+	{{"status-dir", required_argument, NULL, OPT_STATUS}, "HATCHWAY_STATUS_DIR"},
+	{{"haproxy", required_argument, NULL, OPT_HAPROXY}, "HATCHWAY_HAPROXY"},
+	{{"class", required_argument, NULL, OPT_CLASS}, "HATCHWAY_CLASS"},
+	{{"port-map", required_argument, NULL, OPT_PORTS}, "HATCHWAY_PORT_MAP"},
+	{{"threads", required_argument, NULL, OPT_THREADS}, "HATCHWAY_THREADS"},
+	{{"haproxy-stop-on-exit", no_argument, NULL, OPT_STOP}, "HATCHWAY_HAPROXY_STOP_ON_EXIT"},
+	{{"log-level", required_argument, NULL, OPT_LOG}, "HATCHWAY_LOG_LEVEL"},
+	{{"listener", required_argument, NULL, OPT_LISTENER}, NULL},
+	{{"request", required_argument, NULL, 'X'}, NULL},
+	{{"header", required_argument, NULL, 'H'}, NULL},
+	{{"help", no_argument, NULL, 'h'}, NULL},
+};
+
+static bool parse_number(const char *text, unsigned long max, unsigned long *ret, const char **ret_end)
+{
+	char *end;
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*ret = strtoul(text, &end, 10);
+	*ret_end = end;
+	return !errno && *ret <= max;
+}
+
+static int parse_port_map(struct options *options, const char *text, struct err *reterr)
+{
+	options->n_port_map = 0;
+	for (const char *p = text; *p;) {
+		unsigned long port, bind_port;
+		if (options->n_port_map == MAX_PORT_MAP)
+			return err_set(reterr, -EINVAL, "--port-map: more than %d pairs", MAX_PORT_MAP);
+		if (!parse_number(p, 65535, &port, &p) || *p != ':' || !parse_number(p + 1, 65535, &bind_port, &p) || !port ||
+		    !bind_port || (*p && *p != ','))
+			return err_set(reterr, -EINVAL, "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"%s\"",
+			               text);
+		options->port_map[options->n_port_map++] = (struct port_map){(uint16_t)port, (uint16_t)bind_port};
+		p += *p == ',';
+	}
+	return 0;
+}
+
+static int parse_log_level(const char *text, struct err *reterr)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (!strcmp(text, names[i])) {
+			log_level = (enum log_level)i;
+			return 0;
+		}
+	}
+	return err_set(reterr, -EINVAL, "--log-level: error, warn, info or debug, not \"%s\"", text);
+}
+
+static int take(struct options *options, int id, const char *value, struct err *reterr)
+{
+	unsigned long number;
+	const char *end;
+	switch (id) {
+	case OPT_MANIFESTS:
+		options->manifests = value;
+		return 0;
+	case OPT_STATE:
+		options->state_dir = value;
+		return 0;
+	case OPT_STATUS:
+		options->status_dir = value;
+		return 0;
+	case OPT_HAPROXY:
+		options->haproxy = value;
+		return 0;
+	case OPT_CLASS:
+		options->class = value;
+		return 0;
+	case OPT_PORTS:
+		return parse_port_map(options, value, reterr);
+	case OPT_THREADS:
+		if (!parse_number(value, 1024, &number, &end) || *end)
+			return err_set(reterr, -EINVAL, "--threads: a number from 0 to 1024, not \"%s\"", value);
+		options->threads = (unsigned)number;
+		return 0;
+	case OPT_STOP:
+		options->stop_on_exit = !value || (strcmp(value, "0") && strcmp(value, "false"));
+		return 0;
+	case OPT_LOG:
+		return parse_log_level(value, reterr);
+	case OPT_LISTENER:
+		options->listener = value;
+		return 0;
+	case 'X':
+		options->method = value;
+		return 0;
+	default:
+		BUG_ON(id != 'H');
+		if (options->n_headers == ARRAY_LEN(options->headers) || !strchr(value, ':'))
+			return err_set(reterr, -EINVAL, "-H: expected 'Name: value', not \"%s\"", value);
+		options->headers[options->n_headers++] = value;
+		return 0;
+	}
+}
+
+/* Root: /run/hatchway. Others: the session's runtime folder, else a private one under /tmp. Short: it holds sockets. */
+static const char *default_state_dir(void)
+{
+	static char path[108];
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	if (geteuid() == 0)
+		return "/run/hatchway";
+	if (runtime && *runtime == '/' && strlen(runtime) < 60)
+		snprintf(path, sizeof(path), "%s/hatchway", runtime);
+	else
+		snprintf(path, sizeof(path), "/tmp/hatchway-%u", (unsigned)geteuid());
+	return path;
+}
+
+static bool runnable(const char *path)
+{
+	struct stat st;
+	return !access(path, X_OK) && !stat(path, &st) && S_ISREG(st.st_mode);
+}
+
+/* The private one beside our own binary (build/haproxy/haproxy), else the first on PATH. */
+static const char *default_haproxy(void)
+{
+	static char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
+	if (n > 0) {
+		path[n] = 0;
+		char *slash = strrchr(path, '/');
+		if (slash) {
+			strcpy(slash, "/haproxy/haproxy");
+			if (runnable(path))
+				return path;
+		}
+	}
+	const char *dirs = getenv("PATH");
+	for (const char *dir = dirs ? dirs : "/usr/sbin:/usr/bin"; *dir;) {
+		size_t length = strcspn(dir, ":");
+		int written = snprintf(path, sizeof(path), "%.*s/haproxy", (int)length, dir);
+		if (length && written > 0 && (size_t)written < sizeof(path) && runnable(path))
+			return path;
+		dir += length + (dir[length] == ':');
+	}
+	return NULL;
+}
+
+int options_parse(struct options *options, int argc, char **argv, struct err *reterr)
+{
+	struct option list[ARRAY_LEN(flags) + 1] = {0};
+	*options = (struct options){.class = "hatchway", .method = "GET"};
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+		const char *value = flags[i].variable ? getenv(flags[i].variable) : NULL;
+		list[i] = flags[i].option;
+		int ret = value && *value ? take(options, flags[i].option.val, value, reterr) : 0;
+		if (ret)
+			return ret;
+	}
+	opterr = 0;
+	for (int id; (id = getopt_long(argc, argv, ":X:H:h", list, NULL)) != -1;) {
+		if (id == 'h')
+			return 1;
+		if (id == ':')
+			return err_set(reterr, -EINVAL, "%s: needs a value", argv[optind - 1]);
+		if (id == '?')
+			return err_set(reterr, -EINVAL, "%s: no such flag; see hatchway --help", argv[optind - 1]);
+		int ret = take(options, id, optarg, reterr);
+		if (ret)
+			return ret;
+	}
+	if (!options->state_dir)
+		options->state_dir = default_state_dir();
+	if (!options->haproxy)
+		options->haproxy = default_haproxy();
+	options->words = argv + optind;
+	options->n_words = argc - optind;
+	return 0;
+}
+
+/* What a Gateway's spec.addresses may ask for: the addresses of this machine's interfaces, as inet_ntop() writes them. */
+static const char *const *machine_addresses(size_t *ret_n)
+{
+	static char texts[256][INET6_ADDRSTRLEN];
+	static const char *list[256];
+	struct ifaddrs *all;
+	size_t n = 0;
+	if (getifaddrs(&all))
+		all = NULL;
+	for (struct ifaddrs *at = all; at && n < ARRAY_LEN(list); at = at->ifa_next) {
+		const void *address = NULL;
+		if (at->ifa_addr && at->ifa_addr->sa_family == AF_INET)
+			address = &((struct sockaddr_in *)(void *)at->ifa_addr)->sin_addr;
+		else if (at->ifa_addr && at->ifa_addr->sa_family == AF_INET6)
+			address = &((struct sockaddr_in6 *)(void *)at->ifa_addr)->sin6_addr;
+		if (address && inet_ntop(at->ifa_addr->sa_family, address, texts[n], sizeof(texts[n]))) {
+			list[n] = texts[n];
+			n++;
+		}
+	}
+	if (all)
+		freeifaddrs(all);
+	*ret_n = n;
+	return list;
+}
+
+void options_core(const struct options *options, struct core_options *ret)
+{
+	*ret = (struct core_options){
+		.controller_name = CONTROLLER_NAME,
+		.implicit_class = options->class,
+		.port_map = options->port_map,
+		.n_port_map = options->n_port_map,
+		.implicit_namespaces = true,
+	};
+	ret->addresses = machine_addresses(&ret->n_addresses);
+}

@@ -1,0 +1,31 @@
+/* The command line: flags, their environment variables and defaults. Owns nothing; strings live as long as argv. */
+#ifndef HATCHWAY_OPTIONS_H
+#define HATCHWAY_OPTIONS_H
+
+#include "controller/core.h"
+
+#define MAX_PORT_MAP 64
+
+struct options {
+	const char *manifests;  /* --manifests; NULL */
+	const char *state_dir;  /* --state-dir */
+	const char *status_dir; /* --status-dir; NULL: DIR/.status */
+	const char *haproxy;    /* --haproxy; NULL: none found */
+	const char *class;      /* --class */
+	struct port_map port_map[MAX_PORT_MAP];
+	size_t n_port_map;
+	unsigned threads;       /* --threads; 0: HAProxy's own choice */
+	bool stop_on_exit;      /* --haproxy-stop-on-exit */
+	const char *method;     /* explain -X */
+	const char *headers[64]; /* explain -H */
+	size_t n_headers;
+	const char *listener;   /* explain --listener */
+	char **words;           /* what is left: arguments of the command */
+	int n_words;
+};
+
+/* argv from the command's name on. 0; 1: help was printed; -EINVAL: *reterr says what is wrong with which flag. */
+MUST_CHECK int options_parse(struct options *options, int argc, char **argv, struct err *reterr);
+void options_core(const struct options *options, struct core_options *ret);
+
+#endif

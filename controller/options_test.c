@@ -1,0 +1,90 @@
+/* Flags, environment variables, and what is said of wrong ones. */
+#include "controller/options.h"
+
+#include <getopt.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+static int parse(struct options *options, struct err *err, const char *line)
+{
+	static char copy[512], *argv[32];
+	int argc = 0;
+	snprintf(copy, sizeof(copy), "%s", line);
+	for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
+		argv[argc++] = word;
+	optind = 0;
+	return options_parse(options, argc, argv, err);
+}
+
+static void flags_are_read(void **state)
+{
+	struct options options;
+	struct err err = {""};
+	assert_int_equal(parse(&options, &err,
+	                       "run --manifests d --state-dir s --status-dir t --haproxy h --class c --threads 2 "
+	                       "--port-map 80:8080,443:8443 --haproxy-stop-on-exit word"), 0);
+	assert_string_equal(options.manifests, "d");
+	assert_string_equal(options.state_dir, "s");
+	assert_string_equal(options.status_dir, "t");
+	assert_string_equal(options.haproxy, "h");
+	assert_string_equal(options.class, "c");
+	assert_int_equal(options.threads, 2);
+	assert_int_equal(options.n_port_map, 2);
+	assert_int_equal(options.port_map[1].port, 443);
+	assert_int_equal(options.port_map[1].bind_port, 8443);
+	assert_true(options.stop_on_exit);
+	assert_int_equal(options.n_words, 1);
+	assert_string_equal(options.words[0], "word");
+	assert_int_equal(parse(&options, &err, "explain -X POST -H A:1 --header B:2 x/y"), 0);
+	assert_string_equal(options.method, "POST");
+	assert_int_equal(options.n_headers, 2);
+	assert_int_equal(parse(&options, &err, "run --help"), 1);
+}
+
+static void the_environment_counts_and_flags_win(void **state)
+{
+	struct options options;
+	struct err err = {""};
+	setenv("HATCHWAY_CLASS", "from-environment", 1);
+	setenv("HATCHWAY_HAPROXY_STOP_ON_EXIT", "false", 1);
+	assert_int_equal(parse(&options, &err, "run"), 0);
+	assert_string_equal(options.class, "from-environment");
+	assert_false(options.stop_on_exit);
+	assert_int_equal(parse(&options, &err, "run --class flag"), 0);
+	assert_string_equal(options.class, "flag");
+	unsetenv("HATCHWAY_CLASS");
+	unsetenv("HATCHWAY_HAPROXY_STOP_ON_EXIT");
+}
+
+static void wrong_flags_are_named(void **state)
+{
+	static const char *const cases[][2] = {
+		{"run --port-map 80", "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"80\""},
+		{"run --port-map 80:70000", "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"80:70000\""},
+		{"run --port-map 0:1", "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"0:1\""},
+		{"run --threads many", "--threads: a number from 0 to 1024, not \"many\""},
+		{"run --manifests", "--manifests: needs a value"},
+		{"run --nonsense", "--nonsense: no such flag; see hatchway --help"},
+		{"run --log-level loud", "--log-level: error, warn, info or debug, not \"loud\""},
+		{"explain -H x u", "-H: expected 'Name: value', not \"x\""},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct options options;
+		struct err err = {""};
+		assert_int_equal(parse(&options, &err, cases[i][0]), -EINVAL);
+		assert_string_equal(err.text, cases[i][1]);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(flags_are_read),
+		cmocka_unit_test(the_environment_counts_and_flags_win),
+		cmocka_unit_test(wrong_flags_are_named),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

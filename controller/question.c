@@ -1,0 +1,52 @@
+/* Questions to a core. */
+#include "controller/question.h"
+
+#include "controller/explain.h"
+
+static int answer_dump(const struct core *core, const char *what, struct buf *out)
+{
+	if (!strcmp(what, "graph"))
+		core_dump_graph(core, out);
+	else if (!strcmp(what, "table"))
+		table_dump(core_table(core), out);
+	else if (!strcmp(what, "image"))
+		haproxy_dump_image(core_table(core), out);
+	else if (!strcmp(what, "plan"))
+		haproxy_dump_plan(core_table(core), out);
+	else {
+		buf_addf(out, "dump: graph, table, image or plan, not \"%s\"\n", what);
+		return 2;
+	}
+	return 0;
+}
+
+static int answer_explain(const struct core *core, const char **words, int n, struct buf *out)
+{
+	struct err err = {""};
+	const struct explain_request request = {
+		.url = words[1],
+		.method = words[2],
+		.listener = *words[3] ? words[3] : NULL,
+		.headers = words + 4,
+		.n_headers = (size_t)n - 4,
+	};
+	int ret = explain(core_table(core), &request, out, &err);
+	if (ret >= 0)
+		return 0;
+	buf_addf(out, "%s\n", err.text);
+	return 2;
+}
+
+int question_answer(const struct core *core, const char **words, int n, struct buf *out)
+{
+	if (n == 1 && !strcmp(words[0], "status")) {
+		core_status_table(core, out);
+		return 0;
+	}
+	if (n == 2 && !strcmp(words[0], "dump"))
+		return answer_dump(core, words[1], out);
+	if (n >= 4 && !strcmp(words[0], "explain"))
+		return answer_explain(core, words, n, out);
+	buf_addf(out, "%s: not a question this controller knows\n", words[0]);
+	return 2;
+}

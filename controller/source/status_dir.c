@@ -1,0 +1,234 @@
+/* Owns the folder of status documents. Every path is resolved below the folder's descriptor, and no component comes from
+ * an object unless it is a plain file name; links inside the folder are not followed. Remembers, until the sweep, what it
+ * has written. */
+#include "controller/source/status_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#define TEMPORARY ".status.tmp"
+
+struct written {
+	UT_hash_handle hh;
+	char path[];
+};
+
+struct status_dir {
+	int fd;
+	bool swept;
+	struct written *written; /* relative paths, until swept */
+};
+
+/* ---- opening ---- */
+
+int status_dir_open(const char *path, struct status_dir **ret, struct err *reterr)
+{
+	if (mkdir(path, 0755) && errno != EEXIST)
+		return err_set(reterr, -errno, "%s: cannot be created: %s", path, strerror(errno));
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+	struct status_dir *dir = xcalloc(1, sizeof(*dir));
+	dir->fd = fd;
+	*ret = dir;
+	return 0;
+}
+
+static void forget_written(struct status_dir *dir)
+{
+	struct written *written, *next;
+	HASH_ITER(hh, dir->written, written, next) {
+		HASH_DEL(dir->written, written);
+		free(written);
+	}
+}
+
+void status_dir_close(struct status_dir *dir)
+{
+	if (!dir)
+		return;
+	forget_written(dir);
+	close(dir->fd);
+	free(dir);
+}
+
+/* ---- paths ---- */
+
+/* Leaves room for ".yaml" in NAME_MAX. A leading dot is ours (temporary files) and hides "..". */
+static bool is_file_name(const char *text)
+{
+	size_t len = strlen(text);
+	if (!len || len > 250 || text[0] == '.')
+		return false;
+	for (const char *p = text; *p; p++)
+		if (*p == '/' || (unsigned char)*p < 32 || *p == 127)
+			return false;
+	return true;
+}
+
+/* A folder below at, made if it is not there; -errno. */
+static int open_below(int at, const char *name, bool make)
+{
+	if (make && mkdirat(at, name, 0755) && errno != EEXIST)
+		return -errno;
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_folder(struct status_dir *dir, const char *kind, const char *namespace, bool make)
+{
+	int kind_fd = open_below(dir->fd, kind, make);
+	if (kind_fd < 0 || !*namespace)
+		return kind_fd;
+	int fd = open_below(kind_fd, namespace, make);
+	close(kind_fd);
+	return fd;
+}
+
+/* ---- writing ---- */
+
+static int write_all(int fd, const char *text)
+{
+	size_t left = strlen(text);
+	while (left) {
+		ssize_t n = write(fd, text, left);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			text += n;
+			left -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+/* Not synced to disk: status is derived, a restart writes it again. */
+static int replace(int folder, const char *file, const char *text)
+{
+	int fd = openat(folder, TEMPORARY, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return -errno;
+	int status = write_all(fd, text);
+	if (close(fd) && !status)
+		status = -errno;
+	if (!status && renameat(folder, TEMPORARY, folder, file))
+		status = -errno;
+	if (status)
+		(void)unlinkat(folder, TEMPORARY, 0); /* the first error is the one to tell */
+	return status;
+}
+
+static void remember(struct status_dir *dir, const char *path)
+{
+	struct written *written;
+	HASH_FIND_STR(dir->written, path, written);
+	if (written || dir->swept)
+		return;
+	size_t len = strlen(path);
+	written = xcalloc(1, sizeof(*written) + len + 1);
+	memcpy(written->path, path, len + 1);
+	HASH_ADD_KEYPTR(hh, dir->written, written->path, len, written);
+}
+
+static int write_or_remove(struct status_dir *dir, const char *kind, const char *namespace, const char *file,
+                           const char *text)
+{
+	int folder = open_folder(dir, kind, namespace, text != NULL);
+	if (folder < 0)
+		return folder == -ENOENT && !text ? 0 : folder;
+	int status = 0;
+	if (text)
+		status = replace(folder, file, text);
+	else if (unlinkat(folder, file, 0) && errno != ENOENT)
+		status = -errno;
+	close(folder);
+	return status;
+}
+
+int status_dir_write(struct status_dir *dir, const char *kind, const char *namespace, const char *name, const char *text,
+                     struct err *reterr)
+{
+	if (!namespace)
+		namespace = "";
+	if (!is_file_name(kind) || !is_file_name(name) || (*namespace && !is_file_name(namespace)))
+		return err_set(reterr, -EINVAL, "status of %.40s %.80s/%.80s: not a file name", kind, namespace, name);
+	char file[264], path[800];
+	snprintf(file, sizeof(file), "%s.yaml", name);
+	snprintf(path, sizeof(path), "%s/%s%s%s", kind, namespace, *namespace ? "/" : "", file);
+	int status = write_or_remove(dir, kind, namespace, file, text);
+	if (status)
+		return err_set(reterr, status, "status file %s: %s", path, strerror(-status));
+	if (text)
+		remember(dir, path);
+	return 0;
+}
+
+/* ---- sweeping ---- */
+
+static bool is_ours(const char *name)
+{
+	size_t len = strlen(name);
+	return strcmp(name, TEMPORARY) == 0 || (len > 5 && name[0] != '.' && strcmp(name + len - 5, ".yaml") == 0);
+}
+
+static bool is_written(struct status_dir *dir, const char *prefix, const char *name)
+{
+	char path[800];
+	snprintf(path, sizeof(path), "%s%s", prefix, name);
+	struct written *written;
+	HASH_FIND_STR(dir->written, path, written);
+	return written != NULL;
+}
+
+static int sweep_folder(struct status_dir *dir, int fd, const char *prefix, unsigned depth);
+
+/* One name in a folder. A folder that is now empty goes; one that is not is somebody's. */
+static int sweep_entry(struct status_dir *dir, int fd, const char *prefix, const char *name, unsigned depth)
+{
+	struct stat st;
+	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT ? 0 : -errno;
+	if (S_ISREG(st.st_mode) && depth && is_ours(name) && !is_written(dir, prefix, name))
+		return unlinkat(fd, name, 0) && errno != ENOENT ? -errno : 0;
+	if (!S_ISDIR(st.st_mode) || depth >= 2 || name[0] == '.')
+		return 0;
+	int below = open_below(fd, name, false);
+	if (below < 0)
+		return below;
+	char path[800];
+	snprintf(path, sizeof(path), "%s%s/", prefix, name);
+	int status = sweep_folder(dir, below, path, depth + 1);
+	if (!status && unlinkat(fd, name, AT_REMOVEDIR) && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT)
+		status = -errno;
+	return status;
+}
+
+/* Closes fd. */
+static int sweep_folder(struct status_dir *dir, int fd, const char *prefix, unsigned depth)
+{
+	DIR *stream = fdopendir(fd);
+	if (!stream) {
+		int status = -errno;
+		close(fd);
+		return status;
+	}
+	int status = 0;
+	for (struct dirent *entry; !status && (entry = readdir(stream));)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			status = sweep_entry(dir, dirfd(stream), prefix, entry->d_name, depth);
+	closedir(stream);
+	return status;
+}
+
+int status_dir_sweep(struct status_dir *dir, struct err *reterr)
+{
+	int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int status = fd < 0 ? -errno : sweep_folder(dir, fd, "", 0);
+	dir->swept = true;
+	forget_written(dir);
+	return status ? err_set(reterr, status, "status files of an earlier run: %s", strerror(-status)) : 0;
+}

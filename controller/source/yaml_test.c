@@ -1,0 +1,184 @@
+/* YAML text to trees, written back as one line of JSON-like text: what a scalar means, limits, errors and their lines. */
+#include "controller/source/yaml.h"
+
+#include "hatchway/base/buf.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void print_node(struct buf *out, const struct node *node)
+{
+	static const char open[] = {[NODE_LIST] = '[', [NODE_MAP] = '{'}, close[] = {[NODE_LIST] = ']', [NODE_MAP] = '}'};
+	if (node->type == NODE_NULL) {
+		buf_adds(out, "null");
+	} else if (node->type == NODE_STRING) {
+		buf_addf(out, "\"%s\"", node->text);
+	} else if (node->type < NODE_STRING) {
+		buf_adds(out, node->text);
+	} else {
+		buf_addc(out, open[node->type]);
+		for (size_t i = 0; i < node->n; i++) {
+			buf_adds(out, i ? "," : "");
+			if (node->type == NODE_MAP)
+				buf_addf(out, "%s:", node->keys[i]);
+			print_node(out, node->items[i]);
+		}
+		buf_addc(out, close[node->type]);
+	}
+}
+
+/* All documents, " | " between them; an error ends it with "line N: text". */
+static char *parse(const char *text, size_t n)
+{
+	struct buf out;
+	buf_init(&out, 1 << 20);
+	struct yaml *yaml = yaml_open_bytes(text, n);
+	for (;;) {
+		struct arena scratch;
+		arena_init(&scratch);
+		struct node *document;
+		struct err err;
+		unsigned line = 0;
+		int status = yaml_next(yaml, &scratch, &document, &line, &err);
+		if (status)
+			buf_adds(&out, out.len ? " | " : "");
+		if (status > 0)
+			print_node(&out, document);
+		else if (status < 0)
+			buf_addf(&out, "line %u: %s", line, err.text);
+		arena_done(&scratch);
+		if (status <= 0)
+			break;
+	}
+	yaml_close(yaml);
+	return buf_take(&out);
+}
+
+static void check(const char *text, const char *wanted)
+{
+	char *have = parse(text, strlen(text));
+	if (strcmp(have, wanted) != 0)
+		fail_msg("%s\nwanted %s\nhave   %s", text, wanted, have);
+	free(have);
+}
+
+static void check_begins(const char *text, size_t n, const char *wanted)
+{
+	char *have = parse(text, n);
+	if (strncmp(have, wanted, strlen(wanted)) != 0)
+		fail_msg("wanted %s\nhave   %s", wanted, have);
+	free(have);
+}
+
+static void test_scalars(void **state)
+{
+	check("[yes, No, on, OFF, true, FALSE, y, n]", "[true,false,true,false,true,false,true,false]");
+	check("['yes', \"on\", 'null', '80', !!str 80, ! 80]", "[\"yes\",\"on\",\"null\",\"80\",\"80\",\"80\"]");
+	check("[null, ~, Null, ]", "[null,null,null]");
+	check("a:\nb: ~", "{a:null,b:null}");
+	check("[80, -1, +7, 0x50, 0o17, 017, 0b11, 1_000, 80.0, 1e3, 0]", "[80,-1,7,80,15,15,3,1000,80,1000,0]");
+	check("[1.5, 089, 18446744073709551615, 1e400]", "[1.5,89,18446744073709551615,1e400]");
+	check("[v1, 10.0.0.1, 1.2.3, 0x, -, 1h, yess, 2026-11-23, 12:30, .]",
+	      "[\"v1\",\"10.0.0.1\",\"1.2.3\",\"0x\",\"-\",\"1h\",\"yess\",\"2026-11-23\",\"12:30\",\".\"]");
+	check("a: |\n  two\n  lines\n", "{a:\"two\nlines\n\"}");
+	check("80: a\nyes: b\n", "{80:\"a\",true:\"b\"}");
+	check("{\"json\": [1, {\"a\": \"\\u00e9\"}]}", "{json:[1,{a:\"\xc3\xa9\"}]}");
+}
+
+static void test_documents(void **state)
+{
+	check("", "");
+	check("# only a comment\n", "");
+	check("---\na: 1\n---\n---\nb: 2\n...\n", "{a:1} | null | {b:2}");
+}
+
+static void test_aliases(void **state)
+{
+	check("a: &x {p: 1}\nb: *x\n", "{a:{p:1},b:{p:1}}");
+	check("base: &b {p: 1, q: 2}\nm:\n  <<: *b\n  q: 3\n", "{base:{p:1,q:2},m:{q:3,p:1}}");
+	check("- &a {p: 1}\n- &b {p: 2, q: 2}\n- {<<: [*a, *b]}\n", "[{p:1},{p:2,q:2},{p:1,q:2}]");
+	check("a: &a [*a]\n", "line 1: unknown anchor 'a' referenced");
+	check("a: 1\n---\nb: *x\n", "{a:1} | line 3: unknown anchor 'x' referenced");
+	check("<<: 1\n", "line 1: map merge requires map or sequence of maps as the value");
+}
+
+/* Nine levels of nine aliases would be 400 million nodes. */
+static void test_bomb(void **state)
+{
+	struct buf text;
+	buf_init(&text, 1 << 16);
+	buf_adds(&text, "a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+	for (int i = 1; i < 9; i++) {
+		buf_addf(&text, "a%d: &a%d [", i, i);
+		for (int k = 0; k < 9; k++)
+			buf_addf(&text, "%s*a%d", k ? "," : "", i - 1);
+		buf_adds(&text, "]\n");
+	}
+	check_begins(text.data, text.len, "line 7: document too large");
+	buf_done(&text);
+}
+
+static void test_depth(void **state)
+{
+	struct buf text;
+	buf_init(&text, 1 << 20);
+	for (int i = 0; i < 10000; i++)
+		buf_addc(&text, '[');
+	check_begins(text.data, text.len, "line 1: nested deeper than 64 levels");
+	buf_clear(&text);
+	buf_adds(&text, "- &a0 [x]\n");
+	for (int i = 1; i < 100; i++)
+		buf_addf(&text, "- &a%d [*a%d]\n", i, i - 1);
+	check_begins(text.data, text.len, "line 63: nested deeper than 64 levels");
+	buf_done(&text);
+}
+
+static void test_errors(void **state)
+{
+	check("a: 1\nb: 2\na: 3\n", "line 1: key \"a\" is given twice in the map that begins here");
+	check("x:\n  k0: 0\n  k1: 0\n  k2: 0\n  k3: 0\n  k4: 0\n  k5: 0\n  k6: 0\n  k7: 0\n  k8: 0\n  k9: 0\n  ka: 0\n"
+	      "  kb: 0\n  kc: 0\n  kd: 0\n  ke: 0\n  kf: 0\n  k3: 1\n",
+	      "line 2: key \"k3\" is given twice in the map that begins here");
+	check("a: 1\n  b: 2\n", "line 2: mapping values are not allowed in this context");
+	check("a: [1\nb: 2\n", "line 2: did not find expected ',' or ']', while parsing a flow sequence from line 1");
+	check("a: \"x\\0y\"\n", "line 1: a string may not contain NUL");
+	check("? [a]\n: 1\n", "line 1: a map's key must be a string");
+	check("? ~\n: 1\n", "line 1: a map's key must be a string");
+	check("a: !!binary aGk=\n", "line 1: tag tag:yaml.org,2002:binary does not fit or is not known");
+	check("a: !!int x\n", "line 1: tag tag:yaml.org,2002:int does not fit or is not known");
+	check("a: 1\n\tb: 2\n",
+	      "line 2: found a tab character that violates indentation, while scanning a plain scalar from line 1");
+	check_begins("a: \x01\n", 5, "line 1: control characters are not allowed");
+	check_begins("a: \xff\xfe\n", 6, "line 1: invalid");
+}
+
+static void test_lines(void **state)
+{
+	static const char text[] = "# c\n---\na: 1\nb:\n  c:\n  - x\n  - y: 2\n";
+	struct yaml *yaml = yaml_open_bytes(text, strlen(text));
+	struct arena scratch;
+	arena_init(&scratch);
+	struct node *document;
+	struct err err;
+	unsigned line;
+	assert_int_equal(yaml_next(yaml, &scratch, &document, &line, &err), 1);
+	assert_int_equal(document->line, 3);
+	const struct node *list = document->items[1]->items[0];
+	assert_int_equal(list->items[0]->line, 6);
+	assert_int_equal(list->items[1]->items[0]->line, 7);
+	arena_done(&scratch);
+	yaml_close(yaml);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents), cmocka_unit_test(test_aliases),
+		cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),     cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_lines),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,247 @@
+/* Status for people: the table of `hatchway status`, and what is not as one would like it. */
+#include "controller/status/status.h"
+
+#include <string.h>
+
+#define COLUMNS 5
+
+/* Rows gathered first, so that columns are as wide as they must be. */
+struct grid {
+	struct arena arena;
+	const char *(*rows)[COLUMNS];
+	size_t n;
+};
+
+static void grid_add(struct grid *grid, const char *const row[COLUMNS])
+{
+	if (!(grid->n & (grid->n - 1)))
+		grid->rows = xrealloc(grid->rows, (grid->n ? grid->n * 2 : 1) * sizeof(*grid->rows));
+	for (size_t c = 0; c < COLUMNS; c++)
+		grid->rows[grid->n][c] = row[c];
+	grid->n++;
+}
+
+static void grid_print(struct grid *grid, struct buf *out)
+{
+	size_t width[COLUMNS] = {0};
+	for (size_t r = 0; r < grid->n; r++)
+		for (size_t c = 0; c < COLUMNS && grid->rows[r][c]; c++)
+			if (strlen(grid->rows[r][c]) > width[c])
+				width[c] = strlen(grid->rows[r][c]);
+	for (size_t r = 0; r < grid->n; r++)
+		for (size_t c = 0; c < COLUMNS && grid->rows[r][c]; c++) {
+			bool last = c + 1 == COLUMNS || !grid->rows[r][c + 1];
+			buf_addf(out, "%-*s%s", last ? 0 : (int)width[c], grid->rows[r][c], last ? "\n" : "   ");
+		}
+	free(grid->rows);
+	arena_done(&grid->arena);
+}
+
+/* "True", "False", "Unknown", of all conditions of that type: False if any is. */
+static const char *verdict(const struct shown_list *list, const char *type)
+{
+	const char *verdict = "Unknown";
+	for (size_t i = 0; i < list->n; i++) {
+		const struct condition_kind *kind = condition_kind(list->items[i].condition.id);
+		if (strcmp(kind->type, type) != 0)
+			continue;
+		if (!kind->status)
+			return "False";
+		verdict = "True";
+	}
+	return verdict;
+}
+
+static const char *verdict_of_object(const struct shown_list *list, const char *type)
+{
+	struct shown_list own = {list->items, 0};
+	while (own.n < list->n && !list->items[own.n].scope)
+		own.n++;
+	return verdict(&own, type);
+}
+
+static void classes(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+{
+	struct grid grid = {0};
+	struct node_list nodes = {0};
+	const char *implicit = graph->options.implicit_class;
+	arena_init(&grid.arena);
+	grid_add(&grid, (const char *[COLUMNS]){"GATEWAYCLASS", "CONTROLLER", "ACCEPTED"});
+	store_list(graph->store, KIND_GATEWAYCLASS, &nodes);
+	for (size_t i = 0; i < nodes.n; i++) {
+		const struct gateway_class *class = (const struct gateway_class *)nodes.items[i]->object;
+		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
+		grid_add(&grid, (const char *[COLUMNS]){class->object.name, class->controller_name, verdict(&shown, "Accepted")});
+		if (implicit && strcmp(implicit, class->object.name) == 0)
+			implicit = NULL;
+		shown_done(&shown);
+	}
+	if (implicit)
+		grid_add(&grid, (const char *[COLUMNS]){implicit, graph->options.controller_name, "True"});
+	node_list_done(&nodes);
+	grid_print(&grid, out);
+}
+
+struct joined {
+	struct buf text;
+};
+
+static void join(void *ctx, const char *word)
+{
+	struct joined *joined = ctx;
+	buf_addf(&joined->text, "%s%s", joined->text.len ? "," : "", word);
+}
+
+static const char *joined_take(struct joined *joined, struct arena *arena)
+{
+	const char *text = arena_strdup(arena, joined->text.len ? joined->text.data : "*");
+	buf_done(&joined->text);
+	return text;
+}
+
+static void gateways(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+{
+	struct grid grid = {0};
+	struct node_list nodes = {0};
+	arena_init(&grid.arena);
+	grid_add(&grid, (const char *[COLUMNS]){"GATEWAY", "CLASS", "ADDRESS", "ACCEPTED", "PROGRAMMED"});
+	store_list(graph->store, KIND_GATEWAY, &nodes);
+	for (size_t i = 0; i < nodes.n; i++) {
+		const struct gateway *gateway = (const struct gateway *)nodes.items[i]->object;
+		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
+		struct joined addresses;
+		buf_init(&addresses.text, 1024);
+		if (nodes.items[i]->graph)
+			status_addresses(graph, node_gateway(nodes.items[i]), join, &addresses);
+		grid_add(&grid, (const char *[COLUMNS]){
+		                        arena_printf(&grid.arena, "%s/%s", gateway->object.namespace, gateway->object.name),
+		                        gateway->gateway_class_name, joined_take(&addresses, &grid.arena),
+		                        verdict_of_object(&shown, "Accepted"), verdict_of_object(&shown, "Programmed")});
+		shown_done(&shown);
+	}
+	node_list_done(&nodes);
+	grid_print(&grid, out);
+}
+
+static void routes(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+{
+	struct grid grid = {0};
+	struct node_list nodes = {0};
+	arena_init(&grid.arena);
+	grid_add(&grid, (const char *[COLUMNS]){"HTTPROUTE", "HOSTNAMES", "ACCEPTED", "RESOLVEDREFS"});
+	store_list(graph->store, KIND_HTTPROUTE, &nodes);
+	for (size_t i = 0; i < nodes.n; i++) {
+		const struct http_route *route = (const struct http_route *)nodes.items[i]->object;
+		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
+		struct joined hostnames;
+		buf_init(&hostnames.text, 8192);
+		for (size_t h = 0; h < route->n_hostnames; h++)
+			join(&hostnames, route->hostnames[h]);
+		grid_add(&grid, (const char *[COLUMNS]){
+		                        arena_printf(&grid.arena, "%s/%s", route->object.namespace, route->object.name),
+		                        joined_take(&hostnames, &grid.arena), verdict(&shown, "Accepted"),
+		                        verdict(&shown, "ResolvedRefs")});
+		shown_done(&shown);
+	}
+	node_list_done(&nodes);
+	grid_print(&grid, out);
+}
+
+/* ---- problems ---- */
+
+static void say_scope(const struct node *node, size_t scope, struct buf *out)
+{
+	if (!scope)
+		return;
+	if (node->kind == KIND_GATEWAY) {
+		buf_addf(out, ", listener %s", node_gateway(node)->gateway->listeners[scope - 1].name);
+		return;
+	}
+	const struct parent_ref *ref = &node_route(node)->route->parent_refs[scope - 1];
+	buf_addf(out, ", parent %s/%s", ref->namespace, ref->name);
+	if (ref->section_name)
+		buf_addf(out, " %s", ref->section_name);
+	if (ref->port)
+		buf_addf(out, " port %u", ref->port);
+}
+
+static void say_node(const struct node *node, struct buf *out)
+{
+	buf_adds(out, object_kind_name(node->kind));
+	buf_addf(out, *node->namespace ? " %s/%s" : " %s%s", node->namespace, node->name);
+}
+
+static size_t bad_conditions(const struct graph *graph, const struct node *node, const struct refusals *refusals,
+                             struct buf *out)
+{
+	struct shown_list shown = shown_new(graph, node, refusals);
+	size_t n = 0;
+	for (size_t i = 0; i < shown.n; i++) {
+		const struct shown *s = &shown.items[i];
+		if (condition_kind(s->condition.id)->good)
+			continue;
+		n++;
+		say_node(node, out);
+		say_scope(node, s->scope, out);
+		buf_adds(out, ": ");
+		condition_dump(&s->condition, out);
+		buf_addc(out, '\n');
+	}
+	shown_done(&shown);
+	return n;
+}
+
+/* The API writes no status for a parent or class that does not exist; people still want to hear of it. */
+static size_t missing_references(const struct graph *graph, const struct node *node, struct buf *out)
+{
+	size_t n = 0;
+	if (node->kind == KIND_GATEWAY && !node->graph) {
+		const char *class = ((const struct gateway *)node->object)->gateway_class_name;
+		const struct node *found = store_find(graph->store, KIND_GATEWAYCLASS, "", class);
+		if (found && found->object)
+			return 0;
+		say_node(node, out);
+		buf_addf(out, ": spec.gatewayClassName: GatewayClass %s not found\n", class);
+		return 1;
+	}
+	const struct http_route *route = node->kind == KIND_HTTPROUTE ? (const struct http_route *)node->object : NULL;
+	for (size_t i = 0; route && i < route->n_parent_refs; i++) {
+		const struct parent_ref *ref = &route->parent_refs[i];
+		const struct node *found = store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name);
+		if (strcmp(ref->kind, "Gateway") != 0 || strcmp(ref->group, GATEWAY_API_GROUP) != 0 || (found && found->object))
+			continue;
+		n++;
+		say_node(node, out);
+		buf_addf(out, ": spec.parentRefs[%zu]: Gateway %s/%s not found\n", i, ref->namespace, ref->name);
+	}
+	return n;
+}
+
+size_t status_problems(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+{
+	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE};
+	size_t n = 0;
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		struct node_list nodes = {0};
+		store_list(graph->store, kinds[k], &nodes);
+		for (size_t i = 0; i < nodes.n; i++)
+			n += bad_conditions(graph, nodes.items[i], refusals, out) +
+			     missing_references(graph, nodes.items[i], out);
+		node_list_done(&nodes);
+	}
+	return n;
+}
+
+void status_table(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+{
+	classes(graph, refusals, out);
+	buf_addc(out, '\n');
+	gateways(graph, refusals, out);
+	buf_addc(out, '\n');
+	routes(graph, refusals, out);
+	struct buf problems;
+	buf_init(&problems, out->limit);
+	if (status_problems(graph, refusals, &problems))
+		buf_addf(out, "\n%s", problems.data);
+	buf_done(&problems);
+}

@@ -1,0 +1,311 @@
+/* Owns nodes and edges. Reads an object's references once, when it comes; never judges them. */
+#include "controller/store/store.h"
+
+#include "hatchway/base/hash.h"
+
+#include <string.h>
+
+#define GATEWAY_GROUP "gateway.networking.k8s.io"
+
+/* ---- lists ---- */
+
+void node_list_add(struct node_list *list, struct node *node)
+{
+	if (list->n == list->cap) {
+		list->cap = list->cap ? list->cap * 2 : 16;
+		list->items = xrealloc(list->items, list->cap * sizeof(*list->items));
+	}
+	list->items[list->n++] = node;
+}
+
+int node_cmp(const struct node *a, const struct node *b)
+{
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	int c = strcmp(a->namespace, b->namespace);
+	return c ? c : strcmp(a->name, b->name);
+}
+
+static int node_cmp_pointers(const void *a, const void *b)
+{
+	return node_cmp(*(struct node *const *)a, *(struct node *const *)b);
+}
+
+void node_list_sort(struct node_list *list)
+{
+	if (list->n > 1)
+		qsort(list->items, list->n, sizeof(*list->items), node_cmp_pointers);
+}
+
+void node_list_done(struct node_list *list)
+{
+	free(list->items);
+	*list = (struct node_list){0};
+}
+
+/* ---- nodes ---- */
+
+static uint32_t node_hash(const struct store *store, enum object_kind kind, const char *namespace, const char *name)
+{
+	uint64_t h = hash_bytes(namespace, strlen(namespace), store->seed + (uint64_t)kind);
+	return (uint32_t)hash_bytes(name, strlen(name), h);
+}
+
+static struct node *find(const struct store *store, uint32_t hash, enum object_kind kind, const char *namespace,
+                         const char *name)
+{
+	struct node *node = store->buckets[hash & (store->n_buckets - 1)];
+	while (node && (node->hash != hash || node->kind != kind || strcmp(node->name, name) != 0 ||
+	                strcmp(node->namespace, namespace) != 0))
+		node = node->chain;
+	return node;
+}
+
+struct node *store_find(const struct store *store, enum object_kind kind, const char *namespace, const char *name)
+{
+	return find(store, node_hash(store, kind, namespace, name), kind, namespace, name);
+}
+
+static void grow(struct store *store)
+{
+	size_t n = store->n_buckets * 2;
+	struct node **buckets = xcalloc(n, sizeof(struct node *));
+	for (size_t i = 0; i < store->n_buckets; i++)
+		while (store->buckets[i]) {
+			struct node *node = store->buckets[i];
+			store->buckets[i] = node->chain;
+			node->chain = buckets[node->hash & (n - 1)];
+			buckets[node->hash & (n - 1)] = node;
+		}
+	free(store->buckets);
+	store->buckets = buckets;
+	store->n_buckets = n;
+}
+
+static struct node *want(struct store *store, enum object_kind kind, const char *namespace, const char *name)
+{
+	uint32_t hash = node_hash(store, kind, namespace, name);
+	struct node *node = find(store, hash, kind, namespace, name);
+	if (node)
+		return node;
+	if (store->n_nodes >= store->n_buckets)
+		grow(store);
+	size_t n_namespace = strlen(namespace) + 1, n_name = strlen(name) + 1;
+	node = xcalloc(1, sizeof(*node) + n_namespace + n_name);
+	node->hash = hash;
+	node->kind = (uint8_t)kind;
+	memcpy(node->namespace, namespace, n_namespace);
+	node->name = memcpy(node->namespace + n_namespace, name, n_name);
+	struct node **bucket = &store->buckets[hash & (store->n_buckets - 1)];
+	node->chain = *bucket;
+	*bucket = node;
+	store->n_nodes++;
+	return node;
+}
+
+void store_release(struct store *store, struct node *node)
+{
+	if (node->object || node->in[EDGE_USER] || node->in[EDGE_PART] || node->graph || node->compile || node->status ||
+	    node->flags)
+		return;
+	struct node **at = &store->buckets[node->hash & (store->n_buckets - 1)];
+	while (*at != node)
+		at = &(*at)->chain;
+	*at = node->chain;
+	store->n_nodes--;
+	free(node);
+}
+
+static void mark(struct store *store, struct node *node, unsigned flags)
+{
+	if (!(node->flags & NODE_QUEUED))
+		node_list_add(&store->dirty, node);
+	node->flags |= (uint8_t)(flags | NODE_QUEUED);
+}
+
+/* ---- edges ---- */
+
+static enum edge_role role_of(const struct node *from)
+{
+	return from->kind == KIND_ENDPOINTSLICE || from->kind == KIND_REFERENCEGRANT ? EDGE_PART : EDGE_USER;
+}
+
+/* The nodes an object refers to, each once. */
+struct targets {
+	struct store *store;
+	struct node_list list;
+};
+
+static void target(struct targets *targets, enum object_kind kind, const char *namespace, const char *name)
+{
+	struct node *node = want(targets->store, kind, namespace, name);
+	for (size_t i = 0; i < targets->list.n; i++)
+		if (targets->list.items[i] == node)
+			return;
+	if (targets->list.n < UINT16_MAX)
+		node_list_add(&targets->list, node);
+}
+
+static void targets_of_rule(struct targets *targets, const char *own, const struct http_rule *rule)
+{
+	for (size_t i = 0; i < rule->n_backend_refs; i++) {
+		const struct backend_ref *ref = &rule->backend_refs[i];
+		if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Service") != 0)
+			continue;
+		target(targets, KIND_SERVICE, ref->namespace, ref->name);
+		if (strcmp(ref->namespace, own) != 0)
+			target(targets, KIND_REFERENCEGRANT, ref->namespace, "");
+	}
+}
+
+static void targets_of_route(struct targets *targets, const struct http_route *route)
+{
+	const char *own = route->object.namespace;
+	target(targets, KIND_NAMESPACE, "", own);
+	for (size_t i = 0; i < route->n_parent_refs; i++) {
+		const struct parent_ref *ref = &route->parent_refs[i];
+		if (strcmp(ref->group, GATEWAY_GROUP) == 0 && strcmp(ref->kind, "Gateway") == 0)
+			target(targets, KIND_GATEWAY, ref->namespace, ref->name);
+	}
+	for (size_t i = 0; i < route->n_rules; i++)
+		targets_of_rule(targets, own, &route->rules[i]);
+}
+
+static void targets_of(struct targets *targets, const struct object *object)
+{
+	switch (object->kind) {
+	case KIND_GATEWAY:
+		target(targets, KIND_GATEWAYCLASS, "", ((const struct gateway *)object)->gateway_class_name);
+		break;
+	case KIND_HTTPROUTE:
+		targets_of_route(targets, (const struct http_route *)object);
+		break;
+	case KIND_REFERENCEGRANT:
+		target(targets, KIND_REFERENCEGRANT, object->namespace, "");
+		break;
+	case KIND_ENDPOINTSLICE: {
+		const char *service = ((const struct endpoint_slice *)object)->service;
+		if (service)
+			target(targets, KIND_SERVICE, object->namespace, service);
+		break;
+	}
+	default:
+		break;
+	}
+}
+
+static void link_edge(struct edge *edge, struct node *from, struct node *to)
+{
+	struct edge **head = &to->in[role_of(from)];
+	*edge = (struct edge){.from = from, .to = to, .next = *head, .link = head};
+	if (*head)
+		(*head)->link = &edge->next;
+	*head = edge;
+}
+
+static void unlink_edge(struct edge *edge)
+{
+	*edge->link = edge->next;
+	if (edge->next)
+		edge->next->link = edge->link;
+}
+
+/* Lets the node refer to what its object refers to now. Targets of parts are dirty before and after; a target that
+ * nobody needs any more is freed with the next store_clean(). */
+static void relink(struct store *store, struct node *node)
+{
+	struct targets targets = {.store = store};
+	if (node->object)
+		targets_of(&targets, node->object);
+	unsigned flags = role_of(node) == EDGE_PART ? NODE_PARTS : 0;
+	for (size_t i = 0; i < node->n_out; i++) {
+		struct node *to = node->out[i].to;
+		unlink_edge(&node->out[i]);
+		if (flags || !to->object)
+			mark(store, to, flags);
+	}
+	free(node->out);
+	node->out = targets.list.n ? xmalloc(targets.list.n * sizeof(*node->out)) : NULL;
+	node->n_out = (uint16_t)targets.list.n;
+	for (size_t i = 0; i < targets.list.n; i++) {
+		link_edge(&node->out[i], node, targets.list.items[i]);
+		if (flags)
+			mark(store, targets.list.items[i], flags);
+	}
+	node_list_done(&targets.list);
+}
+
+/* ---- objects ---- */
+
+/* spec_hash 0 is an object made without one: always new. */
+static bool says_nothing_new(const struct object *a, const struct object *b)
+{
+	return a->spec_hash && a->spec_hash == b->spec_hash && a->generation == b->generation && a->created == b->created &&
+	       strcmp(a->uid, b->uid) == 0 && strcmp(a->version, b->version) == 0;
+}
+
+void store_put(struct store *store, struct object *object)
+{
+	struct node *node = want(store, object->kind, object->namespace, object->name);
+	if (node->object && says_nothing_new(node->object, object)) {
+		object_unref(object);
+		return;
+	}
+	object_unref(node->object);
+	node->object = object;
+	relink(store, node);
+	mark(store, node, NODE_OBJECT);
+}
+
+void store_delete(struct store *store, enum object_kind kind, const char *namespace, const char *name)
+{
+	struct node *node = store_find(store, kind, namespace, name);
+	if (!node || !node->object)
+		return;
+	object_unref(node->object);
+	node->object = NULL;
+	relink(store, node);
+	mark(store, node, NODE_OBJECT);
+}
+
+void store_clean(struct store *store)
+{
+	for (size_t i = 0; i < store->dirty.n; i++) {
+		struct node *node = store->dirty.items[i];
+		node->flags &= (uint8_t) ~(NODE_OBJECT | NODE_PARTS | NODE_QUEUED);
+		store_release(store, node);
+	}
+	store->dirty.n = 0;
+	if (store->dirty.cap > 1024)
+		node_list_done(&store->dirty);
+}
+
+void store_list(const struct store *store, enum object_kind kind, struct node_list *ret)
+{
+	for (size_t i = 0; i < store->n_buckets; i++)
+		for (struct node *node = store->buckets[i]; node; node = node->chain)
+			if (node->kind == kind && node->object)
+				node_list_add(ret, node);
+	node_list_sort(ret);
+}
+
+void store_init(struct store *store)
+{
+	*store = (struct store){.n_buckets = 64, .seed = (uint64_t)(uintptr_t)store};
+	store->buckets = xcalloc(store->n_buckets, sizeof(struct node *));
+}
+
+/* The other rooms have let go of their parts of the nodes. */
+void store_done(struct store *store)
+{
+	for (size_t i = 0; i < store->n_buckets; i++)
+		while (store->buckets[i]) {
+			struct node *node = store->buckets[i];
+			store->buckets[i] = node->chain;
+			object_unref(node->object);
+			free(node->out);
+			free(node);
+		}
+	free(store->buckets);
+	node_list_done(&store->dirty);
+}

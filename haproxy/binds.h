@@ -1,0 +1,36 @@
+/* Where HAProxy listens: what is wanted, what could be had, and the configuration text that follows; nothing of what
+ * comes through. */
+#ifndef HATCHWAY_HAPROXY_BINDS_H
+#define HATCHWAY_HAPROXY_BINDS_H
+
+#include "haproxy/sync.h"
+
+struct bind {
+	char *key, *address;
+	uint16_t port;
+	char *refused; /* why it cannot be had; NULL: it can */
+};
+
+struct binds {
+	struct bind *list;
+	size_t n;
+	/* Of the configuration that runs, as it told itself: "hatchway-<digest> :80 10.0.0.1:80". "" = another's. */
+	char *running;
+	/* Of the configuration wanted: text, ending with that mark. */
+	char *text, *mark;
+};
+
+void binds_init(struct binds *binds);
+void binds_done(struct binds *binds);
+void binds_want(struct binds *binds, const struct sync_bind *list, size_t n);
+void binds_running(struct binds *binds, const char *description);
+
+/* Tries those that do not run yet; then makes text and mark. True if anything about refusals changed. */
+bool binds_probe(struct binds *binds, const struct sync_events *events);
+/* All that do not run yet are refused for this reason. */
+void binds_refuse_new(struct binds *binds, const char *why, const struct sync_events *events);
+
+bool binds_differ(const struct binds *binds); /* what runs is not what is wanted */
+size_t binds_refused(const struct binds *binds);
+
+#endif

@@ -1,0 +1,311 @@
+/* Owns the syntax of HAProxy's command line (management.txt 9.3; src/cli.c, cli_parse_cmdline, cli_process_cmdline).
+ * Never sends anything, never decides what to do. */
+#include "haproxy/command.h"
+
+#include "hatchway/base/hash.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+
+/* A line of a map file must fit in tune.bufsize (16384), or HAProxy reads it as two; so must a command line. */
+#define ITEM_MAX 15000
+
+/* ---- maps ---- */
+
+const char *map_file(unsigned map)
+{
+	static const char *const names[MAPS] = {
+		"regex-00.map", "regex-01.map", "regex-02.map", "regex-03.map", "regex-04.map", "regex-05.map", "regex-06.map",
+		"regex-07.map", [MAP_CHAIN] = "chain.map",  [MAP_RULE] = "rule.map", [MAP_PATH] = "path.map",
+		[MAP_HOST] = "host.map", [MAP_LISTENER] = "listener.map",
+	};
+	BUG_ON(map >= MAPS);
+	return names[map];
+}
+
+enum item_kind map_kind(unsigned map)
+{
+	return map < REGEX_BUCKETS ? ITEM_REGEX : (enum item_kind)(ITEM_CHAIN + (map - MAP_CHAIN));
+}
+
+unsigned map_of(enum item_kind kind, const char *key)
+{
+	BUG_ON(kind < ITEM_REGEX);
+	return kind == ITEM_REGEX ? (unsigned char)key[0] % REGEX_BUCKETS : (unsigned)(MAP_CHAIN + (kind - ITEM_CHAIN));
+}
+
+/* ---- what may be said ---- */
+
+static bool is_name(const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isascii(s[i]) || (!isalnum((unsigned char)s[i]) && !strchr("_:.-", s[i])))
+			return false;
+	return n > 0;
+}
+
+bool address_split(const char *address, char host[64], char port[8])
+{
+	unsigned char bytes[16];
+	const char *colon = strrchr(address, ':');
+	bool v6 = *address == '[';
+
+	if (!colon || colon == address || strlen(colon + 1) > 5 || !colon[1])
+		return false;
+	size_t n = (size_t)(colon - address);
+	if (v6 && colon[-1] != ']')
+		return false;
+	if (n - 2 * v6 >= 64 || n <= 2u * v6)
+		return false;
+	memcpy(host, address + v6, n - 2 * v6);
+	host[n - 2 * v6] = 0;
+	snprintf(port, 8, "%s", colon + 1);
+	for (const char *p = port; *p; p++)
+		if (!isdigit((unsigned char)*p))
+			return false;
+	return atoi(port) > 0 && atoi(port) < 65536 && inet_pton(v6 ? AF_INET6 : AF_INET, host, bytes) == 1;
+}
+
+static bool is_local_address(const char *s)
+{
+	if (strncmp(s, "unix@", 5) && strncmp(s, "abns@", 5))
+		return false;
+	for (s += 5; *s; s++)
+		if (!isascii(*s) || (!isalnum((unsigned char)*s) && !strchr("_:.-/+,=", *s)))
+			return false;
+	return s[-1] != '@';
+}
+
+static int check_server(const char *key, const char *text, struct err *reterr)
+{
+	size_t n = server_key_backend(key);
+	struct server_value value;
+	char host[64], port[8];
+
+	if (!is_name(key, n) || key[n] != '/' || !is_name(key + n + 1, strlen(key + n + 1)))
+		return err_set(reterr, -EINVAL, "\"%.100s\" is not a server's name in HAProxy", key);
+	if (!server_value_parse(text, &value))
+		return err_set(reterr, -EINVAL, "\"%.100s\" does not describe a server", text);
+	if (!address_split(value.address, host, port) && !is_local_address(value.address) &&
+	    strcmp(value.address, ADDRESS_UNIX))
+		return err_set(reterr, -EINVAL, "\"%.100s\" is not an address with a port", value.address);
+	return 0;
+}
+
+static int check_map_item(const char *key, const char *value, struct err *reterr)
+{
+	size_t n = strlen(key), m = strlen(value);
+
+	if (n + m + 2 > ITEM_MAX)
+		return err_set(reterr, -EINVAL, "%zu bytes are more than HAProxy takes for one entry (%d)", n + m, ITEM_MAX);
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)key[i] <= ' ' || key[i] == 127)
+			return err_set(reterr, -EINVAL, "a blank or control character in the key \"%.100s\"", key);
+	if (!n || *key == '#')
+		return err_set(reterr, -EINVAL, "a key that is empty or begins with #");
+	for (size_t i = 0; i < m; i++)
+		if (((unsigned char)value[i] < ' ' && value[i] != '\t') || value[i] == 127)
+			return err_set(reterr, -EINVAL, "a control character in the value of \"%.100s\"", key);
+	if (!m || strchr(" \t", value[0]) || strchr(" \t", value[m - 1]))
+		return err_set(reterr, -EINVAL, "the value of \"%.100s\" is empty or has blanks around it", key);
+	return 0;
+}
+
+int command_check(enum item_kind kind, const char *key, const char *value, struct err *reterr)
+{
+	if (kind == ITEM_SERVER)
+		return check_server(key, value, reterr);
+	if (kind != ITEM_BACKEND)
+		return check_map_item(key, value, reterr);
+	if (!is_name(key, strlen(key)) || !is_name(value, strlen(value)) || strlen(key) > 500)
+		return err_set(reterr, -EINVAL, "\"%.100s\" is not a backend's name in HAProxy", key);
+	return 0;
+}
+
+/* ---- command lines ---- */
+
+/* HAProxy takes the character after a backslash as it is; only these mean something without it. */
+static void add_word(struct buf *out, const char *s)
+{
+	buf_addc(out, ' ');
+	for (; *s; s++) {
+		if (strchr(" \t;\\", *s))
+			buf_addc(out, '\\');
+		buf_addc(out, *s);
+	}
+}
+
+static int add_server(const struct step *step, struct buf *out, struct err *reterr)
+{
+	struct server_value value;
+
+	BUG_ON(!server_value_parse(step->value, &value));
+	if (!strcmp(value.address, ADDRESS_UNIX))
+		return err_set(reterr, -EINVAL, "the server %.100s has no address", step->key);
+	/* default-server does not reach servers added at run time: whatever they need stands here. Without the pool words,
+	 * a server made at run time would open a new connection for every request. */
+	buf_addf(out, "add server %s %s weight %u pool-max-conn -1 pool-purge-delay 5s%s", step->key, value.address,
+	         value.weight, value.h2c ? " proto h2" : "");
+	return 0;
+}
+
+static int set_address(const struct step *step, struct buf *out, struct err *reterr)
+{
+	struct server_value value;
+	char host[64], port[8];
+
+	BUG_ON(!server_value_parse(step->value, &value));
+	if (!address_split(value.address, host, port))
+		return err_set(reterr, -EINVAL, "\"%.100s\" cannot become the address of a running server", value.address);
+	buf_addf(out, "set server %s addr %s port %s", step->key, host, port);
+	return 0;
+}
+
+static void set_server(const struct step *step, struct buf *out)
+{
+	static const char *const states[] = {[SERVER_READY] = "ready", [SERVER_DRAIN] = "drain", [SERVER_MAINT] = "maint"};
+	struct server_value value;
+
+	BUG_ON(!server_value_parse(step->value, &value));
+	if (step->op == STEP_SET_WEIGHT)
+		buf_addf(out, "set server %s weight %u", step->key, value.weight);
+	else
+		buf_addf(out, "set server %s state %s", step->key, states[value.state]);
+}
+
+static int map_command(const char *verb, const struct step *step, const struct map_names *maps, bool with_value,
+                       struct buf *out, struct err *reterr)
+{
+	const char *name = maps->name[map_of(step->kind, step->key)];
+
+	if (!name)
+		return err_set(reterr, -EINVAL, "the running configuration has no %s", map_file(map_of(step->kind, step->key)));
+	buf_addf(out, "%s map", verb);
+	add_word(out, name);
+	add_word(out, step->key);
+	if (with_value)
+		add_word(out, step->value);
+	return 0;
+}
+
+/* key: "#0x…", the entry's address as HAProxy told it. */
+static int drop_extra(const struct step *step, const struct map_names *maps, struct buf *out, struct err *reterr)
+{
+	unsigned map = (unsigned)atoi(step->value);
+
+	if (strncmp(step->key, "#0x", 3) || strlen(step->key) > 20 || !step->key[3] ||
+	    step->key[3 + strspn(step->key + 3, "0123456789abcdef")] || map >= MAPS || !maps->name[map])
+		return err_set(reterr, -EINVAL, "not an entry's address: \"%.40s\"", step->key);
+	buf_adds(out, "del map");
+	add_word(out, maps->name[map]);
+	buf_addf(out, " %s", step->key);
+	return 0;
+}
+
+int command_line(const struct step *step, const struct map_names *maps, struct buf *out, struct err *reterr)
+{
+	if (step->op == STEP_DROP_EXTRA)
+		return drop_extra(step, maps, out, reterr);
+	int r = command_check(step->kind, step->key, step->value, reterr);
+	if (r)
+		return r;
+	switch (step->op) {
+	case STEP_ADD_BACKEND:
+		buf_addf(out, "add backend %s from %s", step->key, step->value);
+		return 0;
+	case STEP_PUBLISH:
+		buf_addf(out, "publish backend %s", step->key);
+		return 0;
+	case STEP_UNPUBLISH:
+		buf_addf(out, "unpublish backend %s", step->key);
+		return 0;
+	case STEP_DEL_BACKEND:
+		buf_addf(out, "del backend %s", step->key);
+		return 0;
+	case STEP_ADD_SERVER:
+		return add_server(step, out, reterr);
+	case STEP_SET_ADDRESS:
+		return set_address(step, out, reterr);
+	case STEP_SET_WEIGHT:
+	case STEP_SET_STATE:
+	case STEP_STOP_SERVER:
+	case STEP_RETIRE_SERVER:
+		set_server(step, out);
+		return 0;
+	case STEP_DEL_SERVER:
+		buf_addf(out, "del server %s", step->key);
+		return 0;
+	case STEP_ADD_REGEX:
+	case STEP_ADD_CHAIN:
+	case STEP_ADD_RULE:
+	case STEP_ADD_PATH:
+	case STEP_ADD_HOST:
+	case STEP_ADD_LISTENER:
+		return map_command("add", step, maps, true, out, reterr);
+	case STEP_SET_REGEX:
+	case STEP_SET_CHAIN:
+	case STEP_SET_RULE:
+	case STEP_SET_PATH:
+	case STEP_SET_HOST:
+	case STEP_SET_LISTENER:
+		return map_command("set", step, maps, true, out, reterr);
+	case STEP_DEL_LISTENER:
+	case STEP_DEL_HOST:
+	case STEP_DEL_PATH:
+	case STEP_DEL_RULE:
+	case STEP_DEL_CHAIN:
+	case STEP_DEL_REGEX:
+		return map_command("del", step, maps, false, out, reterr);
+	case STEP_DROP_EXTRA:
+	case STEP_OPS:
+		break;
+	}
+	BUG_ON(true);
+	return 0;
+}
+
+/* ---- payloads ---- */
+
+bool command_has_payload(const struct step *step)
+{
+	switch (step->op) {
+	case STEP_ADD_REGEX:
+	case STEP_ADD_CHAIN:
+	case STEP_ADD_RULE:
+	case STEP_ADD_PATH:
+	case STEP_ADD_HOST:
+	case STEP_ADD_LISTENER:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int command_payload_line(const struct step *step, struct buf *out, struct err *reterr)
+{
+	int r = command_check(step->kind, step->key, step->value, reterr);
+	if (r)
+		return r;
+	buf_addf(out, "%s %s\n", step->key, step->value);
+	return 0;
+}
+
+/* No line between them can equal the end mark: each has a blank in it. */
+void command_payload_start(unsigned map, const struct map_names *maps, struct buf *out)
+{
+	buf_adds(out, "add map");
+	add_word(out, maps->name[map]);
+	buf_adds(out, " <<END\n");
+}
+
+void command_payload_end(struct buf *out)
+{
+	buf_adds(out, "END\n");
+}
+
+void command_show_map(unsigned map, const struct map_names *maps, struct buf *out)
+{
+	buf_adds(out, "show map");
+	add_word(out, maps->name[map]);
+}

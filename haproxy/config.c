@@ -1,0 +1,148 @@
+/* haproxy.cfg from the embedded program: global section, binds, and what the program repeats. Never a route. */
+#include "haproxy/config.h"
+
+#include "haproxy/encode.h"
+#include "haproxy/rule.h"
+
+/* haproxy/routing.cfg and haproxy/hatchway.lua, see CMakeLists.txt. */
+extern const char text_routing_cfg[], text_hatchway_lua[];
+
+const char *const config_lua = text_hatchway_lua;
+
+const char *const config_maps[] = {
+	"maps/listener.map", "maps/host.map",     "maps/path.map",     "maps/rule.map",     "maps/chain.map",
+	"maps/regex-00.map", "maps/regex-01.map", "maps/regex-02.map", "maps/regex-03.map", "maps/regex-04.map",
+	"maps/regex-05.map", "maps/regex-06.map", "maps/regex-07.map", NULL,
+};
+
+/* Binds, pollers, pipes, the sockets of the Runtime API, idle connections to servers being replaced. */
+#define FD_RESERVE 500
+#define MAXCONN_LIMIT 200000
+/* How often a request may fall from one host to a less specific one; as many as a name has labels, in practice fewer. */
+#define FALLS 8
+
+unsigned config_maxconn(uint64_t fd_limit)
+{
+	if (fd_limit <= FD_RESERVE + 200)
+		return 100;
+	uint64_t n = (fd_limit - FD_RESERVE) / 2;
+	return n > MAXCONN_LIMIT ? MAXCONN_LIMIT : (unsigned)n;
+}
+
+static void render_global(const struct config_input *input, struct buf *out)
+{
+	buf_adds(out, "# Written by hatchway; changes made here are lost. Routes are not in this file: see maps/ and backends/.\n"
+	              "global\n"
+	              "\t# The Runtime API, for hatchway and for you: socat - unix-connect:haproxy.sock\n"
+	              "\tstats socket unix@haproxy.sock mode 600 level admin severity-output number\n"
+	              "\tstats timeout 1h\n");
+	buf_addf(out, "\t# Of %llu file descriptors, two for each connection.\n\tmaxconn %u\n",
+	         (unsigned long long)input->fd_limit, config_maxconn(input->fd_limit));
+	if (input->threads)
+		buf_addf(out, "\tnbthread %u\n", input->threads);
+	if (input->root)
+		buf_adds(out, "\t# Started by root: said aloud, or HAProxy warns.\n\tuid 0\n\tgid 0\n\tchroot /\n");
+	buf_adds(out, "\t# Workers of before a reload end at last.\n"
+	              "\thard-stop-after 30m\n"
+	              "\ttune.lua.bool-sample-conversion normal\n"
+	              "\ttune.lua.openlibs string,table,math\n"
+	              "\ttune.lua.maxmem 256\n"
+	              "\tlua-load-per-thread hatchway.lua\n\n");
+}
+
+/* ---- binds ---- */
+
+struct bind {
+	char address[64];
+	bool v6only;
+};
+
+static int bind_cmp(const void *a, const void *b)
+{
+	return strcmp(((const struct bind *)a)->address, ((const struct bind *)b)->address);
+}
+
+static bool make_bind(const char *address, uint16_t port, struct bind *ret)
+{
+	struct buf text;
+	buf_init(&text, sizeof(ret->address) - 1);
+	bool ok = encode_address(address, port, &text);
+	snprintf(ret->address, sizeof(ret->address), "%s", text.data);
+	ret->v6only = strchr(address, ':');
+	buf_done(&text);
+	return ok;
+}
+
+static void render_binds(const struct config_input *input, struct buf *out)
+{
+	struct bind *list = xcalloc(input->n_listeners * 2, sizeof(*list));
+	size_t n = 0;
+	for (size_t i = 0; i < input->n_listeners; i++) {
+		const struct table_listener *listener = input->listeners[i];
+		bool any = !*listener->bind_address;
+		n += make_bind(any ? "0.0.0.0" : listener->bind_address, listener->bind_port, &list[n]);
+		if (any && input->ipv6)
+			n += make_bind("::", listener->bind_port, &list[n]);
+	}
+	if (n)
+		qsort(list, n, sizeof(*list), bind_cmp);
+	for (size_t i = 0; i < n; i++)
+		if (!i || bind_cmp(&list[i - 1], &list[i]))
+			buf_addf(out, "\tbind %s%s\n", list[i].address, list[i].v6only ? " v6only" : "");
+	free(list);
+}
+
+/* ---- what the program repeats ---- */
+
+static void render_errors(const struct config_input *input, struct buf *out)
+{
+	for (int status = 500; status <= 503; status += 3)
+		buf_addf(out, "\tbind abns@hatchway-%s-%d name error-%d\n", input->instance, status, status);
+}
+
+static void render_again(const struct config_input *input, struct buf *out)
+{
+	for (int i = 0; i < FALLS; i++)
+		buf_adds(out, "\thttp-request lua.hatchway_choose if { var(txn.r) -m str ^ } look chain\n");
+}
+
+static void render_statuses(const struct config_input *input, struct buf *out)
+{
+	for (const uint16_t *p = rule_statuses; *p; p++)
+		if (*p != 404 && *p != 500 && *p != 503)
+			buf_addf(out, "\thttp-request return status %u content-type text/plain string \"refused by a route\\n\""
+			              " if { var(txn.r) -m str !%u }\n", *p, *p);
+}
+
+static void render_regexes(const struct config_input *input, struct buf *out)
+{
+	for (int i = 0; i < CONFIG_REGEX_BUCKETS; i++)
+		buf_addf(out, "\tacl named str(),map_str(maps/regex-%02d.map) -m found\n", i);
+}
+
+static const struct mark {
+	const char *line;
+	void (*render)(const struct config_input *input, struct buf *out);
+} marks[] = {
+	{"@binds@\n", render_binds},       {"@errors@\n", render_errors},   {"@again@\n", render_again},
+	{"@statuses@\n", render_statuses}, {"@regexes@\n", render_regexes},
+};
+
+void config_render(const struct config_input *input, struct buf *out)
+{
+	BUG_ON(!encode_name_ok(input->instance));
+	render_global(input, out);
+	for (const char *line = text_routing_cfg; *line;) {
+		const char *end = strchrnul(line, '\n');
+		size_t n = (size_t)(end - line) + (*end == '\n');
+		const struct mark *mark = NULL;
+		for (size_t i = 0; i < ARRAY_LEN(marks); i++)
+			if (strlen(marks[i].line) == n && !strncmp(marks[i].line, line, n))
+				mark = &marks[i];
+		if (mark)
+			mark->render(input, out);
+		else
+			buf_add(out, line, n);
+		line += n;
+	}
+}

@@ -1,0 +1,33 @@
+/* The configuration file: a fixed program (routing.cfg) with the binds of the table's listeners. It does not grow with
+ * routes and changes only when a bind or a setting does.
+ *
+ * HAProxy runs with its working directory in state_dir (-C): every path in the text is relative to it. */
+#ifndef HATCHWAY_HAPROXY_CONFIG_H
+#define HATCHWAY_HAPROXY_CONFIG_H
+
+#include "hatchway/table.h"
+
+struct config_input {
+	const struct table_listener *const *listeners; /* any order; several may share a bind */
+	size_t n_listeners;
+	const char *instance; /* as render_set_instance(): [a-z0-9]{1,40}, unique among the HAProxys of a network namespace */
+	uint64_t fd_limit;    /* hard limit of descriptors HAProxy will have */
+	unsigned threads;     /* 0: HAProxy's own choice */
+	bool ipv6;            /* the machine has IPv6: listeners without address bind [::] too */
+	bool root;            /* HAProxy starts as root */
+};
+
+/* Every map the program reads; all must exist, empty or not, before HAProxy starts: "maps/host.map", …, NULL. */
+extern const char *const config_maps[];
+#define CONFIG_REGEX_BUCKETS 8 /* by the first byte of a regex's id, modulo this */
+
+/* hatchway.lua, to be written beside the configuration. */
+extern const char *const config_lua;
+
+/* Connections at once that fit the descriptors: one to the client, one to the server each. */
+unsigned config_maxconn(uint64_t fd_limit);
+
+/* Same input, same bytes. A listener whose address or port cannot be one is left out; render refuses it. */
+void config_render(const struct config_input *input, struct buf *out);
+
+#endif

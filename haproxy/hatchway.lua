@@ -1,0 +1,235 @@
+-- What map look-ups cannot decide: tests on method, headers, query parameters and regular expressions, and draws by weight.
+-- Loaded once per thread (lua-load-per-thread): nothing here is shared, nothing is locked.
+--
+-- A chain is compiled once into a list of entries and kept by its id; ids are digests of the text, so that an entry is
+-- never stale. Any error answers 500: better none than another's route.
+
+local CHAINS_MAX = 20000 -- compiled chains, regexes and draws kept; when full, all are forgotten and made again
+local DEPTH_MAX = 200    -- chains that continue chains
+local BUCKETS = 8        -- files the regexes are spread over, by the first byte of their id
+
+local byte, find, gsub, lower, sub = string.byte, string.find, string.gsub, string.lower, string.sub
+local char = string.char
+
+local chains, regexes, draws = {}, {}, {}
+local n_kept = 0
+local refs = {}
+
+local function keep(cache, id, value)
+	if n_kept >= CHAINS_MAX then
+		for _, c in ipairs({chains, regexes, draws}) do
+			for k in pairs(c) do c[k] = nil end
+		end
+		n_kept = 0
+	end
+	n_kept = n_kept + 1
+	cache[id] = value
+	return value
+end
+
+-- The map's elements themselves: no index of our own per thread.
+local function entry(map, key)
+	local ref = refs[map]
+	if not ref then
+		ref = core.get_patref("maps/" .. map .. ".map")
+		refs[map] = ref
+	end
+	return ref[key]
+end
+
+local function decode(s)
+	return (gsub(s, "%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
+end
+
+-- ---- compiling ----
+
+local function regex(id)
+	local re = regexes[id]
+	if re then return re end
+	local text = entry(string.format("regex-%02d", byte(id) % BUCKETS), id)
+	if not text then error("no regex " .. id) end
+	local ok
+	ok, re = Regex.new(decode(text), true)
+	if not ok then error("regex " .. id .. ": " .. tostring(re)) end
+	return keep(regexes, id, re)
+end
+
+-- "=value" or "~<regex id>" → a function of the value
+local function value_test(text)
+	local rest = sub(text, 2)
+	if byte(text) == 61 then
+		local wanted = decode(rest)
+		return function(value) return value == wanted end
+	end
+	local re = regex(rest)
+	return function(value) return re:exec(value) end
+end
+
+-- Lines of one name are joined by ",".
+local function header_test(name, test)
+	return function(req)
+		local all = req.headers
+		if not all then
+			all = req.txn.http:req_get_headers()
+			req.headers = all
+		end
+		local lines = all[name]
+		if not lines then return false end
+		local value = lines[0]
+		for i = 1, #lines do value = value .. "," .. lines[i] end
+		return test(value)
+	end
+end
+
+local function query_decode(s)
+	return decode((gsub(s, "+", " ")))
+end
+
+-- The first parameter of that name; names are compared as they stand.
+local function query_value(query, name)
+	local at = 1
+	while at <= #query do
+		local stop = find(query, "&", at, true) or #query + 1
+		local equals = find(query, "=", at, true)
+		if not equals or equals > stop then equals = stop end
+		if equals - at == #name and sub(query, at, equals - 1) == name then
+			return query_decode(sub(query, equals + 1, stop - 1))
+		end
+		at = stop + 1
+	end
+end
+
+local function query_test(name, test)
+	return function(req)
+		local query = req.query
+		if not query then
+			query = req.txn.f:query() or ""
+			req.query = query
+		end
+		local value = query_value(query, name)
+		return value ~= nil and not find(value, "\0", 1, true) and test(value)
+	end
+end
+
+local function path_of(req)
+	local path = req.path
+	if not path then
+		path = req.txn.f:path() or ""
+		req.path = path
+	end
+	return path
+end
+
+local function compile_test(text)
+	local kind, rest = sub(text, 1, 1), sub(text, 3)
+	if kind == "m" then
+		local method = decode(rest)
+		return function(req)
+			req.method = req.method or req.txn.f:method()
+			return req.method == method
+		end
+	end
+	if kind == "p" then
+		local test = value_test(sub(text, 2))
+		return function(req) return test(path_of(req)) end
+	end
+	local at = find(rest, "[=~]")
+	local name, test = decode(sub(rest, 1, at - 1)), value_test(sub(rest, at))
+	if kind == "h" then return header_test(name, test) end
+	if kind == "q" then return query_test(name, test) end
+	error("unknown test " .. text)
+end
+
+local compile
+
+-- One word → {tests…, to = reference | into = chain, last = true | falls = host key}
+local function compile_word(word, depth)
+	local first = sub(word, 1, 1)
+	if first == "+" then return {into = compile(sub(word, 2), depth + 1)} end
+	if first == "@" then return {into = compile(sub(word, 2), depth + 1), last = true} end
+	if first == "^" then return {falls = sub(word, 2)} end
+	local at = find(word, ">", 1, true)
+	local done = {to = sub(word, at + 1)}
+	for test in string.gmatch(sub(word, 1, at - 1), "[^,]+") do done[#done + 1] = compile_test(test) end
+	return done
+end
+
+compile = function(id, depth)
+	local chain = chains[id]
+	if chain then return chain end
+	if depth > DEPTH_MAX then error("chains too deep") end
+	local text = entry("chain", id)
+	if not text then error("no chain " .. id) end
+	chain = {}
+	for word in string.gmatch(text, "%S+") do chain[#chain + 1] = compile_word(word, depth) end
+	return keep(chains, id, chain)
+end
+
+-- ---- choosing ----
+
+-- A reference; "^", key where another host is to be asked; nil where nothing matches.
+local function walk(chain, req)
+	for i = 1, #chain do
+		local e = chain[i]
+		if e.into then
+			local to, key = walk(e.into, req)
+			if to or e.last then return to, key end
+		elseif e.falls then
+			return "^", e.falls
+		else
+			local hit = true
+			for j = 1, #e do
+				if not e[j](req) then
+					hit = false
+					break
+				end
+			end
+			if hit then return e.to end
+		end
+	end
+end
+
+local function choose(txn)
+	local to, key = walk(compile(sub(txn:get_var("txn.r"), 2), 0), {txn = txn})
+	if to == "^" then txn:set_var("txn.k", key .. (txn.f:path() or "") .. "/#") end
+	txn:set_var("txn.r", to or "!404")
+end
+
+-- ---- drawing ----
+
+local function compile_draw(text)
+	local draw = {total = 0}
+	for weight, to in string.gmatch(text, "(%d+):(%S+)") do
+		draw[#draw + 1] = {weight = tonumber(weight), now = 0, to = to}
+		draw.total = draw.total + tonumber(weight)
+	end
+	if #draw == 0 then error("empty draw") end
+	return keep(draws, text, draw)
+end
+
+-- Smooth weighted round robin: exact over every `total` requests of this thread.
+local function draw(txn)
+	local text = txn:get_var("txn.r")
+	local d = draws[text] or compile_draw(text)
+	local best
+	for i = 1, #d do
+		local e = d[i]
+		e.now = e.now + e.weight
+		if not best or e.now > best.now then best = e end
+	end
+	best.now = best.now - d.total
+	txn:set_var("txn.r", best.to)
+end
+
+local function guarded(fn)
+	return function(txn)
+		local ok, why = pcall(fn, txn)
+		if not ok then
+			txn:set_var("txn.r", "!500")
+			core.Alert("hatchway: " .. tostring(why))
+		end
+	end
+end
+
+core.register_action("hatchway_choose", {"http-req"}, guarded(choose))
+core.register_action("hatchway_draw", {"http-req"}, guarded(draw))

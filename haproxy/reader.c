@@ -1,0 +1,298 @@
+/* Owns the order of questions by which the held image is read, and the parsing of each answer.
+ * Every line is hostile: values in maps were once somebody's manifest, or were typed into socat. */
+#include "haproxy/reader.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <strings.h>
+
+#define READ_MAX ((size_t)512 << 20)
+
+struct reader {
+	struct session *session;
+	void (*cb)(void *ctx, int error, const char *why, struct reading *reading);
+	void *ctx;
+	struct reading reading;
+	unsigned order[MAPS]; /* which map the n-th answer is about */
+	size_t n_maps;
+	int error;
+	struct err err;
+};
+
+void reading_done(struct reading *reading)
+{
+	for (unsigned i = 0; i < MAPS; i++)
+		free(reading->maps.name[i]);
+	image_free(reading->image);
+	free(reading->extras);
+	free(reading->description);
+	*reading = (struct reading){0};
+}
+
+bool reader_is_ours(const char *backend)
+{
+	const char *dot = strchr(backend, '.');
+
+	return dot && strchr(dot, ':');
+}
+
+/* ---- show info ---- */
+
+void reader_info_line(const char *text, int *pid, bool *stopping, char version[48])
+{
+	if (!strncmp(text, "Pid: ", 5))
+		*pid = atoi(text + 5);
+	else if (!strncmp(text, "Stopping: ", 10))
+		*stopping = atoi(text + 10) != 0;
+	else if (!strncmp(text, "Version: ", 9))
+		snprintf(version, 48, "%s", text + 9);
+}
+
+/* ---- show map ---- */
+
+/* "0 (maps/path.map) pattern loaded from file 'maps/path.map' used by map at … curr_ver=0 next_ver=0 entry_cnt=3" */
+int reader_maps_line(struct reading *reading, const char *line, struct err *reterr)
+{
+	const char *open = strstr(line, " ("), *close = open ? strstr(open, ") ") : NULL;
+
+	if (*line == '#')
+		return 0;
+	if (!close)
+		return err_set(reterr, -EPROTO, "show map said \"%.100s\"", line);
+	for (unsigned i = 0; i < MAPS; i++) {
+		size_t n = strlen(map_file(i));
+		const char *name = open + 2;
+		size_t len = (size_t)(close - name);
+		if (len < n || memcmp(close - n, map_file(i), n) || (len > n && close[-(ptrdiff_t)n - 1] != '/'))
+			continue;
+		if (reading->maps.name[i])
+			return err_set(reterr, -EPROTO, "HAProxy has two maps called %s", map_file(i));
+		reading->maps.name[i] = xcalloc(1, len + 1);
+		memcpy(reading->maps.name[i], name, len);
+	}
+	return 0;
+}
+
+static void extra_add(struct reading *reading, unsigned map, const char *pointer, size_t n)
+{
+	if (reading->n_extras == reading->cap_extras) {
+		reading->cap_extras = reading->cap_extras ? reading->cap_extras * 2 : 8;
+		reading->extras = xrealloc(reading->extras, reading->cap_extras * sizeof(*reading->extras));
+	}
+	struct reader_extra *extra = &reading->extras[reading->n_extras++];
+	extra->map = map;
+	snprintf(extra->pointer, sizeof(extra->pointer), "#%.*s", (int)n, pointer);
+}
+
+/* "0x7f3eeac79cc0 key value". A key typed with a newline in it comes as two lines: the second one is passed over, the
+ * first one goes by its pointer. */
+int reader_map_line(struct reading *reading, unsigned map, const char *line, struct err *reterr)
+{
+	size_t n = strncmp(line, "0x", 2) ? 0 : 2 + strspn(line + 2, "0123456789abcdef");
+
+	if (line[0] == '[')
+		return err_set(reterr, -EPROTO, "show map %s said \"%.100s\"", map_file(map), line);
+	if (n < 3 || n > 20 || line[n] != ' ')
+		return 0;
+	const char *key = line + n + 1;
+	size_t n_key = strcspn(key, " ");
+	char *copy = xcalloc(1, strlen(key) + 1);
+	memcpy(copy, key, strlen(key));
+	copy[n_key] = 0;
+	const char *value = key[n_key] ? copy + n_key + 1 : "";
+	enum item_kind kind = map_kind(map);
+	bool sound = !command_check(kind, copy, value, NULL) && map_of(kind, copy) == map;
+	/* The first of duplicates is the one that look-ups find. */
+	if (!sound || image_get(reading->image, kind, copy))
+		extra_add(reading, map, line, n);
+	else
+		image_set(reading->image, kind, copy, value);
+	free(copy);
+	return 0;
+}
+
+/* ---- show servers state ---- */
+
+static bool has_suffix(const char *s, const char *suffix)
+{
+	size_t n = strlen(s), m = strlen(suffix);
+
+	return n >= m && !strcmp(s + n - m, suffix);
+}
+
+/* management.txt, "show servers state", version 1: be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state
+ * srv_uweight … srv_fqdn(17) srv_port(18) … */
+int reader_server_line(struct reading *reading, char *line, struct err *reterr)
+{
+	enum { BE_NAME = 1, NAME = 3, ADDR = 4, ADMIN = 6, WEIGHT = 7, PORT = 18, FIELDS };
+	/* SRV_ADMF_*: forced or inherited maintenance, no address; "disabled" in a file (0x04) alone is only history */
+	enum { MAINT = 0x01 | 0x02 | 0x20, DRAIN = 0x08 | 0x10 };
+	char *field[FIELDS] = {0}, *save = NULL;
+	int n = 0;
+
+	if (*line == '#' || !strcmp(line, "1"))
+		return 0;
+	for (char *p = strtok_r(line, " ", &save); p && n < FIELDS; p = strtok_r(NULL, " ", &save))
+		field[n++] = p;
+	if (n < FIELDS)
+		return err_set(reterr, -EPROTO, "show servers state said \"%.100s\"", line);
+	if (!reader_is_ours(field[BE_NAME]))
+		return 0;
+	int admin = atoi(field[ADMIN]);
+	struct server_value value = {
+		.weight = (unsigned)atoi(field[WEIGHT]),
+		.state = admin & MAINT ? SERVER_MAINT : admin & DRAIN ? SERVER_DRAIN : SERVER_READY,
+		.h2c = has_suffix(field[NAME], "-h2c"),
+	};
+	const char *addr = field[ADDR];
+	if (!strcmp(addr, "-"))
+		snprintf(value.address, sizeof(value.address), ADDRESS_UNIX);
+	else
+		snprintf(value.address, sizeof(value.address), strchr(addr, ':') ? "[%s]:%s" : "%s:%s", addr, field[PORT]);
+	struct buf key, text;
+	buf_init(&key, 4096);
+	buf_init(&text, 512);
+	buf_addf(&key, "%s/%s", field[BE_NAME], field[NAME]);
+	server_value_dump(&value, &text);
+	if (value.weight <= 256 && server_value_parse(text.data, &value))
+		image_set(reading->image, ITEM_SERVER, key.data, text.data);
+	else
+		n = 0;
+	buf_done(&key);
+	buf_done(&text);
+	return n ? 0 : err_set(reterr, -EPROTO, "show servers state: a server that is none, in %.100s", field[BE_NAME]);
+}
+
+/* ---- show stat, backends only: the one place that tells whether a backend is published ---- */
+
+int reader_stat_line(struct reading *reading, char *line, struct err *reterr)
+{
+	enum { STATUS = 17 };
+	char *p = line, *status = NULL;
+
+	if (*line == '#')
+		return strstr(line, ",status,") ? 0 : err_set(reterr, -EPROTO, "show stat has no status");
+	for (int i = 0; p && i <= STATUS; i++) {
+		if (i == STATUS)
+			status = p;
+		p = strchr(p, ',');
+		if (p)
+			*p++ = 0;
+	}
+	if (!status || !p)
+		return err_set(reterr, -EPROTO, "show stat said \"%.100s\"", line);
+	if (reader_is_ours(line))
+		image_set(reading->image, ITEM_BACKEND, line,
+		          strstr(status, "(UNPUB)") ? BACKEND_UNPUBLISHED : READER_DEFAULTS);
+	return 0;
+}
+
+/* ---- the questions ---- */
+
+static void finish(struct reader *reader)
+{
+	struct reading reading = reader->reading;
+
+	reader->reading = (struct reading){0};
+	reader->cb(reader->ctx, reader->error, reader->err.text, &reading);
+}
+
+static void on_contents_line(void *ctx, size_t answer, const char *text, size_t len)
+{
+	struct reader *reader = ctx;
+	struct reading *reading = &reader->reading;
+
+	if (reader->error)
+		return;
+	if (answer < reader->n_maps) {
+		reader->error = reader_map_line(reading, reader->order[answer], text, &reader->err);
+		return;
+	}
+	char *line = xstrdup(text);
+	if (answer == reader->n_maps)
+		reader->error = reader_server_line(reading, line, &reader->err);
+	else
+		reader->error = reader_stat_line(reading, line, &reader->err);
+	free(line);
+}
+
+static void on_contents(void *ctx, size_t n_answers)
+{
+	struct reader *reader = ctx;
+
+	if (!reader->error && n_answers != reader->n_maps + 2)
+		reader->error = err_set(&reader->err, -EPROTO, "%zu answers to %zu questions", n_answers, reader->n_maps + 2);
+	finish(reader);
+}
+
+/* One text for everything, so that nothing of ours can come between two answers. */
+static void ask_contents(struct reader *reader)
+{
+	struct buf text;
+
+	buf_init(&text, SESSION_LINE_MAX);
+	for (unsigned i = 0; i < MAPS; i++) {
+		if (!reader->reading.maps.name[i])
+			continue;
+		reader->order[reader->n_maps++] = i;
+		command_show_map(i, &reader->reading.maps, &text);
+		buf_addc(&text, ';');
+	}
+	buf_adds(&text, "show servers state;show stat -1 2 -1");
+	BUG_ON(buf_failed(&text));
+	session_send(reader->session, text.data, text.len,
+	             &(struct session_call){.line = on_contents_line, .done = on_contents, .ctx = reader,
+	                                    .max_bytes = READ_MAX});
+	buf_done(&text);
+}
+
+static void on_overview_line(void *ctx, size_t answer, const char *text, size_t len)
+{
+	struct reader *reader = ctx;
+	struct reading *reading = &reader->reading;
+
+	if (answer == 0 && !strncasecmp(text, "description: ", 13)) {
+		free(reading->description);
+		reading->description = xstrdup(text + 13);
+	} else if (answer == 0) {
+		reader_info_line(text, &reading->pid, &reading->stopping, reading->version);
+	}
+	if (answer == 1 && !reader->error)
+		reader->error = reader_maps_line(reading, text, &reader->err);
+}
+
+static void on_overview(void *ctx, size_t n_answers)
+{
+	struct reader *reader = ctx;
+
+	/* `show map` ends its list with an empty line of its own. */
+	if (!reader->error && (n_answers < 2 || n_answers > 3 || reader->reading.pid <= 0))
+		reader->error = err_set(&reader->err, -EPROTO, "show info did not tell a pid");
+	if (reader->error)
+		finish(reader);
+	else
+		ask_contents(reader);
+}
+
+struct reader *reader_start(struct session *session,
+                            void (*cb)(void *ctx, int error, const char *why, struct reading *reading), void *ctx)
+{
+	struct reader *reader = xcalloc(1, sizeof(*reader));
+
+	reader->session = session;
+	reader->cb = cb;
+	reader->ctx = ctx;
+	reader->reading.image = image_new();
+	reader->reading.description = xstrdup("");
+	session_send(session, READER_INFO ";show map", strlen(READER_INFO ";show map"),
+	             &(struct session_call){.line = on_overview_line, .done = on_overview, .ctx = reader});
+	return reader;
+}
+
+void reader_free(struct reader *reader)
+{
+	if (!reader)
+		return;
+	reading_done(&reader->reading);
+	free(reader);
+}

@@ -1,0 +1,53 @@
+/* HAProxy's `show` answers into the image it holds. Sends only `show`; changes nothing. */
+#ifndef HATCHWAY_HAPROXY_READER_H
+#define HATCHWAY_HAPROXY_READER_H
+
+#include "haproxy/command.h"
+#include "haproxy/session.h"
+
+/* The named defaults that backends are made from; HAProxy does not tell, and there is only this one. */
+#define READER_DEFAULTS "http"
+
+/* An entry that must go and has no name of its own: the second of duplicates, or one that is no item. */
+struct reader_extra {
+	unsigned map;
+	char pointer[24]; /* "#0x…" */
+};
+
+struct reading {
+	int pid;           /* of the worker that answered */
+	bool stopping;     /* it is being replaced: what it holds is worth nothing */
+	char version[48];
+	char *description; /* of `global`; config marks are told there; "" if none */
+	struct map_names maps;
+	struct image *image;
+	struct reader_extra *extras;
+	size_t n_extras, cap_extras;
+};
+
+void reading_done(struct reading *reading);
+
+/* Backends and servers of this name are ours: "namespace.name:port"; all else in HAProxy is left alone. */
+bool reader_is_ours(const char *backend);
+
+struct reader;
+
+/* cb comes once, unless the session closes first. *reading is the callee's to keep or to reading_done(). error: -EPROTO,
+ * an answer made no sense (*why); the session is still usable then. */
+struct reader *reader_start(struct session *session,
+                            void (*cb)(void *ctx, int error, const char *why, struct reading *reading), void *ctx);
+/* At any time, also when cb was called. */
+void reader_free(struct reader *reader);
+
+/* `show info` alone, to see that the worker is still the one we know. The texts of reader and sync. */
+#define READER_INFO "show info"
+/* Takes one line of `show info`. */
+void reader_info_line(const char *text, int *pid, bool *stopping, char version[48]);
+
+/* ---- parts, for tests and the fuzzer: one line of an answer ---- */
+MUST_CHECK int reader_map_line(struct reading *reading, unsigned map, const char *line, struct err *reterr);
+MUST_CHECK int reader_maps_line(struct reading *reading, const char *line, struct err *reterr);
+MUST_CHECK int reader_server_line(struct reading *reading, char *line, struct err *reterr);
+MUST_CHECK int reader_stat_line(struct reading *reading, char *line, struct err *reterr);
+
+#endif

@@ -1,0 +1,937 @@
+/* Table units → wanted items. Owns the reverse indexes and references to the units; reads nothing else, never talks.
+ *
+ * A node stands for a unit's key, also when only referenced. `unit` is what the table says, `shown` what the image
+ * shows; a node in the dirty list may have them differ. One apply goes rules → backends → hosts: a rule decides
+ * which backends are used, and its reference is what hosts show. */
+#include "haproxy/render.h"
+
+#include "haproxy/chain.h"
+#include "haproxy/encode.h"
+#include "haproxy/rule.h"
+#include "haproxy/weights.h"
+
+#include <uthash.h>
+
+/* A small list of nodes with repeats. One alone needs no array: most rules have one host. */
+struct links {
+	union {
+		struct node *one; /* cap 0 */
+		struct node **list;
+	};
+	uint32_t n, cap;
+};
+
+struct node {
+	struct node *next_dirty;
+	struct table_unit *unit, *shown;
+	struct links users; /* rule: its hosts, once per entry; backend: rules whose weights depend on it */
+	UT_hash_handle hh;
+	uint8_t kind;
+	bool dirty, refused;
+	union {
+		struct {
+			char *reference; /* NULL: "!500", nothing held */
+			struct node *only;       /* the one backend it names, if that is all it holds */
+			struct backing *backing; /* else; NULL: nothing */
+		} rule;
+		struct {
+			uint32_t uses; /* by references and draws that name it */
+			bool made;     /* the image has the backend */
+		} backend;
+		struct {
+			struct digest *items; /* chains, then regexes, that it holds */
+			uint32_t n_chains, n_items;
+		} host;
+	};
+	char key[];
+};
+
+/* What a rule holds in the image besides its properties. */
+struct backing {
+	struct node **used; /* backends it names */
+	uint32_t n_used;
+	char *split;        /* name of its own backend, or NULL */
+	char **servers;     /* of the split: full keys */
+	uint32_t n_servers;
+};
+
+struct render {
+	struct node *nodes[TABLE_KINDS];
+	struct node *dirty[TABLE_KINDS];
+	struct haproxy_refusal *refusals;
+	size_t n_refusals, cap_refusals;
+	char error_500[64], error_503[64];
+	struct image *wanted;
+	struct arena scratch;
+};
+
+/* ---- links ---- */
+
+static struct node *const *links_list(const struct links *links)
+{
+	return links->cap ? links->list : &links->one;
+}
+
+static void links_add(struct links *links, struct node *node)
+{
+	if (!links->n && !links->cap) {
+		links->one = node;
+		links->n = 1;
+		return;
+	}
+	if (links->n >= links->cap) {
+		uint32_t cap = links->cap ? links->cap * 2 : 4;
+		struct node **list = xcalloc(cap, sizeof(*list));
+		memcpy(list, links_list(links), links->n * sizeof(*list));
+		if (links->cap)
+			free(links->list);
+		links->list = list;
+		links->cap = cap;
+	}
+	links->list[links->n++] = node;
+}
+
+static void links_done(struct links *links)
+{
+	if (links->cap)
+		free(links->list);
+	*links = (struct links){0};
+}
+
+static void links_drop(struct links *links, const struct node *node)
+{
+	struct node *const *list = links_list(links);
+	uint32_t i = links->n;
+	while (i && list[i - 1] != node)
+		i--;
+	BUG_ON(!i);
+	if (!--links->n)
+		links_done(links);
+	else
+		links->list[i - 1] = links->list[links->n];
+}
+
+/* ---- nodes ---- */
+
+static struct node *node_find(const struct render *render, enum table_kind kind, const char *key)
+{
+	struct node *node;
+	HASH_FIND(hh, render->nodes[kind], key, strlen(key), node);
+	return node;
+}
+
+static struct node *node_get(struct render *render, enum table_kind kind, const char *key)
+{
+	struct node *node = node_find(render, kind, key);
+	if (node)
+		return node;
+	size_t n = strlen(key);
+	node = xcalloc(1, sizeof(*node) + n + 1);
+	node->kind = (uint8_t)kind;
+	memcpy(node->key, key, n + 1);
+	HASH_ADD(hh, render->nodes[kind], key, n, node);
+	return node;
+}
+
+static void node_mark(struct render *render, struct node *node)
+{
+	if (node->dirty)
+		return;
+	node->dirty = true;
+	node->next_dirty = render->dirty[node->kind];
+	render->dirty[node->kind] = node;
+}
+
+static void mark_users(struct render *render, const struct node *node)
+{
+	for (uint32_t i = 0; i < node->users.n; i++)
+		node_mark(render, links_list(&node->users)[i]);
+}
+
+static void backing_free(struct backing *backing)
+{
+	if (!backing)
+		return;
+	for (uint32_t i = 0; i < backing->n_servers; i++)
+		free(backing->servers[i]);
+	free(backing->servers);
+	free(backing->split);
+	free(backing->used);
+	free(backing);
+}
+
+static void node_free(struct render *render, struct node *node)
+{
+	HASH_DEL(render->nodes[node->kind], node);
+	table_unit_unref(node->unit);
+	table_unit_unref(node->shown);
+	if (node->kind == TABLE_RULE) {
+		free(node->rule.reference);
+		backing_free(node->rule.backing);
+	} else if (node->kind == TABLE_HOST) {
+		free(node->host.items);
+	}
+	links_done(&node->users);
+	free(node);
+}
+
+/* Away, if nothing needs it any more. */
+static void node_collect(struct render *render, struct node *node)
+{
+	if (node->dirty || node->unit || node->shown || node->users.n ||
+	    (node->kind == TABLE_BACKEND && (node->backend.uses || node->backend.made)))
+		return;
+	node_free(render, node);
+}
+
+static void node_show(struct node *node)
+{
+	table_unit_unref(node->shown);
+	node->shown = table_unit_ref(node->unit);
+}
+
+/* ---- refusals ---- */
+
+static void refusal_drop(struct render *render, struct node *node)
+{
+	if (!node->refused)
+		return;
+	node->refused = false;
+	for (size_t i = 0; i < render->n_refusals; i++) {
+		struct haproxy_refusal *refusal = &render->refusals[i];
+		if (refusal->kind != node->kind || strcmp(refusal->key, node->key) != 0)
+			continue;
+		free((void *)(uintptr_t)refusal->key);
+		free((void *)(uintptr_t)refusal->text);
+		*refusal = render->refusals[--render->n_refusals];
+		return;
+	}
+}
+
+/* The first one of a unit stays. */
+static void refuse(struct render *render, struct node *node, const char *text)
+{
+	if (node->refused)
+		return;
+	node->refused = true;
+	if (render->n_refusals == render->cap_refusals) {
+		render->cap_refusals = render->cap_refusals ? render->cap_refusals * 2 : 8;
+		render->refusals = xrealloc(render->refusals, render->cap_refusals * sizeof(*render->refusals));
+	}
+	render->refusals[render->n_refusals++] =
+		(struct haproxy_refusal){.kind = node->kind, .key = xstrdup(node->key), .text = xstrdup(text)};
+}
+
+const struct haproxy_refusal *render_refusals(const struct render *render, size_t *ret_n)
+{
+	*ret_n = render->n_refusals;
+	return render->refusals;
+}
+
+/* ---- backends ---- */
+
+static const struct table_backend *backend_unit(const struct table_unit *unit)
+{
+	return (const struct table_backend *)unit;
+}
+
+/* Servers that take new requests. */
+static uint32_t backend_ready(const struct node *node)
+{
+	const struct table_backend *backend = backend_unit(node->unit);
+	uint32_t n = 0;
+	for (size_t i = 0; backend && i < backend->n_endpoints; i++)
+		n += !backend->endpoints[i].draining;
+	return n;
+}
+
+/* "<backend>/<prefix><endpoint>[-h2c]" or NULL: the name cannot stand there. A server's protocol is fixed for its life, so
+ * it is part of the name. */
+static const char *server_key(struct render *render, const char *backend, const char *prefix,
+                              const struct table_backend *unit, const struct table_endpoint *endpoint)
+{
+	if (!encode_name_ok(endpoint->name))
+		return NULL;
+	return arena_printf(&render->scratch, "%s/%s%s%s", backend, prefix, endpoint->name,
+	                    unit->protocol == TABLE_H2C ? "-h2c" : "");
+}
+
+/* NULL: not an address. */
+static const char *server_text(struct render *render, const struct table_backend *unit,
+                               const struct table_endpoint *endpoint, unsigned weight)
+{
+	struct server_value value = {.weight = weight, .state = endpoint->draining ? SERVER_DRAIN : SERVER_READY,
+	                             .h2c = unit->protocol == TABLE_H2C};
+	struct buf text;
+	buf_init(&text, sizeof(value.address) - 1);
+	bool ok = encode_address(endpoint->address, endpoint->port, &text);
+	snprintf(value.address, sizeof(value.address), "%s", text.data);
+	buf_done(&text);
+	if (!ok)
+		return NULL;
+	buf_init(&text, 512);
+	server_value_dump(&value, &text);
+	const char *ret = arena_strndup(&render->scratch, text.data, text.len);
+	buf_done(&text);
+	return ret;
+}
+
+/* Ends with what `unit` says; old names not in it go. Endpoints are sorted by name: the two lists are merged. */
+static void backend_servers(struct render *render, struct node *node, const struct table_backend *was,
+                            const struct table_backend *unit)
+{
+	for (size_t i = 0; unit && i < unit->n_endpoints; i++) {
+		const char *key = server_key(render, node->key, "", unit, &unit->endpoints[i]);
+		const char *text = server_text(render, unit, &unit->endpoints[i], 1);
+		if (key && text)
+			image_set(render->wanted, ITEM_SERVER, key, text);
+		else
+			refuse(render, node, "an endpoint whose name or address cannot be used");
+	}
+	size_t j = 0;
+	for (size_t i = 0; was && i < was->n_endpoints; i++) {
+		const char *name = was->endpoints[i].name;
+		while (unit && j < unit->n_endpoints && strcmp(unit->endpoints[j].name, name) < 0)
+			j++;
+		bool stays = unit && j < unit->n_endpoints && !strcmp(unit->endpoints[j].name, name) &&
+			     (unit->protocol == TABLE_H2C) == (was->protocol == TABLE_H2C) &&
+			     server_text(render, unit, &unit->endpoints[j], 1);
+		const char *key = stays ? NULL : server_key(render, node->key, "", was, &was->endpoints[i]);
+		if (key)
+			image_delete(render->wanted, ITEM_SERVER, key);
+	}
+}
+
+static void backend_refresh(struct render *render, struct node *node)
+{
+	bool wanted = node->backend.uses;
+	refusal_drop(render, node);
+	if (wanted)
+		image_set(render->wanted, ITEM_BACKEND, node->key, "http");
+	backend_servers(render, node, node->backend.made ? backend_unit(node->shown) : NULL,
+	                wanted ? backend_unit(node->unit) : NULL);
+	if (!wanted && node->backend.made)
+		image_delete(render->wanted, ITEM_BACKEND, node->key);
+	node->backend.made = wanted;
+	node_show(node);
+}
+
+static void backend_use(struct render *render, struct node *node)
+{
+	if (!node->backend.uses++)
+		node_mark(render, node);
+}
+
+static void backend_unuse(struct render *render, struct node *node)
+{
+	BUG_ON(!node->backend.uses);
+	if (!--node->backend.uses)
+		node_mark(render, node);
+}
+
+/* One that turns out to be needed by nobody goes at the end of the apply. */
+static struct node *backend_get(struct render *render, const char *key)
+{
+	struct node *node = node_get(render, TABLE_BACKEND, key);
+	if (!node->unit)
+		node_mark(render, node);
+	return node;
+}
+
+/* ---- rules: where the requests go ---- */
+
+/* The references of a rule by backend, sorted by key, invalid ones (one group, backend NULL) first. */
+struct target {
+	const char *key;
+	struct node *backend;
+	uint64_t share;
+	struct weights_group group;
+};
+
+static int target_cmp(const void *a, const void *b)
+{
+	const struct target *x = a, *y = b;
+	return strcmp(x->key ? x->key : "", y->key ? y->key : "");
+}
+
+static struct target *rule_targets(struct render *render, const struct table_rule *rule, size_t *ret_n, uint64_t *ret_total)
+{
+	struct target *list = arena_array(&render->scratch, rule->n_refs + 1, sizeof(*list));
+	*ret_total = 0;
+	for (size_t i = 0; i < rule->n_refs; i++) {
+		/* A key that cannot be a backend's name cannot be a Service's either. */
+		const char *key = rule->refs[i].backend;
+		list[i] = (struct target){.key = key && encode_name_ok(key) ? key : NULL, .share = rule->refs[i].weight};
+		*ret_total += rule->refs[i].weight;
+	}
+	qsort(list, rule->n_refs, sizeof(*list), target_cmp);
+	size_t n = 0;
+	for (size_t i = 0; i < rule->n_refs; i++) {
+		if (n && !target_cmp(&list[n - 1], &list[i]))
+			list[n - 1].share += list[i].share;
+		else
+			list[n++] = list[i];
+	}
+	*ret_n = n;
+	return list;
+}
+
+/* What a rule shall hold; lists in the scratch arena. */
+struct wish {
+	const char *target;  /* backend's name or "!500", or the draw's text */
+	bool draw;
+	const char *split;   /* or NULL */
+	struct node **used;
+	uint32_t n_used;
+	const char **servers, **values; /* of the split */
+	uint32_t n_servers, cap_servers;
+};
+
+/* Names the route and the set of references, never weights; the rule's key keeps two rules of one route apart. */
+static const char *split_name(struct render *render, const struct table_rule *rule, const struct target *targets, size_t n)
+{
+	struct buf b;
+	buf_init(&b, (size_t)1 << 20);
+	buf_adds(&b, rule->name ? rule->name : rule->unit.key);
+	for (size_t i = 0; i < n; i++)
+		buf_addf(&b, "\n%s", targets[i].key ? targets[i].key : "");
+	struct digest digest = digest_of(b.data, b.len);
+	buf_done(&b);
+	return arena_printf(&render->scratch, "%s:split-%.10s", rule->origin, digest.text);
+}
+
+static bool wish_has(const struct wish *wish, const char *key)
+{
+	for (uint32_t i = 0; i < wish->n_servers; i++)
+		if (!strcmp(wish->servers[i], key))
+			return true;
+	return false;
+}
+
+static void wish_server(struct wish *wish, const char *key, const char *value)
+{
+	BUG_ON(wish->n_servers == wish->cap_servers);
+	wish->servers[wish->n_servers] = key;
+	wish->values[wish->n_servers++] = value;
+}
+
+static void wish_error_server(struct render *render, struct wish *wish, const char *name, const char *address, unsigned weight)
+{
+	const char *key = arena_printf(&render->scratch, "%s/%s", wish->split, name);
+	wish_server(wish, key, arena_printf(&render->scratch, "%s weight %u ready", address, weight));
+}
+
+/* The endpoints of one Service. A Pod behind two of the Services has two servers, the second with a longer name. */
+static bool wish_endpoints(struct render *render, struct wish *wish, const struct target *target)
+{
+	const struct table_backend *unit = backend_unit(target->backend->unit);
+	bool ok = true;
+	for (size_t i = 0; unit && i < unit->n_endpoints; i++) {
+		const char *key = server_key(render, wish->split, "", unit, &unit->endpoints[i]);
+		if (key && wish_has(wish, key))
+			key = server_key(render, wish->split, arena_printf(&render->scratch, "%s:", target->key), unit,
+			                 &unit->endpoints[i]);
+		const char *value = server_text(render, unit, &unit->endpoints[i], target->group.weight);
+		if (key && value && !wish_has(wish, key))
+			wish_server(wish, key, value);
+		else
+			ok = false;
+	}
+	return ok;
+}
+
+/* Invalid references answer 500, Services without a ready endpoint 503, each by one server with the share. */
+static bool wish_split(struct render *render, struct wish *wish, const struct target *targets, size_t n)
+{
+	unsigned weight_503 = 0;
+	bool ok = true, empty = false;
+	for (size_t i = 0; i < n; i++)
+		wish->cap_servers += targets[i].backend && targets[i].backend->unit
+					     ? (uint32_t)backend_unit(targets[i].backend->unit)->n_endpoints : 0;
+	wish->cap_servers += 2;
+	wish->servers = arena_array(&render->scratch, wish->cap_servers, sizeof(*wish->servers));
+	wish->values = arena_array(&render->scratch, wish->cap_servers, sizeof(*wish->values));
+	for (size_t i = 0; i < n; i++)
+		if (!targets[i].key)
+			wish_error_server(render, wish, "error-500", render->error_500, targets[i].group.weight);
+	for (size_t i = 0; i < n; i++) {
+		if (targets[i].backend && !backend_ready(targets[i].backend) && targets[i].share) {
+			weight_503 += targets[i].group.weight;
+			empty = true;
+		}
+	}
+	if (empty)
+		wish_error_server(render, wish, "error-503", render->error_503, weight_503);
+	for (size_t i = 0; i < n; i++)
+		if (targets[i].backend)
+			ok &= wish_endpoints(render, wish, &targets[i]);
+	wish->target = wish->split;
+	return ok && weight_503 <= WEIGHT_MAX;
+}
+
+/* "90:sample.a:80 10:!500", over single-Service backends. */
+static void wish_draw(struct render *render, struct wish *wish, const struct target *targets, size_t n)
+{
+	struct buf b;
+	buf_init(&b, ENCODE_VALUE_LIMIT);
+	wish->draw = true;
+	wish->split = NULL;
+	wish->n_servers = 0;
+	wish->used = arena_array(&render->scratch, n, sizeof(struct node *));
+	for (size_t i = 0; i < n; i++) {
+		if (!targets[i].share)
+			continue;
+		buf_addf(&b, "%s%llu:%s", b.len ? " " : "", (unsigned long long)targets[i].share,
+		         targets[i].key ? targets[i].key : "!500");
+		if (targets[i].backend)
+			wish->used[wish->n_used++] = targets[i].backend;
+	}
+	wish->target = buf_failed(&b) ? "!500" : arena_strndup(&render->scratch, b.data, b.len);
+	buf_done(&b);
+}
+
+/* All empty Services share one server, so they are one group when weights are sought. */
+static bool solve_targets(struct target *targets, size_t n)
+{
+	struct weights_group groups[64];
+	size_t n_groups = 0, map[64], empty = SIZE_MAX;
+	if (n > ARRAY_LEN(groups) - 1)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		uint32_t ready = targets[i].backend ? backend_ready(targets[i].backend) : 1;
+		map[i] = SIZE_MAX;
+		if (!ready && !targets[i].share)
+			continue;
+		if (!ready && empty == SIZE_MAX) {
+			empty = n_groups;
+			groups[n_groups++] = (struct weights_group){.servers = 1};
+		}
+		map[i] = ready ? n_groups : empty;
+		if (ready)
+			groups[n_groups++] = (struct weights_group){.servers = ready};
+		groups[map[i]].share += targets[i].share;
+	}
+	if (!weights_solve(groups, n_groups))
+		return false;
+	bool told = false;
+	for (size_t i = 0; i < n; i++) {
+		bool is_empty = map[i] != SIZE_MAX && map[i] == empty;
+		targets[i].group.weight = map[i] == SIZE_MAX || (is_empty && told) ? 0 : groups[map[i]].weight;
+		told |= is_empty;
+	}
+	return true;
+}
+
+static void make_wish(struct render *render, struct node *node, struct wish *wish)
+{
+	const struct table_rule *rule = (const struct table_rule *)node->unit;
+	size_t n;
+	uint64_t total;
+	struct target *targets = rule_targets(render, rule, &n, &total);
+	wish->target = "!500";
+	if (!total)
+		return;
+	for (size_t i = 0; i < n; i++)
+		targets[i].backend = targets[i].key ? backend_get(render, targets[i].key) : NULL;
+	if (n == 1) {
+		if (!targets[0].key)
+			return;
+		wish->target = targets[0].key;
+		wish->used = arena_array(&render->scratch, 1, sizeof(struct node *));
+		wish->used[wish->n_used++] = targets[0].backend;
+		return;
+	}
+	wish->split = split_name(render, rule, targets, n);
+	if (!encode_name_ok(wish->split) || !solve_targets(targets, n) || !wish_split(render, wish, targets, n))
+		wish_draw(render, wish, targets, n);
+}
+
+/* ---- rules ---- */
+
+/* The rule in its node's users: of the backends its weights depend on. */
+static void rule_link(struct render *render, struct node *node, const struct table_unit *unit, bool on)
+{
+	const struct table_rule *rule = (const struct table_rule *)unit;
+	if (!rule || rule->action != TABLE_FORWARD || rule->n_refs < 2)
+		return;
+	for (size_t i = 0; i < rule->n_refs; i++) {
+		if (!rule->refs[i].backend || !encode_name_ok(rule->refs[i].backend))
+			continue;
+		struct node *backend = node_get(render, TABLE_BACKEND, rule->refs[i].backend);
+		if (on) {
+			links_add(&backend->users, node);
+		} else {
+			links_drop(&backend->users, node);
+			node_mark(render, backend); /* perhaps nobody's now */
+		}
+	}
+}
+
+/* Properties are dropped by the id in the reference that named them. */
+static void reference_drop(struct render *render, const char *reference)
+{
+	if (reference && *reference == '=')
+		image_drop(render->wanted, ITEM_RULE, strchr(reference, '.') + 1);
+}
+
+/* The reference for a wish; properties go to the image. */
+static const char *rule_reference(struct render *render, struct node *node, const struct wish *wish)
+{
+	struct rule_properties properties;
+	struct err err;
+	const struct table_rule *rule = (const struct table_rule *)node->unit;
+	if (rule->action == TABLE_FORWARD && !strcmp(wish->target, "!500"))
+		return "!500";
+	if (rule->action == TABLE_STATUS) {
+		if (!rule_status_ok(rule->status))
+			refuse(render, node, "a status that cannot be answered");
+		return rule_status_ok(rule->status) ? arena_printf(&render->scratch, "!%u", rule->status) : "!500";
+	}
+	int r = rule_properties(rule, wish->target, wish->draw, &render->scratch, &properties, &err);
+	if (r) {
+		refuse(render, node, err.text);
+		return "!500";
+	}
+	if (!*properties.letters)
+		return wish->target;
+	image_add(render->wanted, ITEM_RULE, properties.id.text, properties.value);
+	return arena_printf(&render->scratch, "=%s.%s", properties.letters, properties.id.text);
+}
+
+/* Servers and the split backend's item: the old ones go, unless the wish has them too. */
+static void split_show(struct render *render, const struct backing *was, const struct wish *wish)
+{
+	if (wish->split)
+		image_set(render->wanted, ITEM_BACKEND, wish->split, "http");
+	for (uint32_t i = 0; i < wish->n_servers; i++)
+		image_set(render->wanted, ITEM_SERVER, wish->servers[i], wish->values[i]);
+	if (!was || !was->split)
+		return;
+	for (uint32_t i = 0; i < was->n_servers; i++)
+		if (!wish_has(wish, was->servers[i]))
+			image_delete(render->wanted, ITEM_SERVER, was->servers[i]);
+	if (!wish->split || strcmp(was->split, wish->split) != 0)
+		image_delete(render->wanted, ITEM_BACKEND, was->split);
+}
+
+static struct backing *backing_new(const struct wish *wish)
+{
+	if (wish->n_used < 2 && !wish->split)
+		return NULL;
+	struct backing *backing = xcalloc(1, sizeof(*backing));
+	backing->n_used = wish->n_used;
+	if (wish->n_used) {
+		backing->used = xcalloc(wish->n_used, sizeof(struct node *));
+		memcpy(backing->used, wish->used, wish->n_used * sizeof(struct node *));
+	}
+	if (!wish->split)
+		return backing;
+	backing->split = xstrdup(wish->split);
+	backing->n_servers = wish->n_servers;
+	backing->servers = xcalloc(wish->n_servers, sizeof(char *));
+	for (uint32_t i = 0; i < wish->n_servers; i++)
+		backing->servers[i] = xstrdup(wish->servers[i]);
+	return backing;
+}
+
+static void rule_hold(struct render *render, struct node *node, const struct wish *wish)
+{
+	struct backing *was = node->rule.backing;
+	for (uint32_t i = 0; i < wish->n_used; i++)
+		backend_use(render, wish->used[i]);
+	split_show(render, was, wish);
+	for (uint32_t i = 0; was && i < was->n_used; i++)
+		backend_unuse(render, was->used[i]);
+	if (node->rule.only)
+		backend_unuse(render, node->rule.only);
+	node->rule.backing = backing_new(wish);
+	node->rule.only = !node->rule.backing && wish->n_used ? wish->used[0] : NULL;
+	backing_free(was);
+}
+
+static void rule_refresh(struct render *render, struct node *node)
+{
+	const struct table_rule *rule = (const struct table_rule *)node->unit;
+	struct wish wish = {0};
+	const char *reference = "!500";
+	refusal_drop(render, node);
+	if (node->unit != node->shown) {
+		rule_link(render, node, node->unit, true);
+		rule_link(render, node, node->shown, false);
+	}
+	if (rule && rule->action == TABLE_FORWARD)
+		make_wish(render, node, &wish);
+	if (rule)
+		reference = rule_reference(render, node, &wish);
+	if (!strcmp(reference, "!500"))
+		wish = (struct wish){0}; /* refused: nothing is used */
+	rule_hold(render, node, &wish);
+	char *was = node->rule.reference;
+	node->rule.reference = strcmp(reference, "!500") != 0 ? xstrdup(reference) : NULL;
+	if (strcmp(was ? was : "!500", reference) != 0)
+		mark_users(render, node);
+	reference_drop(render, was);
+	free(was);
+	node_show(node);
+}
+
+/* ---- hosts ---- */
+
+static const char *host_reference(void *ctx, const char *rule)
+{
+	const struct node *node = node_find(ctx, TABLE_RULE, rule);
+	return node && node->rule.reference ? node->rule.reference : "!500";
+}
+
+static const char *no_reference(void *ctx, const char *rule)
+{
+	return "!500";
+}
+
+static void host_link(struct render *render, struct node *node, const struct table_unit *unit, bool on)
+{
+	const struct table_host *host = (const struct table_host *)unit;
+	for (size_t i = 0; host && i < host->n_entries; i++) {
+		struct node *rule = node_get(render, TABLE_RULE, host->entries[i].rule);
+		if (on) {
+			links_add(&rule->users, node);
+		} else {
+			links_drop(&rule->users, node);
+			node_collect(render, rule);
+		}
+	}
+}
+
+static void host_hold(struct render *render, struct node *node, const struct chain_host *built)
+{
+	struct digest *was = node->host.items;
+	uint32_t n_chains = node->host.n_chains, n_items = node->host.n_items;
+	size_t n = built->n_chains + built->n_regexes;
+	node->host.items = n ? xcalloc(n, sizeof(*node->host.items)) : NULL;
+	node->host.n_chains = (uint32_t)built->n_chains;
+	node->host.n_items = (uint32_t)n;
+	for (size_t i = 0; i < n; i++) {
+		bool chain = i < built->n_chains;
+		const struct chain_item *item = chain ? &built->chains[i] : &built->regexes[i - built->n_chains];
+		image_add(render->wanted, chain ? ITEM_CHAIN : ITEM_REGEX, item->id.text, item->text);
+		node->host.items[i] = item->id;
+	}
+	for (uint32_t i = 0; i < n_items; i++)
+		image_drop(render->wanted, i < n_chains ? ITEM_CHAIN : ITEM_REGEX, was[i].text);
+	free(was);
+}
+
+static int path_cmp(const void *a, const void *b)
+{
+	return strcmp(((const struct chain_path *)a)->key, ((const struct chain_path *)b)->key);
+}
+
+/* Path keys are the host's own: the new ones are set, and of the old ones those that are not among them go. */
+static void host_paths(struct render *render, const struct table_unit *shown, const struct table_unit *unit,
+                       struct chain_host *built)
+{
+	struct chain_host old;
+	struct err err;
+	for (size_t i = 0; i < built->n_paths; i++)
+		image_set(render->wanted, ITEM_PATH, built->paths[i].key, built->paths[i].value);
+	if (!shown || shown == unit ||
+	    !chain_host_build((const struct table_host *)shown, no_reference, NULL, &render->scratch, &old, &err))
+		return;
+	if (built->n_paths)
+		qsort(built->paths, built->n_paths, sizeof(*built->paths), path_cmp);
+	for (size_t i = 0; i < old.n_paths; i++)
+		if (!built->n_paths ||
+		    !bsearch(&old.paths[i], built->paths, built->n_paths, sizeof(*built->paths), path_cmp))
+			image_delete(render->wanted, ITEM_PATH, old.paths[i].key);
+	if (!built->key)
+		image_delete(render->wanted, ITEM_HOST, old.key);
+}
+
+static void host_refresh(struct render *render, struct node *node)
+{
+	struct chain_host built = {0};
+	struct err err;
+	refusal_drop(render, node);
+	if (node->unit && !chain_host_build((const struct table_host *)node->unit, host_reference, render, &render->scratch,
+	                                    &built, &err)) {
+		built = (struct chain_host){.refusal = err.text};
+	}
+	if (built.key)
+		image_set(render->wanted, ITEM_HOST, built.key, built.falls);
+	if (built.refusal)
+		refuse(render, node, built.refusal);
+	host_paths(render, node->shown, node->unit, &built);
+	host_hold(render, node, &built);
+	node_show(node);
+}
+
+/* ---- listeners: few, so all of them at once ---- */
+
+static const char *listener_item_key(struct render *render, const struct table_listener *listener)
+{
+	if (!*listener->bind_address)
+		return arena_printf(&render->scratch, "%u", listener->bind_port);
+	return arena_printf(&render->scratch, "%s:%u", listener->bind_address, listener->bind_port);
+}
+
+static int node_cmp(const void *a, const void *b)
+{
+	const struct node *const *x = a, *const *y = b;
+	return strcmp((*x)->key, (*y)->key);
+}
+
+/* Two listeners with one bind: the first by key has it. */
+static void listener_show(struct render *render, struct node *node)
+{
+	const struct table_listener *listener = (const struct table_listener *)node->unit;
+	struct buf address;
+	buf_init(&address, 128);
+	bool ok = encode_listener_ok(node->key) && listener->bind_port &&
+		  (!*listener->bind_address || encode_address(listener->bind_address, listener->bind_port, &address));
+	buf_done(&address);
+	const char *key = listener_item_key(render, listener);
+	if (!ok)
+		refuse(render, node, "not an address and port that can be bound");
+	else if (image_get(render->wanted, ITEM_LISTENER, key))
+		refuse(render, node, "another listener binds this address and port");
+	else
+		image_set(render->wanted, ITEM_LISTENER, key, node->key);
+}
+
+static void listeners_refresh(struct render *render)
+{
+	struct node *node, *tmp;
+	size_t n = 0;
+	struct node **list = arena_array(&render->scratch, HASH_COUNT(render->nodes[TABLE_LISTENER]) + 1, sizeof(*list));
+	HASH_ITER(hh, render->nodes[TABLE_LISTENER], node, tmp) {
+		if (node->shown)
+			image_delete(render->wanted, ITEM_LISTENER,
+			             listener_item_key(render, (const struct table_listener *)node->shown));
+		refusal_drop(render, node);
+		node_show(node);
+		if (node->unit)
+			list[n++] = node;
+	}
+	qsort(list, n, sizeof(*list), node_cmp);
+	for (size_t i = 0; i < n; i++)
+		listener_show(render, list[i]);
+}
+
+/* ---- apply ---- */
+
+static struct node *pop_dirty(struct render *render, enum table_kind kind)
+{
+	struct node *node = render->dirty[kind];
+	if (node) {
+		render->dirty[kind] = node->next_dirty;
+		node->next_dirty = NULL;
+		node->dirty = false;
+	}
+	return node;
+}
+
+static void take_change(struct render *render, const struct table_change *change)
+{
+	const struct table_unit *any = change->new ? change->new : change->old;
+	if (!any)
+		return; /* came and went between two applies */
+	struct node *node = node_get(render, any->kind, any->key);
+	if (node->unit == change->new)
+		return;
+	table_unit_unref(node->unit);
+	node->unit = table_unit_ref(change->new);
+	node_mark(render, node);
+	if (any->kind == TABLE_BACKEND)
+		mark_users(render, node);
+}
+
+static void refresh_hosts(struct render *render)
+{
+	struct node *node;
+	while ((node = pop_dirty(render, TABLE_HOST))) {
+		struct table_unit *was = table_unit_ref(node->shown);
+		host_refresh(render, node);
+		if (was != node->unit)
+			host_link(render, node, was, false);
+		table_unit_unref(was);
+		node_collect(render, node);
+		arena_done(&render->scratch);
+	}
+}
+
+static void refresh_rules(struct render *render)
+{
+	struct node *node;
+	while ((node = pop_dirty(render, TABLE_RULE))) {
+		rule_refresh(render, node);
+		node_collect(render, node);
+		arena_done(&render->scratch);
+	}
+}
+
+static void refresh_backends(struct render *render)
+{
+	struct node *node;
+	while ((node = pop_dirty(render, TABLE_BACKEND))) {
+		backend_refresh(render, node);
+		node_collect(render, node);
+		arena_done(&render->scratch);
+	}
+}
+
+/* A host is in the users of its rules before these are refreshed, so that it hears of them. */
+static void link_hosts(struct render *render)
+{
+	for (struct node *node = render->dirty[TABLE_HOST]; node; node = node->next_dirty)
+		host_link(render, node, node->unit, true);
+}
+
+void render_apply(struct render *render, const struct table_change *list, size_t n, struct image *wanted)
+{
+	render->wanted = wanted;
+	for (size_t i = 0; i < n; i++)
+		take_change(render, &list[i]);
+	link_hosts(render);
+	refresh_rules(render);
+	refresh_backends(render);
+	refresh_hosts(render);
+	if (render->dirty[TABLE_LISTENER]) {
+		listeners_refresh(render);
+		for (struct node *node; (node = pop_dirty(render, TABLE_LISTENER));)
+			node_collect(render, node);
+		arena_done(&render->scratch);
+	}
+	render->wanted = NULL;
+}
+
+struct render *render_new(void)
+{
+	struct render *render = xcalloc(1, sizeof(*render));
+	arena_init(&render->scratch);
+	render_set_instance(render, "0");
+	return render;
+}
+
+void render_set_instance(struct render *render, const char *instance)
+{
+	BUG_ON(!encode_name_ok(instance) || strlen(instance) > 40);
+	snprintf(render->error_500, sizeof(render->error_500), "abns@hatchway-%s-500", instance);
+	snprintf(render->error_503, sizeof(render->error_503), "abns@hatchway-%s-503", instance);
+}
+
+void render_free(struct render *render)
+{
+	struct node *node, *tmp;
+	if (!render)
+		return;
+	for (unsigned kind = 0; kind < TABLE_KINDS; kind++)
+		HASH_ITER(hh, render->nodes[kind], node, tmp)
+			node_free(render, node);
+	for (size_t i = 0; i < render->n_refusals; i++) {
+		free((void *)(uintptr_t)render->refusals[i].key);
+		free((void *)(uintptr_t)render->refusals[i].text);
+	}
+	free(render->refusals);
+	arena_done(&render->scratch);
+	free(render);
+}

@@ -1,0 +1,227 @@
+/* A rule unit → letters and fields. Pure; the order of fields is shared with routing.cfg and nobody else. */
+#include "haproxy/rule.h"
+
+#include "haproxy/encode.h"
+
+#include <errno.h>
+
+/* Position in the value, counted from 1 as HAProxy's field() does, and the letter that tells it is there. */
+enum field {
+	FIELD_TARGET = 1, FIELD_RESPONSE_SET, FIELD_RESPONSE_ADD, FIELD_RESPONSE_DEL, FIELD_HOST, FIELD_PATH,
+	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_REQUEST_SET, FIELD_REQUEST_ADD,
+	FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
+};
+
+static const char field_letters[FIELDS] = {
+	[FIELD_TARGET] = 'w',        [FIELD_RESPONSE_SET] = 'S', [FIELD_RESPONSE_ADD] = 'A', [FIELD_RESPONSE_DEL] = 'D',
+	[FIELD_HOST] = 'h',          [FIELD_PATH] = 'p',         [FIELD_PREFIX_LENGTH] = 'n', [FIELD_PREFIX] = 0,
+	[FIELD_CODE] = 'c',          [FIELD_SCHEME] = 'u',       [FIELD_PORT] = 'q',         [FIELD_REQUEST_SET] = 's',
+	[FIELD_REQUEST_ADD] = 'a',   [FIELD_REQUEST_DEL] = 'd',  [FIELD_TIMEOUT] = 't',
+};
+
+const uint16_t rule_statuses[] = {404, 503, 500, 403, 421, 429, 501, 502, 504, 0};
+
+/* A day: HAProxy has no "never" that a rule could set. */
+#define TIMEOUT_OFF_MS ((int64_t)24 * 3600 * 1000)
+
+struct fields {
+	struct arena *arena;
+	const char *text[FIELDS]; /* NULL: not there */
+};
+
+bool rule_status_ok(uint16_t status)
+{
+	for (const uint16_t *p = rule_statuses; *p; p++)
+		if (*p == status)
+			return true;
+	return false;
+}
+
+/* ---- headers ---- */
+
+/* Host is the authority of the request: only one, and never none. It is edited as a rewrite is. */
+static bool is_host(const struct table_header *header)
+{
+	return !strcasecmp(header->name, "host");
+}
+
+static int set_header_field(struct fields *fields, enum field field, const struct table_header *list, size_t n,
+                            bool values, struct err *reterr)
+{
+	struct buf text;
+	if (!n)
+		return 0;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	int r = encode_headers(list, n, values, &text, reterr);
+	if (!r && buf_failed(&text))
+		r = err_set(reterr, -EINVAL, "headers are too long");
+	fields->text[field] = arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
+	return r;
+}
+
+/* The list without Host; of the request's, its value goes to *ret_host. */
+static struct table_header *without_host(struct arena *arena, const struct table_header *list, size_t n, size_t *ret_n,
+                                         const char **ret_host)
+{
+	struct table_header *rest = arena_array(arena, n + 1, sizeof(*rest));
+	*ret_n = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (is_host(&list[i]))
+			*ret_host = list[i].value ? list[i].value : "";
+		else
+			rest[(*ret_n)++] = list[i];
+	}
+	return rest;
+}
+
+static int set_request_headers(struct fields *fields, const struct table_rule *rule, const char **ret_host, struct err *reterr)
+{
+	size_t n_set, n_add;
+	struct table_header *set = without_host(fields->arena, rule->request.set, rule->request.n_set, &n_set, ret_host);
+	struct table_header *add = without_host(fields->arena, rule->request.add, rule->request.n_add, &n_add, ret_host);
+	for (size_t i = 0; i < rule->request.n_remove; i++)
+		if (is_host(&rule->request.remove[i]))
+			return err_set(reterr, -EINVAL, "the Host header cannot be removed");
+	int r = set_header_field(fields, FIELD_REQUEST_SET, set, n_set, true, reterr);
+	if (!r)
+		r = set_header_field(fields, FIELD_REQUEST_ADD, add, n_add, true, reterr);
+	if (!r)
+		r = set_header_field(fields, FIELD_REQUEST_DEL, rule->request.remove, rule->request.n_remove, false, reterr);
+	return r;
+}
+
+static int set_response_headers(struct fields *fields, const struct table_rule *rule, struct err *reterr)
+{
+	const struct table_headers *headers = &rule->response;
+	int r = set_header_field(fields, FIELD_RESPONSE_SET, headers->set, headers->n_set, true, reterr);
+	if (!r)
+		r = set_header_field(fields, FIELD_RESPONSE_ADD, headers->add, headers->n_add, true, reterr);
+	if (!r)
+		r = set_header_field(fields, FIELD_RESPONSE_DEL, headers->remove, headers->n_remove, false, reterr);
+	return r;
+}
+
+/* ---- the rest ---- */
+
+static size_t without_slash(const char *path)
+{
+	size_t n = strlen(path);
+	return n && path[n - 1] == '/' ? n - 1 : n;
+}
+
+static const char *path_text(struct fields *fields, const char *path, size_t n)
+{
+	struct buf text;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	if (n && *path != '/')
+		buf_addc(&text, '/');
+	encode_path(arena_strndup(fields->arena, path, n), &text);
+	const char *ret = buf_failed(&text) ? NULL : arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
+	return ret;
+}
+
+static int set_path(struct fields *fields, const struct table_rewrite *rewrite, struct err *reterr)
+{
+	const char *path = rewrite->path ? rewrite->path : "";
+	if (rewrite->edit == TABLE_PATH_FULL) {
+		fields->text[FIELD_PATH] = *path ? path_text(fields, path, strlen(path)) : "/";
+		return fields->text[FIELD_PATH] ? 0 : err_set(reterr, -EINVAL, "the new path is too long");
+	}
+	if (rewrite->edit == TABLE_PATH_PREFIX_EDIT) {
+		size_t n = rewrite->prefix ? without_slash(rewrite->prefix) : 0;
+		fields->text[FIELD_PREFIX_LENGTH] = arena_printf(fields->arena, "%zu", n);
+		fields->text[FIELD_PREFIX] = path_text(fields, path, without_slash(path));
+		return fields->text[FIELD_PREFIX] ? 0 : err_set(reterr, -EINVAL, "the new prefix is too long");
+	}
+	return 0;
+}
+
+static int set_host(struct fields *fields, const char *host, struct err *reterr)
+{
+	if (host && !encode_host_ok(host))
+		return err_set(reterr, -EINVAL, "\"%.200s\" cannot be a Host", host);
+	fields->text[FIELD_HOST] = host;
+	return 0;
+}
+
+static int set_redirect(struct fields *fields, const struct table_rule *rule, struct err *reterr)
+{
+	static const uint16_t codes[] = {301, 302, 303, 307, 308};
+	bool known = false;
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+		known |= codes[i] == rule->status;
+	if (!known)
+		return err_set(reterr, -EINVAL, "%u is no redirect status", rule->status);
+	const char *scheme = rule->redirect_scheme;
+	if (scheme && strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
+		return err_set(reterr, -EINVAL, "\"%.20s\" is no redirect scheme", scheme);
+	fields->text[FIELD_CODE] = arena_printf(fields->arena, "%u", rule->status);
+	fields->text[FIELD_SCHEME] = scheme;
+	if (rule->redirect_port)
+		fields->text[FIELD_PORT] = arena_printf(fields->arena, ":%u", rule->redirect_port);
+	return 0;
+}
+
+/* The nearer of the two deadlines; 0 switches one off, and both off is off. */
+static void set_timeout(struct fields *fields, const struct table_rule *rule)
+{
+	int64_t a = rule->request_timeout_ms, b = rule->backend_timeout_ms;
+	int64_t ms = a > 0 && b > 0 ? (a < b ? a : b) : a > 0 ? a : b > 0 ? b : a == 0 || b == 0 ? TIMEOUT_OFF_MS : -1;
+	if (ms > 0)
+		fields->text[FIELD_TIMEOUT] = arena_printf(fields->arena, "%lld", (long long)(ms < TIMEOUT_OFF_MS ? ms : TIMEOUT_OFF_MS));
+}
+
+static int join(struct fields *fields, bool draw, struct rule_properties *ret, struct err *reterr)
+{
+	char letters[FIELDS + 1] = "";
+	size_t n_letters = 0;
+	int last = FIELD_TARGET, r = 0;
+	struct buf value, both;
+	buf_init(&value, ENCODE_VALUE_LIMIT);
+	buf_init(&both, (size_t)2 * ENCODE_VALUE_LIMIT);
+	for (int i = FIELD_TARGET; i < FIELDS; i++) {
+		if (!fields->text[i])
+			continue;
+		while (last < i) {
+			buf_addc(&value, '|');
+			last++;
+		}
+		buf_adds(&value, fields->text[i]);
+		if (field_letters[i] && (i != FIELD_TARGET || draw))
+			letters[n_letters++] = field_letters[i];
+	}
+	buf_addf(&both, "%s %s", letters, value.data);
+	if (buf_failed(&value))
+		r = err_set(reterr, -EINVAL, "the rule's filters are too long together");
+	ret->letters = arena_strdup(fields->arena, letters);
+	ret->value = arena_strdup(fields->arena, value.data);
+	ret->id = digest_of(both.data, both.len);
+	buf_done(&value);
+	buf_done(&both);
+	return r;
+}
+
+int rule_properties(const struct table_rule *rule, const char *target, bool draw, struct arena *scratch,
+                    struct rule_properties *ret, struct err *reterr)
+{
+	struct fields fields = {.arena = scratch};
+	const char *host = NULL;
+	int r = 0;
+	if (rule->action == TABLE_FORWARD) {
+		fields.text[FIELD_TARGET] = target;
+		r = set_request_headers(&fields, rule, &host, reterr);
+		set_timeout(&fields, rule);
+	} else {
+		fields.text[FIELD_TARGET] = "-";
+		r = set_redirect(&fields, rule, reterr);
+	}
+	if (!r)
+		r = set_response_headers(&fields, rule, reterr);
+	if (!r)
+		r = set_path(&fields, &rule->rewrite, reterr);
+	if (!r)
+		r = set_host(&fields, rule->rewrite.hostname ? rule->rewrite.hostname : host, reterr);
+	return r ? r : join(&fields, draw, ret, reterr);
+}

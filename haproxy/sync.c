@@ -1,0 +1,981 @@
+/* Owns the state machine that keeps HAProxy and the files true: which session, what is held, what is under way.
+ * One thing is under way at a time (enum phase); whatever ends calls advance(), which decides what is next. What is wanted
+ * may change at any time: it is a mark (`dirty`), never a queue.
+ *
+ * Any surprise ends in resync(): forget what is held, connect again, read, plan again. It never repairs by guessing. */
+#include "haproxy/sync.h"
+
+#include "haproxy/apply.h"
+#include "haproxy/binds.h"
+#include "haproxy/disk.h"
+#include "haproxy/keyset.h"
+#include "haproxy/process.h"
+#include "haproxy/reader.h"
+#include "hatchway/base/log.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+/* Requests that looked up a route before a change are through with it by then. */
+#define REMOVE_AFTER_MS 500
+#define REMOVE_RETRY_MAX_MS 10000
+#define REMOVE_AT_ONCE 200 /* so that a change never waits long behind removals */
+#define DISK_AFTER_MS 250
+#define WATCH_MS 1000     /* how long a reload by hand goes unnoticed */
+#define REFUSED_RETRY_MS 5000
+#define SURPRISES_MAX 3   /* the same surprise again and again is a refusal */
+#define MASTER_TRIES 20
+#define STOP_POLLS 300    /* times 10 ms */
+
+enum phase {
+	PHASE_WAIT,     /* no session; the timer brings the next try */
+	PHASE_MASTER,   /* asking whether a master is alive */
+	PHASE_START,    /* files, then a new HAProxy */
+	PHASE_CONNECT,
+	PHASE_READ,
+	PHASE_IDLE,     /* held is known */
+	PHASE_APPLY,
+	PHASE_REMOVE,   /* applying, in the background's turn */
+	PHASE_WATCH,    /* only asking whether the worker is alive */
+	PHASE_RELOAD,   /* files, then reload */
+	PHASE_CLOSE,
+};
+
+struct sync {
+	uv_loop_t *loop;
+	struct sync_events events;
+	char *state_dir, *binary, *socket;
+	bool stop_on_exit;
+	int lock_fd;
+
+	enum phase phase;
+	struct session *session;
+	struct reader *reader;
+	struct apply *apply;
+	struct process_task *task;
+	struct disk *disk;
+	uv_timer_t retry, disk_timer, turn; /* turn: removals, refusals and the watch, in the idle phase */
+	unsigned failures, master_tries;
+	bool wiped; /* HAProxy did not start on the old files; they are empty now */
+
+	struct image *held; /* NULL: not known */
+	int pid;
+	struct map_names maps;
+	struct reader_extra *extras;
+	size_t n_extras;
+
+	struct image *wanted;
+	struct binds binds;
+	uint64_t generation, planned, told; /* submitted; in held once the apply is done; told by applied() */
+	bool submitted, dirty, all, binds_new, refusals_new, flush_again;
+	struct keyset refused, removals, again;
+	struct plan plan;
+	size_t n_now; /* steps of the plan that are in the current run */
+	struct step *run;
+	unsigned surprises;
+	bool surprised, alone;
+	uint64_t watch_due, retry_due;
+	struct haproxy_counters counters;
+
+	void (*close_cb)(void *ctx);
+	void *close_ctx;
+	int handles, stopping, stop_polls;
+	bool abandoned;
+};
+
+static void advance(struct sync *sync);
+static void connect_now(struct sync *sync);
+static void start_haproxy(struct sync *sync);
+static void close_step(struct sync *sync);
+
+static uint64_t now_ms(const struct sync *sync)
+{
+	return uv_now(sync->loop);
+}
+
+static void tell_state(struct sync *sync, enum haproxy_state state, const char *text)
+{
+	sync->events.state(sync->events.ctx, state, text);
+}
+
+/* ---- leaving a session ---- */
+
+static void drop_session(struct sync *sync)
+{
+	if (sync->session)
+		session_close(sync->session);
+	sync->session = NULL;
+	reader_free(sync->reader);
+	sync->reader = NULL;
+	apply_free(sync->apply);
+	sync->apply = NULL;
+	free(sync->run);
+	sync->run = NULL;
+	plan_done(&sync->plan);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+	connect_now(timer->data);
+}
+
+static void wait_and_retry(struct sync *sync, uint64_t ms)
+{
+	sync->phase = PHASE_WAIT;
+	uv_timer_start(&sync->retry, on_retry, ms, 0);
+}
+
+static uint64_t backoff(unsigned failures)
+{
+	uint64_t ms = failures < 7 ? (uint64_t)20 << failures : 2000;
+
+	return ms < 2000 ? ms : 2000;
+}
+
+/* What is held is in doubt: read it again. The old image stays for the files' sake until the new one is there. */
+static void resync(struct sync *sync, const char *why)
+{
+	if (sync->phase == PHASE_CLOSE)
+		return;
+	uv_timer_stop(&sync->turn);
+	drop_session(sync);
+	sync->all = true;
+	sync->surprises++;
+	tell_state(sync, HAPROXY_SYNCING, why);
+	if (sync->surprises <= 1)
+		connect_now(sync);
+	else
+		wait_and_retry(sync, backoff(sync->surprises));
+}
+
+static void on_session_closed(void *ctx, int error, const char *why)
+{
+	struct sync *sync = ctx;
+	bool connecting = sync->phase == PHASE_CONNECT;
+
+	sync->session = NULL;
+	drop_session(sync);
+	uv_timer_stop(&sync->turn);
+	if (sync->phase == PHASE_RELOAD) {
+		sync->all = true; /* on_reloaded() connects again */
+		return;
+	}
+	if (!connecting) {
+		/* HAProxy, and not what we said to it, may be gone: this is no surprise yet. */
+		sync->all = true;
+		tell_state(sync, HAPROXY_SYNCING, why);
+		connect_now(sync);
+		return;
+	}
+	if (error == -ENOENT || error == -ECONNREFUSED) {
+		start_haproxy(sync);
+		return;
+	}
+	sync->failures++;
+	if (sync->failures == 1)
+		tell_state(sync, HAPROXY_DOWN, why);
+	wait_and_retry(sync, backoff(sync->failures));
+}
+
+/* ---- files ---- */
+
+static void on_flushed(void *ctx, int error, const char *why);
+
+static void on_disk_timer(uv_timer_t *timer)
+{
+	struct sync *sync = timer->data;
+
+	if (disk_busy(sync->disk))
+		sync->flush_again = true;
+	else if (sync->held)
+		disk_flush(sync->disk, sync->held, on_flushed, sync);
+}
+
+static void disk_soon(struct sync *sync, uint64_t ms)
+{
+	if (!uv_is_active((uv_handle_t *)&sync->disk_timer))
+		uv_timer_start(&sync->disk_timer, on_disk_timer, ms, 0);
+}
+
+static void after_flush(struct sync *sync, int error);
+
+static void on_flushed(void *ctx, int error, const char *why)
+{
+	struct sync *sync = ctx;
+
+	if (sync->abandoned) {
+		close_step(sync);
+		return;
+	}
+	if (error)
+		log_line(LOG_ERROR, "files not written", "error", why, (const char *)NULL);
+	if (sync->phase == PHASE_START || sync->phase == PHASE_RELOAD || sync->phase == PHASE_CLOSE) {
+		after_flush(sync, error);
+		return;
+	}
+	if (error || sync->flush_again || disk_dirty(sync->disk))
+		disk_soon(sync, error ? 1000 : DISK_AFTER_MS);
+	sync->flush_again = false;
+}
+
+/* Everything known, now; after_flush() goes on. Waits for a flush under way first, and flushes again after it. */
+static void flush_now(struct sync *sync)
+{
+	uv_timer_stop(&sync->disk_timer);
+	if (!disk_busy(sync->disk))
+		disk_flush(sync->disk, sync->held, on_flushed, sync);
+	else
+		sync->flush_again = true;
+}
+
+static void on_started(void *ctx, int error, const char *why);
+static void on_reloaded(void *ctx, int error, const char *why);
+
+static void after_flush(struct sync *sync, int error)
+{
+	if (sync->flush_again) {
+		sync->flush_again = false;
+		disk_flush(sync->disk, sync->held, on_flushed, sync);
+		return;
+	}
+	if (sync->phase == PHASE_CLOSE) {
+		sync->abandoned |= error != 0; /* the disk is full: that will not change now */
+		close_step(sync);
+	} else if (sync->phase == PHASE_START) {
+		if (error)
+			on_started(sync, error, "the files cannot be written");
+		else
+			sync->task = process_start(sync->loop, sync->binary, sync->state_dir, on_started, sync);
+	} else if (error) {
+		on_reloaded(sync, error, "the files cannot be written");
+	} else {
+		sync->task = process_reload(sync->loop, sync->state_dir, on_reloaded, sync);
+	}
+}
+
+/* ---- starting and reloading ---- */
+
+static void on_started(void *ctx, int error, const char *why)
+{
+	struct sync *sync = ctx;
+
+	sync->task = NULL;
+	if (sync->phase == PHASE_CLOSE) {
+		close_step(sync);
+		return;
+	}
+	if (!error) {
+		sync->counters.starts++;
+		sync->failures = 0;
+		log_line(LOG_INFO, "HAProxy started", (const char *)NULL);
+		connect_now(sync);
+		return;
+	}
+	sync->failures++;
+	tell_state(sync, HAPROXY_DOWN, why);
+	/* Files of another version, or damaged: HAProxy gets everything through its socket instead. */
+	if (!sync->wiped) {
+		sync->wiped = true;
+		image_free(sync->held);
+		sync->held = image_new();
+		disk_touch_all(sync->disk);
+	}
+	wait_and_retry(sync, backoff(sync->failures));
+}
+
+static void on_master(void *ctx, int error, const char *text)
+{
+	struct sync *sync = ctx;
+
+	sync->task = NULL;
+	if (sync->phase == PHASE_CLOSE) {
+		close_step(sync);
+		return;
+	}
+	/* A master without worker socket: its worker is on its way, or hangs. A second HAProxy would only take the ports. */
+	if (!error) {
+		if (++sync->master_tries == MASTER_TRIES)
+			tell_state(sync, HAPROXY_DOWN, "the HAProxy master is alive, but its worker is not");
+		wait_and_retry(sync, sync->master_tries < MASTER_TRIES ? 50 : 1000);
+		return;
+	}
+	sync->master_tries = 0;
+	if (!sync->binary || !sync->submitted) {
+		if (!sync->failures++)
+			tell_state(sync, HAPROXY_DOWN, sync->binary ? "HAProxy is not running" : "no HAProxy at the socket; waiting");
+		wait_and_retry(sync, sync->binary ? 20 : backoff(sync->failures));
+		return;
+	}
+	sync->phase = PHASE_START;
+	binds_running(&sync->binds, "");
+	sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
+	disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
+	flush_now(sync);
+}
+
+static void start_haproxy(struct sync *sync)
+{
+	sync->phase = PHASE_MASTER;
+	sync->task = process_master(sync->loop, sync->state_dir, on_master, sync);
+}
+
+static void begin_reload(struct sync *sync)
+{
+	sync->phase = PHASE_RELOAD;
+	uv_timer_stop(&sync->turn);
+	log_line(LOG_INFO, "reloading HAProxy for new binds", "from", sync->binds.running, "to", sync->binds.mark,
+	         (const char *)NULL);
+	disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
+	flush_now(sync);
+}
+
+static void on_reloaded(void *ctx, int error, const char *why)
+{
+	struct sync *sync = ctx;
+
+	sync->task = NULL;
+	if (sync->phase == PHASE_CLOSE) {
+		close_step(sync);
+		return;
+	}
+	if (!error) {
+		sync->counters.reloads++;
+		drop_session(sync);
+		sync->all = true;
+		connect_now(sync);
+		return;
+	}
+	/* The old worker serves on as it is; the file must say what runs. */
+	log_line(LOG_ERROR, "HAProxy did not reload", "error", why, (const char *)NULL);
+	binds_refuse_new(&sync->binds, why, &sync->events);
+	disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
+	binds_running(&sync->binds, sync->binds.mark);
+	disk_soon(sync, 0);
+	sync->refusals_new = true;
+	sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
+	if (!sync->session) {
+		connect_now(sync);
+		return;
+	}
+	sync->phase = PHASE_IDLE;
+	advance(sync);
+}
+
+/* ---- connecting and reading ---- */
+
+static void on_read(void *ctx, int error, const char *why, struct reading *reading)
+{
+	struct sync *sync = ctx;
+
+	sync->counters.reads++;
+	if (error || reading->stopping) {
+		/* After a reload the old worker may still answer for a moment. */
+		char *text = xstrdup(error ? why : "the worker that answers is being replaced");
+		reading_done(reading);
+		resync(sync, text);
+		free(text);
+		return;
+	}
+	reader_free(sync->reader);
+	sync->reader = NULL;
+	for (unsigned i = 0; i < MAPS; i++)
+		free(sync->maps.name[i]);
+	sync->maps = reading->maps;
+	memset(&reading->maps, 0, sizeof(reading->maps));
+	image_free(sync->held);
+	sync->held = reading->image;
+	reading->image = NULL;
+	free(sync->extras);
+	sync->extras = reading->extras;
+	sync->n_extras = reading->n_extras;
+	reading->extras = NULL;
+	sync->pid = reading->pid;
+	binds_running(&sync->binds, reading->description);
+	reading_done(reading);
+	keyset_clear(&sync->removals);
+	keyset_clear(&sync->refused);
+	keyset_clear(&sync->again);
+	disk_touch_all(sync->disk);
+	disk_soon(sync, DISK_AFTER_MS);
+	sync->all = true;
+	sync->binds_new = true;
+	sync->failures = sync->master_tries = 0;
+	sync->watch_due = now_ms(sync) + WATCH_MS;
+	sync->phase = PHASE_IDLE;
+	advance(sync);
+}
+
+static void on_ready(void *ctx)
+{
+	struct sync *sync = ctx;
+
+	sync->phase = PHASE_READ;
+	sync->reader = reader_start(sync->session, on_read, sync);
+}
+
+static void connect_now(struct sync *sync)
+{
+	sync->phase = PHASE_CONNECT;
+	sync->session = session_open(sync->loop, sync->socket,
+	                             &(struct session_events){.ready = on_ready, .closed = on_session_closed, .ctx = sync});
+}
+
+/* ---- verdicts ---- */
+
+static void refuse(struct sync *sync, const struct step *step, const char *text)
+{
+	struct keyed *entry = keyset_put(&sync->refused, step->kind, step->key);
+
+	sync->counters.refused++;
+	free(entry->text);
+	entry->text = xstrdup(text);
+	sync->refusals_new = true;
+	if (sync->retry_due <= now_ms(sync))
+		sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
+}
+
+/* A server whose backend was refused a moment ago has no one to blame but it. */
+static const char *backend_refused(const struct sync *sync, const struct step *step)
+{
+	char name[512];
+	size_t n = server_key_backend(step->key);
+
+	if (step->kind != ITEM_SERVER || n >= sizeof(name))
+		return NULL;
+	memcpy(name, step->key, n);
+	name[n] = 0;
+	struct keyed *entry = keyset_get(&sync->refused, ITEM_BACKEND, name);
+	return entry ? entry->text : NULL;
+}
+
+static void postpone(struct sync *sync, const struct step *step, bool refused)
+{
+	struct keyed *entry = keyset_put(&sync->removals, step->kind, step->key);
+	uint64_t ms = (uint64_t)REMOVE_AFTER_MS << (entry->tries < 5 ? entry->tries : 5);
+
+	entry->tries++;
+	if (refused || ms > REMOVE_RETRY_MAX_MS)
+		ms = REMOVE_RETRY_MAX_MS;
+	entry->due = now_ms(sync) + ms;
+}
+
+static void took(struct sync *sync, const struct step *step)
+{
+	plan_apply(step, sync->held, sync->wanted);
+	if (step->op == STEP_DROP_EXTRA)
+		return;
+	disk_touch(sync->disk, step->kind, step->key);
+	disk_soon(sync, DISK_AFTER_MS);
+	if (step->op < STEP_FIRST_LATER || image_get(sync->held, step->kind, step->key))
+		return;
+	keyset_delete(&sync->removals, step->kind, step->key);
+	/* It had to go so that it can come back as something else. */
+	if (image_get(sync->wanted, step->kind, step->key)) {
+		keyset_put(&sync->again, step->kind, step->key);
+		sync->dirty = true;
+	}
+}
+
+static void on_step(void *ctx, const struct step *step, enum reply reply, const char *text)
+{
+	struct sync *sync = ctx;
+	const char *because = backend_refused(sync, step);
+
+	sync->counters.commands++;
+	log_line(LOG_DEBUG, "step", "step", step_names[step->op], "of", step->key, "value", step->value, "said", text,
+	         (const char *)NULL);
+	if (reply == REPLY_OK) {
+		took(sync, step);
+	} else if (reply == REPLY_BUSY) {
+		postpone(sync, step, false);
+	} else if (reply == REPLY_REFUSED || because || sync->surprises >= SURPRISES_MAX) {
+		log_line(LOG_WARN, "HAProxy refuses", "step", step_names[step->op], "of", step->key, "text", because ? because : text,
+		         (const char *)NULL);
+		if (step->op >= STEP_FIRST_LATER)
+			postpone(sync, step, true);
+		else
+			refuse(sync, step, because ? because : text);
+	} else {
+		log_line(LOG_WARN, "unexpected answer", "step", step_names[step->op], "of", step->key, "text", text,
+		         (const char *)NULL);
+		sync->surprised = true;
+		if (step->op >= STEP_FIRST_LATER)
+			postpone(sync, step, false);
+	}
+}
+
+static bool on_more(void *ctx)
+{
+	struct sync *sync = ctx;
+
+	return sync->phase != PHASE_REMOVE || !sync->dirty;
+}
+
+static void on_applied(void *ctx, enum apply_end end, const char *why)
+{
+	struct sync *sync = ctx;
+	bool foreground = sync->phase == PHASE_APPLY, watch = sync->phase == PHASE_WATCH;
+	char *reason = xstrdup(why);
+
+	apply_free(sync->apply);
+	sync->apply = NULL;
+	free(sync->run);
+	sync->run = NULL;
+	plan_done(&sync->plan);
+	sync->watch_due = now_ms(sync) + WATCH_MS;
+	if (end == APPLY_DOUBT || sync->surprised) {
+		sync->alone |= end == APPLY_DOUBT;
+		sync->surprised = false;
+		resync(sync, *reason ? reason : "HAProxy holds something else than expected");
+	} else {
+		if (watch)
+			sync->surprises = 0; /* a second of peace */
+		sync->alone &= !foreground;
+		sync->phase = PHASE_IDLE;
+		advance(sync);
+	}
+	free(reason);
+}
+
+static void apply_run(struct sync *sync, enum phase phase, const struct step *steps, size_t n, size_t max_steps)
+{
+	sync->phase = phase;
+	uv_timer_stop(&sync->turn);
+	sync->apply = apply_start(
+		sync->session, steps, n,
+		&(struct apply_options){.maps = &sync->maps, .pid = sync->pid, .alone = sync->alone, .max_steps = max_steps},
+		&(struct apply_events){.step = on_step, .more = on_more, .done = on_applied, .ctx = sync});
+}
+
+/* ---- the foreground ---- */
+
+static void key_add(struct plan_key **keys, size_t *n, size_t *cap, enum item_kind kind, const char *key)
+{
+	if (*n == *cap) {
+		*cap = *cap ? *cap * 2 : 64;
+		*keys = xrealloc(*keys, *cap * sizeof(**keys));
+	}
+	(*keys)[(*n)++] = (struct plan_key){kind, key};
+}
+
+static void keys_of_set(const struct keyset *set, struct plan_key **keys, size_t *n, size_t *cap)
+{
+	for (struct keyed *entry = set->first; entry; entry = entry->hh.next)
+		key_add(keys, n, cap, entry->kind, entry->key);
+}
+
+static void plan_touched(struct sync *sync)
+{
+	struct plan_key *keys = NULL;
+	size_t n = 0, cap = 0, n_touched;
+	const struct item *const *touched = image_touched(sync->wanted, &n_touched);
+
+	for (size_t i = 0; i < n_touched; i++)
+		key_add(&keys, &n, &cap, touched[i]->kind, touched[i]->key);
+	keys_of_set(&sync->refused, &keys, &n, &cap);
+	keys_of_set(&sync->again, &keys, &n, &cap);
+	if (n)
+		plan_build(&sync->plan, sync->held, sync->wanted, keys, n);
+	free(keys);
+}
+
+/* A unix server's path is not told by HAProxy; once it counts as equal, held says what wanted says. */
+static void adopt_addresses(struct sync *sync)
+{
+	size_t n;
+	const struct item **items = image_sorted(sync->held, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		struct server_value value, want;
+		struct buf text;
+		if (items[i]->kind != ITEM_SERVER || strncmp(items[i]->value, ADDRESS_UNIX " ", sizeof(ADDRESS_UNIX)))
+			continue;
+		const struct item *item = image_get(sync->wanted, ITEM_SERVER, items[i]->key);
+		if (!item || !server_value_parse(items[i]->value, &value) || !server_value_parse(item->value, &want) ||
+		    (strncmp(want.address, "unix@", 5) && strncmp(want.address, "abns@", 5)))
+			continue;
+		memcpy(value.address, want.address, sizeof(value.address));
+		buf_init(&text, 512);
+		server_value_dump(&value, &text);
+		image_set(sync->held, ITEM_SERVER, items[i]->key, text.data);
+		buf_done(&text);
+	}
+	free(items);
+}
+
+static void plan_everything(struct sync *sync)
+{
+	adopt_addresses(sync);
+	plan_build(&sync->plan, sync->held, sync->wanted, NULL, 0);
+}
+
+/* Extras first, then the plan up to what must wait; that goes on the list of removals. */
+static size_t make_run(struct sync *sync)
+{
+	struct plan *plan = &sync->plan;
+	size_t n = 0, n_now = 0;
+
+	while (n_now < plan->n && plan->steps[n_now].op < STEP_FIRST_LATER)
+		n_now++;
+	for (size_t i = n_now; i < plan->n; i++) {
+		struct keyed *entry = keyset_put(&sync->removals, plan->steps[i].kind, plan->steps[i].key);
+		if (!entry->due)
+			entry->due = now_ms(sync) + REMOVE_AFTER_MS;
+	}
+	sync->run = xcalloc(sync->n_extras + n_now, sizeof(*sync->run));
+	for (size_t i = 0; i < sync->n_extras; i++) {
+		const struct reader_extra *extra = &sync->extras[i];
+		sync->run[n++] = (struct step){STEP_DROP_EXTRA, map_kind(extra->map), arena_strdup(&plan->arena, extra->pointer),
+		                               arena_printf(&plan->arena, "%u", extra->map)};
+	}
+	sync->n_extras = 0;
+	if (n_now)
+		memcpy(sync->run + n, plan->steps, n_now * sizeof(*sync->run));
+	return n + n_now;
+}
+
+static void apply_wanted(struct sync *sync)
+{
+	plan_init(&sync->plan);
+	if (sync->all)
+		plan_everything(sync);
+	else
+		plan_touched(sync);
+	image_touched_clear(sync->wanted);
+	if (keyset_count(&sync->refused))
+		sync->refusals_new = true;
+	keyset_clear(&sync->refused);
+	keyset_clear(&sync->again);
+	sync->dirty = sync->all = false;
+	sync->planned = sync->generation;
+	size_t n = make_run(sync);
+	if (n) {
+		apply_run(sync, PHASE_APPLY, sync->run, n, 0);
+		return;
+	}
+	free(sync->run);
+	sync->run = NULL;
+	plan_done(&sync->plan);
+}
+
+/* ---- the background ---- */
+
+static size_t keys_due(struct sync *sync, struct plan_key **keys)
+{
+	size_t n = 0, cap = 0;
+
+	for (struct keyed *entry = sync->removals.first; entry && n < REMOVE_AT_ONCE; entry = entry->hh.next)
+		if (entry->due <= now_ms(sync))
+			key_add(keys, &n, &cap, entry->kind, entry->key);
+	return n;
+}
+
+/* Wanted again in the meantime, or gone: nothing to remove any more. */
+static void forget_removals(struct sync *sync, const struct plan_key *keys, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		bool planned = false;
+		for (size_t k = 0; k < sync->plan.n && !planned; k++) {
+			const struct step *step = &sync->plan.steps[k];
+			planned = step->op >= STEP_FIRST_LATER && step->kind == keys[i].kind && !strcmp(step->key, keys[i].key);
+		}
+		if (!planned)
+			keyset_delete(&sync->removals, keys[i].kind, keys[i].key);
+	}
+}
+
+static bool remove_some(struct sync *sync)
+{
+	struct plan_key *keys = NULL;
+	size_t n = keys_due(sync, &keys);
+
+	if (!n)
+		return false;
+	plan_init(&sync->plan);
+	plan_build(&sync->plan, sync->held, sync->wanted, keys, n);
+	forget_removals(sync, keys, n);
+	free(keys);
+	if (!sync->plan.n) {
+		plan_done(&sync->plan);
+		return false;
+	}
+	apply_run(sync, PHASE_REMOVE, sync->plan.steps, sync->plan.n, 100);
+	return true;
+}
+
+/* ---- what is next ---- */
+
+static void tell_applied(struct sync *sync)
+{
+	size_t n = 0, max = keyset_count(&sync->refused) + sync->binds.n;
+	struct sync_refusal *list = xcalloc(max, sizeof(*list));
+
+	for (struct keyed *entry = sync->refused.first; entry; entry = entry->hh.next)
+		list[n++] = (struct sync_refusal){.kind = entry->kind, .key = entry->key, .text = entry->text};
+	for (size_t i = 0; i < sync->binds.n; i++)
+		if (sync->binds.list[i].refused)
+			list[n++] = (struct sync_refusal){.bind = true, .key = sync->binds.list[i].key, .text = sync->binds.list[i].refused};
+	bool news = sync->told != sync->planned;
+	sync->told = sync->planned;
+	sync->refusals_new = false;
+	if (news)
+		tell_state(sync, HAPROXY_SYNCED, "HAProxy holds what is wanted");
+	sync->events.applied(sync->events.ctx, sync->told, list, n);
+	free(list);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	advance(timer->data);
+}
+
+static void sleep_until_next(struct sync *sync)
+{
+	uint64_t now = now_ms(sync), due = sync->watch_due;
+
+	for (struct keyed *entry = sync->removals.first; entry; entry = entry->hh.next)
+		if (entry->due < due)
+			due = entry->due;
+	if ((keyset_count(&sync->refused) || binds_refused(&sync->binds)) && sync->retry_due < due)
+		due = sync->retry_due;
+	uv_timer_start(&sync->turn, on_turn, due > now ? due - now : 0, 0);
+}
+
+static void retry_refused(struct sync *sync)
+{
+	if (sync->retry_due > now_ms(sync))
+		return;
+	sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
+	if (binds_refused(&sync->binds))
+		sync->binds_new = true;
+	if (keyset_count(&sync->refused))
+		sync->dirty = true;
+}
+
+/* In the idle phase with a session: does the most urgent thing, or sleeps. */
+static void advance(struct sync *sync)
+{
+	if (sync->phase != PHASE_IDLE)
+		return;
+	if (!sync->submitted)
+		return;
+	retry_refused(sync);
+	if (sync->binds_new) {
+		sync->binds_new = false;
+		sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
+		sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
+	}
+	bool foreign = !sync->maps.name[MAP_PATH];
+	if (!foreign && (sync->dirty || sync->all || sync->n_extras)) {
+		apply_wanted(sync);
+		if (sync->phase != PHASE_IDLE)
+			return;
+	}
+	if (binds_differ(&sync->binds)) {
+		begin_reload(sync);
+		return;
+	}
+	if (foreign) {
+		drop_session(sync);
+		tell_state(sync, HAPROXY_DOWN, "the HAProxy at the socket has another configuration and does not reload to ours");
+		wait_and_retry(sync, REFUSED_RETRY_MS);
+		return;
+	}
+	if (sync->told != sync->planned || sync->refusals_new)
+		tell_applied(sync);
+	if (sync->phase != PHASE_IDLE || remove_some(sync))
+		return;
+	if (sync->dirty) {
+		advance(sync);
+		return;
+	}
+	if (sync->watch_due <= now_ms(sync))
+		apply_run(sync, PHASE_WATCH, NULL, 0, 0);
+	else
+		sleep_until_next(sync);
+}
+
+void sync_submit(struct sync *sync, uint64_t generation, const struct sync_bind *binds, size_t n_binds)
+{
+	sync->generation = generation;
+	sync->dirty = true;
+	if (binds) {
+		binds_want(&sync->binds, binds, n_binds);
+		sync->binds_new = true;
+	}
+	sync->submitted = true;
+	advance(sync);
+}
+
+struct haproxy_counters sync_counters(const struct sync *sync)
+{
+	struct haproxy_counters counters = sync->counters;
+
+	counters.pending_removals = keyset_count(&sync->removals);
+	return counters;
+}
+
+const struct image *sync_held(const struct sync *sync)
+{
+	return sync->held;
+}
+
+bool sync_idle(const struct sync *sync)
+{
+	return (sync->phase == PHASE_IDLE || sync->phase == PHASE_WATCH) && !sync->dirty && !sync->all &&
+	       !keyset_count(&sync->removals);
+}
+
+/* ---- open and close ---- */
+
+static void timer_init(struct sync *sync, uv_timer_t *timer)
+{
+	BUG_ON(uv_timer_init(sync->loop, timer));
+	timer->data = sync;
+	sync->handles++;
+}
+
+int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct sync_events *events,
+              struct image *wanted, struct sync **ret, struct err *reterr)
+{
+	struct disk *disk;
+	int lock_fd, r = 0;
+
+	/* sockaddr_un: 108 bytes; "/haproxy.sock" is the longest of the names that HAProxy adds ".<pid>.tmp" to. */
+	if (options->state_dir[0] != '/' || strlen(options->state_dir) > 70)
+		return err_set(reterr, -EINVAL, "the state directory must be an absolute path of at most 70 bytes: %s",
+		               options->state_dir);
+	if (options->binary)
+		r = process_version(options->binary, reterr);
+	if (!r)
+		r = process_lock(options->state_dir, &lock_fd, reterr);
+	if (r)
+		return r;
+	r = disk_open(loop, options->state_dir, &disk, reterr);
+	if (r) {
+		close(lock_fd);
+		return r;
+	}
+	process_raise_limits();
+	/* HAProxy may die while we write to it; that is an error number, not our end. */
+	signal(SIGPIPE, SIG_IGN);
+	struct sync *sync = xcalloc(1, sizeof(*sync));
+	sync->loop = loop;
+	sync->events = *events;
+	sync->state_dir = xstrdup(options->state_dir);
+	sync->binary = options->binary ? xstrdup(options->binary) : NULL;
+	sync->socket = xcalloc(1, strlen(options->state_dir) + 32);
+	sprintf(sync->socket, "%s/haproxy.sock", options->state_dir);
+	sync->stop_on_exit = options->stop_on_exit;
+	sync->lock_fd = lock_fd;
+	sync->disk = disk;
+	sync->wanted = wanted;
+	image_track(wanted, true);
+	binds_init(&sync->binds);
+	for (size_t i = 0; i < options->n_files; i++)
+		disk_text(disk, options->files[i].name, options->files[i].text);
+	timer_init(sync, &sync->retry);
+	timer_init(sync, &sync->disk_timer);
+	timer_init(sync, &sync->turn);
+	connect_now(sync);
+	*ret = sync;
+	return 0;
+}
+
+static void sync_free(struct sync *sync)
+{
+	for (unsigned i = 0; i < MAPS; i++)
+		free(sync->maps.name[i]);
+	image_free(sync->held);
+	free(sync->extras);
+	keyset_clear(&sync->refused);
+	keyset_clear(&sync->removals);
+	keyset_clear(&sync->again);
+	binds_done(&sync->binds);
+	disk_close(sync->disk);
+	close(sync->lock_fd);
+	free(sync->state_dir);
+	free(sync->binary);
+	free(sync->socket);
+	free(sync);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct sync *sync = handle->data;
+
+	if (--sync->handles)
+		return;
+	void (*cb)(void *ctx) = sync->close_cb;
+	void *ctx = sync->close_ctx;
+	sync_free(sync);
+	cb(ctx);
+}
+
+static void close_handles(struct sync *sync)
+{
+	uv_close((uv_handle_t *)&sync->retry, on_handle_closed);
+	uv_close((uv_handle_t *)&sync->disk_timer, on_handle_closed);
+	uv_close((uv_handle_t *)&sync->turn, on_handle_closed);
+}
+
+/* Until the master has gone: its sockets and ports are free then. */
+static void on_stopping(uv_timer_t *timer)
+{
+	struct sync *sync = timer->data;
+
+	if (kill(sync->stopping, 0) || ++sync->stop_polls > STOP_POLLS)
+		close_handles(sync);
+}
+
+static void on_master_to_stop(void *ctx, int error, const char *text)
+{
+	struct sync *sync = ctx;
+	int pid = error ? 0 : atoi(text);
+
+	sync->task = NULL;
+	sync->stopping = pid;
+	if (pid > 1 && !kill(pid, SIGTERM))
+		uv_timer_start(&sync->retry, on_stopping, 10, 10);
+	else
+		close_handles(sync);
+}
+
+/* Everything that was under way has ended, one after the other: files, the master, the handles. */
+static void close_step(struct sync *sync)
+{
+	if (disk_busy(sync->disk) || sync->task)
+		return;
+	if (!sync->abandoned && sync->held && disk_dirty(sync->disk)) {
+		disk_flush(sync->disk, sync->held, on_flushed, sync);
+		return;
+	}
+	if (sync->stop_on_exit) {
+		sync->task = process_master(sync->loop, sync->state_dir, on_master_to_stop, sync);
+		return;
+	}
+	close_handles(sync);
+}
+
+void sync_close(struct sync *sync, void (*cb)(void *ctx), void *ctx)
+{
+	BUG_ON(sync->phase == PHASE_CLOSE);
+	sync->phase = PHASE_CLOSE;
+	sync->close_cb = cb;
+	sync->close_ctx = ctx;
+	drop_session(sync);
+	uv_timer_stop(&sync->retry);
+	uv_timer_stop(&sync->disk_timer);
+	uv_timer_stop(&sync->turn);
+	close_step(sync);
+}
+
+void sync_abandon(struct sync *sync, void (*cb)(void *ctx), void *ctx)
+{
+	sync->abandoned = true;
+	sync->stop_on_exit = false;
+	process_task_cancel(sync->task);
+	sync->task = NULL;
+	sync_close(sync, cb, ctx);
+}
