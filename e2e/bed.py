@@ -151,6 +151,14 @@ def command_line(pid):
     return [a.decode() for a in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]]
 
 
+def processes_naming(folder):
+    """Pids whose command line names the (unique) folder: HAProxy's processes are nobody's children."""
+    for entry in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and any(folder in word for word in command_line(entry.name)):
+                yield int(entry.name)
+
+
 def cpu_ns(pid):
     """CPU time of the living threads of a process, from the scheduler (nanoseconds, not ticks)."""
     return sum(int(p.read_text().split()[0]) for p in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"))
@@ -214,7 +222,7 @@ class Bed:
         self.ports = {port: free_port() for port in ports}
         self.port = next(iter(self.ports.values()))
         self.args, self.pin = list(args), pin
-        self.hatchway, self.processes, self.masters = None, [], set()
+        self.hatchway, self.processes = None, []
         self.log = self.dir / "hatchway.log"
         self.random = random.Random(int(os.environ.get("HATCHWAY_SEED", "0")) or time.time_ns())
 
@@ -222,16 +230,13 @@ class Bed:
         return self
 
     def __exit__(self, kind, error, trace):
-        with contextlib.suppress(Exception):
-            self.haproxy_pids()
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             process.wait()
-        for pid in list(self.masters):
+        for pid in processes_naming(str(self.dir)):
             with contextlib.suppress(OSError):
-                if alive(pid) and str(self.dir) in " ".join(command_line(pid)):
-                    os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         if kind and self.log.exists():
             print(f"---- end of hatchway's log ({kind.__name__}: {error})")
             print("\n".join(self.log.read_text(errors="replace").splitlines()[-25:]))
@@ -266,7 +271,6 @@ class Bed:
         if wait_for_gateway:
             wait(lambda: self.hatchway.poll() is not None or self.get("/")[0], 10, text="the Gateway's start")
             check(self.hatchway.poll() is None, f"hatchway ended with {self.hatchway.returncode}")
-            self.haproxy_pids()
         return self.hatchway
 
     def end(self, how=signal.SIGTERM):
@@ -288,13 +292,18 @@ class Bed:
 
     # -- manifests --
 
+    def stage(self, name, *objects, text=None):
+        """Writes the file under a name that is ignored; what is returned makes it visible, in one rename."""
+        path = str(self.manifests / name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+        with open(fresh, "w") as out:
+            out.write(documents(*objects) if text is None else text)
+        return lambda: os.rename(fresh, path)
+
     def save(self, name, *objects, text=None):
         """All or nothing, as `kubectl apply` is."""
-        path = self.manifests / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
-        fresh.write_text(documents(*objects) if text is None else text)
-        os.rename(fresh, path)
+        self.stage(name, *objects, text=text)()
 
     def remove(self, name):
         (self.manifests / name).unlink()
@@ -325,7 +334,6 @@ class Bed:
 
     def haproxy_pids(self):
         rows = self.processes_of_haproxy()
-        self.masters |= {pid for _, pid, _ in rows}
         return [p for t, p, _ in rows if t == "master"], [p for t, p, _ in rows if t == "worker"]
 
     def reloads(self):

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define PORTS_MAX 1024
@@ -187,7 +188,7 @@ static struct MHD_Daemon *listen_as(struct app *app)
 	if (inet_pton(AF_INET, app->address, &at.sin_addr) == 1)
 		daemon = MHD_start_daemon(how, 0, NULL, NULL, answer, app, MHD_OPTION_SOCK_ADDR, &at,
 		                          MHD_OPTION_URI_LOG_CALLBACK, keep_uri, NULL, MHD_OPTION_NOTIFY_COMPLETED,
-		                          forget_uri, NULL, MHD_OPTION_CONNECTION_LIMIT, 4000u,
+		                          forget_uri, NULL, MHD_OPTION_CONNECTION_LIMIT, 15000u,
 		                          MHD_OPTION_CONNECTION_TIMEOUT, 300u, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
 		                          MHD_OPTION_END);
 	if (!daemon)
@@ -216,9 +217,14 @@ int main(int argc, char **argv)
 {
 	struct options given = parse_options(argc, argv);
 	sigset_t end;
+	struct rlimit files;
 	int signal_number;
 	unsigned i;
 
+	/* A proxy of ten thousand Services keeps a connection for each. */
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
 	if (given.ports > PORTS_MAX)
 		return 2;
 	signal(SIGPIPE, SIG_IGN);

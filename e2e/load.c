@@ -1,9 +1,10 @@
 /* A strict HTTP/1.1 client: sends requests over N connections and counts every answer that is not the expected one and
  * every connection that failed, even where another client would quietly try again.
  *
- *   load --to 127.0.0.1:8080 --targets FILE [--connections 16] [--close] [--seconds S] [--requests N] [--rate R]
+ *   load --to 127.0.0.1:8080 --targets FILE [--connections 16] [--close] [--seconds S] [--requests N] [--rate R] [--once]
  *
  * FILE: one target a line, "HOST PATH STATUS TEXT": the answer must have this status and TEXT somewhere in it.
+ * Targets are drawn at random; --once: each is asked exactly once, in order.
  * Ends after S seconds, N requests, or on SIGTERM; what is in flight is waited for. Then one JSON object on stdout.
  * A request counts as lost if its answer is wrong, or does not come: refused, reset, closed before its end, or 10 s late. */
 #include <arpa/inet.h>
@@ -54,7 +55,7 @@ static struct {
 	struct target *targets;
 	size_t n_targets;
 	unsigned n_connections;
-	bool close;
+	bool close, once;
 	double seconds, rate;
 	uint64_t requests;
 } options = { .n_connections = 16 };
@@ -175,7 +176,7 @@ static void next_request(struct connection *connection)
 	seed ^= seed << 13;
 	seed ^= seed >> 7;
 	seed ^= seed << 17;
-	connection->target = &options.targets[seed % options.n_targets];
+	connection->target = &options.targets[(options.once ? counts.sent : seed) % options.n_targets];
 	connection->sent_ns = now;
 	connection->used = 0;
 	counts.sent++;
@@ -394,7 +395,8 @@ static void parse_options(int argc, char **argv)
 		{ "to", required_argument, NULL, 't' },       { "targets", required_argument, NULL, 'f' },
 		{ "connections", required_argument, NULL, 'c' }, { "close", no_argument, NULL, 'C' },
 		{ "seconds", required_argument, NULL, 's' },  { "requests", required_argument, NULL, 'n' },
-		{ "rate", required_argument, NULL, 'r' },     { NULL, 0, NULL, 0 },
+		{ "rate", required_argument, NULL, 'r' },     { "once", no_argument, NULL, 'o' },
+		{ NULL, 0, NULL, 0 },
 	};
 	const char *targets = NULL;
 	char *colon;
@@ -415,6 +417,8 @@ static void parse_options(int argc, char **argv)
 			options.seconds = atof(optarg);
 		else if (c == 'n')
 			options.requests = strtoull(optarg, NULL, 10);
+		else if (c == 'o')
+			options.once = true;
 		else if (c == 'r')
 			options.rate = atof(optarg);
 		else
@@ -423,6 +427,8 @@ static void parse_options(int argc, char **argv)
 	if (!targets || !options.to.sin_port || !options.n_connections)
 		fail("--to and --targets are needed");
 	read_targets(targets);
+	if (options.once)
+		options.requests = options.n_targets;
 }
 
 int main(int argc, char **argv)

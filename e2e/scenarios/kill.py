@@ -81,7 +81,6 @@ def kill_everything(bed, n):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, cwd=bed.state)
     check(done.returncode == 0, f"HAProxy does not start from its files: {done.stdout}")
     wait(lambda: right(bed, n), 1, text=f"generation {n} by HAProxy alone")
-    bed.haproxy_pids()
     bed.start(wait_for_gateway=False)
     world(bed, n + 1)
     return wait(lambda: right(bed, n + 1), 2, text="the controller's return")
