@@ -224,7 +224,7 @@ class Bed:
         self.args, self.pin = list(args), pin
         self.hatchway, self.processes = None, []
         self.log = self.dir / "hatchway.log"
-        self.random = random.Random(int(os.environ.get("HATCHWAY_SEED", "0")) or time.time_ns())
+        self.random = random.Random(int(os.environ.get("HATCHWAY_SEED") or 0) or time.time_ns())
 
     def __enter__(self):
         return self

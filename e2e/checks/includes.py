@@ -37,11 +37,15 @@ def allowed(source, target):
     return rank(target) < rank(source)
 
 
+def is_test(name):
+    return "_test." in name or "_fuzz." in name
+
+
 def breaches(path, text):
     name = str(path)
     here = room(name)
     for quote, header in INCLUDE.findall(text):
-        if header in IMPURE_HEADERS and any(name.startswith(p) for p in PURE) and "_test." not in name:
+        if header in IMPURE_HEADERS and any(name.startswith(p) for p in PURE) and not is_test(name):
             yield f"{name}: a pure room includes {header}"
         if quote == "<":
             continue
@@ -50,6 +54,9 @@ def breaches(path, text):
             yield f'{name}: "{header}" is not in the repository'
             continue
         there = room(str(found.resolve().relative_to(ROOT)))
+        # Tests may make their input with any room of their half: a decoder's cases are written as YAML.
+        if is_test(name) and {here.split("/")[0], there.split("/")[0]} == {"controller"}:
+            continue
         if not allowed(here, there):
             yield f"{name}: {here}/ must not include {there}/ ({header})"
 
