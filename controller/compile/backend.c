@@ -24,8 +24,7 @@ static void queue(struct compile *compile, struct backend *backend)
 
 static struct backend *want(struct compile *compile, const char *key, const struct backend_ref *ref)
 {
-	struct backend *backend;
-	HASH_FIND_STR(compile->backends, key, backend);
+	struct backend *backend = keyed_find(&compile->backends, key);
 	if (backend)
 		return backend;
 	size_t n = strlen(key) + 1;
@@ -36,7 +35,7 @@ static struct backend *want(struct compile *compile, const char *key, const stru
 	BUG_ON(!backend->service);
 	backend->next = backend->service->compile;
 	backend->service->compile = backend;
-	HASH_ADD_STR(compile->backends, key, backend);
+	keyed_add(&compile->backends, &backend->keyed);
 	return backend;
 }
 
@@ -56,8 +55,7 @@ void backend_unuse(struct compile *compile, const struct table_rule *rule)
 	for (size_t i = 0; i < rule->n_refs; i++) {
 		if (!rule->refs[i].backend)
 			continue;
-		struct backend *backend;
-		HASH_FIND_STR(compile->backends, rule->refs[i].backend, backend);
+		struct backend *backend = keyed_find(&compile->backends, rule->refs[i].backend);
 		BUG_ON(!backend || !backend->uses);
 		if (!--backend->uses)
 			queue(compile, backend);
@@ -265,7 +263,7 @@ static void backend_free(struct compile *compile, struct backend *backend)
 			first = first->next;
 		first->next = backend->next;
 	}
-	HASH_DEL(compile->backends, backend);
+	keyed_delete(&compile->backends, &backend->keyed);
 	free(backend);
 }
 

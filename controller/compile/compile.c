@@ -5,6 +5,8 @@
 void compile_init(struct compile *compile, const struct graph *graph)
 {
 	*compile = (struct compile){.graph = graph, .table = table_new()};
+	keyed_init(&compile->hosts, offsetof(struct host, key));
+	keyed_init(&compile->backends, offsetof(struct backend, key));
 }
 
 void compile_update(struct compile *compile, const struct graph_delta *delta, struct table_changes *changes)
@@ -32,25 +34,14 @@ void compile_done(struct compile *compile, struct store *store)
 				free(node->compile);
 			node->compile = NULL;
 		}
-	struct host *host, *next_host;
-	HASH_ITER(hh, compile->hosts, host, next_host)
-	{
-		HASH_DEL(compile->hosts, host);
-		free(host->touched);
-		free(host);
-	}
 	struct port *port, *next_port;
 	HASH_ITER(hh, compile->ports, port, next_port)
 	{
 		HASH_DEL(compile->ports, port);
 		free(port);
 	}
-	struct backend *backend, *next_backend;
-	HASH_ITER(hh, compile->backends, backend, next_backend)
-	{
-		HASH_DEL(compile->backends, backend);
-		free(backend);
-	}
+	keyed_done(&compile->hosts);
+	keyed_done(&compile->backends);
 	free(compile->queued_hosts);
 	free(compile->queued_backends);
 	table_free(compile->table);

@@ -13,6 +13,7 @@
 #ifndef HATCHWAY_COMPILE_COMPILE_H
 #define HATCHWAY_COMPILE_COMPILE_H
 
+#include "controller/compile/keyed.h"
 #include "controller/graph/graph.h"
 #include "hatchway/table.h"
 
@@ -33,7 +34,7 @@ struct touched {
 };
 
 struct host {
-	UT_hash_handle hh; /* by key, "80 *.a.b" */
+	struct keyed keyed; /* by key, "80 *.a.b" */
 	struct port *port;
 	struct host *next, **link; /* of the port */
 	struct membership *members;
@@ -57,7 +58,7 @@ struct port {
 };
 
 struct backend {
-	UT_hash_handle hh; /* by key */
+	struct keyed keyed; /* by key */
 	struct node *service;
 	struct backend *next; /* of the Service: node->compile */
 	size_t uses;
@@ -85,8 +86,7 @@ struct compile {
 	const struct graph *graph;
 	struct table *table;
 	struct port *ports;
-	struct host *hosts;
-	struct backend *backends;
+	struct keyed_set hosts, backends;
 	struct host **queued_hosts;
 	struct backend **queued_backends;
 	size_t n_queued_hosts, cap_queued_hosts, n_queued_backends, cap_queued_backends;

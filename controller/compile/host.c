@@ -17,8 +17,7 @@ static char *key_new(const struct port *port, const char *pattern)
 static struct host *find(const struct compile *compile, const struct port *port, const char *pattern)
 {
 	char *key = key_new(port, pattern);
-	struct host *host;
-	HASH_FIND_STR(compile->hosts, key, host);
+	struct host *host = keyed_find(&compile->hosts, key);
 	free(key);
 	return host;
 }
@@ -38,7 +37,7 @@ struct host *host_want(struct compile *compile, struct port *port, const char *p
 		if (port->hosts)
 			port->hosts->link = &host->next;
 		port->hosts = host;
-		HASH_ADD_STR(compile->hosts, key, host);
+		keyed_add(&compile->hosts, &host->keyed);
 	}
 	return host;
 }
@@ -48,8 +47,7 @@ static void host_free(struct compile *compile, struct host *host)
 	*host->link = host->next;
 	if (host->next)
 		host->next->link = host->link;
-	HASH_DEL(compile->hosts, host);
-	free(host->touched);
+	keyed_delete(&compile->hosts, &host->keyed);
 	free(host);
 }
 

@@ -31,8 +31,7 @@ static void origin_rule(const struct compile *compile, const char *key, origin_c
 
 static void origin_host(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
 {
-	struct host *host;
-	HASH_FIND_STR(compile->hosts, key, host);
+	struct host *host = keyed_find(&compile->hosts, key);
 	if (host && host->root)
 		cb(ctx, host->port->gateway, host->port->port);
 	for (struct membership *m = host ? host->members : NULL; m; m = m->next)
@@ -50,8 +49,7 @@ static bool uses(const struct route_units *units, const char *backend)
 
 static void origin_backend(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
 {
-	struct backend *backend;
-	HASH_FIND_STR(compile->backends, key, backend);
+	struct backend *backend = keyed_find(&compile->backends, key);
 	for (struct edge *e = backend ? backend->service->in[EDGE_USER] : NULL; e; e = e->next)
 		if (uses(e->from->compile, key))
 			cb(ctx, e->from, 0);
