@@ -61,7 +61,7 @@ static void step_add(struct plan *plan, enum step_op op, enum item_kind kind, co
 
 static void plan_map_item(struct plan *plan, const struct item *held, const struct item *wanted)
 {
-	enum item_kind kind = (wanted ? wanted : held)->kind;
+	enum item_kind kind = wanted ? wanted->kind : held->kind;
 
 	if (!held)
 		step_add(plan, map_ops[kind].add, kind, wanted->key, wanted->value);

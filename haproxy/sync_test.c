@@ -307,7 +307,7 @@ static void test_bind_refused(void **state)
 	assert_int_equal(bind(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	assert_int_equal(listen(fd, 1), 0);
 	snprintf(one, sizeof(one), "%u", bed->port);
-	snprintf(two, sizeof(two), "%u", bed->port + 400);
+	snprintf(two, sizeof(two), "%u", bed->port + 400u);
 	struct sync_bind binds[] = {{one, "127.0.0.1", bed->port}, {two, "127.0.0.1", (uint16_t)(bed->port + 400)}};
 	testbed_open(bed);
 	sync_submit(bed->sync, ++bed->generation, binds, 1);
