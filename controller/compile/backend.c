@@ -88,7 +88,7 @@ static void add_endpoint(struct found_list *list, const struct endpoint *e, uint
 {
 	bool ending = !e->ready && e->serving && e->terminating;
 	struct found f = {.port = port, .ready = e->ready, .target = e->target_name};
-	if ((!e->ready && !ending) || !e->n_addresses || !graph_address(e->addresses[0], f.address))
+	if ((!e->ready && !ending) || !graph_address(e->address, f.address))
 		return;
 	f.v6 = strchr(f.address, ':') != NULL;
 	if (list->n == list->cap) {

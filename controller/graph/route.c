@@ -37,7 +37,7 @@ static bool is_namespace_allowed(const struct graph *graph, const struct gateway
 		return strcmp(gateway->object.namespace, namespace) == 0;
 	case FROM_SELECTOR: {
 		const struct node *node = store_find(graph->store, KIND_NAMESPACE, "", namespace);
-		const struct object *object = node ? node->object : NULL;
+		const struct namespace *object = node ? (const struct namespace *)node->object : NULL;
 		if (!object && !graph->options.implicit_namespaces)
 			return false;
 		return selector_matches(&l->selector, namespace, object);

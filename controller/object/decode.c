@@ -85,7 +85,7 @@ const char *decode_keep(struct decode_reader *reader, const char *text)
 	    "app.kubernetes.io/managed-by",
 	    "helm.sh/chart",
 	    "Helm",
-	    "kubernetes.io/service-name",
+	    LABEL_SERVICE_NAME,
 	    "kubernetes.io/metadata.name",
 	    "endpointslice.kubernetes.io/managed-by",
 	    "endpointslice-controller.k8s.io",
@@ -108,13 +108,13 @@ const char *decode_text(struct decode_reader *reader, const struct node *map, co
 	return decode_keep(reader, node_text(map, key));
 }
 
-void *decode_array(struct decode_reader *reader, const struct node *list, size_t *ret_n, size_t size)
+void *decode_array(struct decode_reader *reader, const struct node *list, uint32_t *ret_n, size_t size)
 {
-	*ret_n = list ? list->n : 0;
+	*ret_n = list ? (uint32_t)list->n : 0;
 	return *ret_n ? arena_array(reader->arena, *ret_n, size) : NULL;
 }
 
-struct key_value *decode_pairs(struct decode_reader *reader, const struct node *map, size_t *ret_n)
+struct key_value *decode_pairs(struct decode_reader *reader, const struct node *map, uint32_t *ret_n)
 {
 	struct key_value *pairs = DECODE_ARRAY(reader, map, ret_n, struct key_value);
 	for (size_t i = 0; i < *ret_n; i++) {
@@ -124,7 +124,7 @@ struct key_value *decode_pairs(struct decode_reader *reader, const struct node *
 	return pairs;
 }
 
-const char **decode_texts(struct decode_reader *reader, const struct node *map, const char *key, size_t *ret_n)
+const char **decode_texts(struct decode_reader *reader, const struct node *map, const char *key, uint32_t *ret_n)
 {
 	const struct node *list = node_get(map, key);
 	const char **texts = DECODE_ARRAY(reader, list, ret_n, const char *);
@@ -238,7 +238,7 @@ static void fill_header(struct decode_reader *reader, const struct decode_kind *
                         const char *version, struct object *object)
 {
 	object->refs = 1;
-	object->kind = kind->kind;
+	object->kind = (uint8_t)kind->kind;
 	object->version = version;
 	const char *namespace = node_text(metadata, "namespace");
 	object->namespace = !object_kind_namespaced(kind->kind) ? ""
@@ -252,17 +252,15 @@ static void fill_header(struct decode_reader *reader, const struct decode_kind *
 	const char *created = node_text(metadata, "creationTimestamp");
 	if (created && !format_timestamp(created, &object->created))
 		BUG_ON("the schema accepted a bad time");
-	object->labels = decode_pairs(reader, node_get(metadata, "labels"), &object->n_labels);
 }
 
 static struct object *decode_into(struct arena *arena, const struct decode_kind *kind, const struct node *document,
                                   const struct node *metadata, const char *version)
 {
 	struct object *object = arena_alloc(arena, kind->size);
-	struct decode_reader reader = {arena, object};
+	struct decode_reader reader = {arena, object, node_get(metadata, "labels")};
 	fill_header(&reader, kind, metadata, version, object);
-	if (kind->decode)
-		kind->decode(&reader, document, object);
+	kind->decode(&reader, document, object);
 	return object;
 }
 

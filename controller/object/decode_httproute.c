@@ -274,7 +274,7 @@ static void decode_parents(struct decode_reader *reader, const struct node *list
 	}
 }
 
-static struct value_match *decode_values(struct decode_reader *reader, const struct node *list, size_t *ret_n)
+static struct value_match *decode_values(struct decode_reader *reader, const struct node *list, uint32_t *ret_n)
 {
 	struct value_match *values = DECODE_ARRAY(reader, list, ret_n, struct value_match);
 	for (size_t i = 0; i < *ret_n; i++) {

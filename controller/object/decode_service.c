@@ -268,7 +268,7 @@ static const struct schema slice_schema = {SCHEMA_OBJECT, .fields = slice_fields
 static void decode_endpoint(struct decode_reader *reader, const struct node *in, struct endpoint *endpoint)
 {
 	const struct node *conditions = node_get(in, "conditions");
-	endpoint->addresses = decode_texts(reader, in, "addresses", &endpoint->n_addresses);
+	endpoint->address = decode_keep(reader, node_get(in, "addresses")->items[0]->text);
 	endpoint->ready = node_bool(conditions, "ready", true);
 	endpoint->serving = node_bool(conditions, "serving", endpoint->ready);
 	endpoint->terminating = node_bool(conditions, "terminating", false);
@@ -284,16 +284,13 @@ static void decode_slice_ports(struct decode_reader *reader, const struct node *
 		port->name = node_get(in, "name") ? decode_text(reader, in, "name") : "";
 		port->port = (uint16_t)node_integer(in, "port", 0);
 		port->protocol = decode_text(reader, in, "protocol");
-		port->app_protocol = decode_text(reader, in, "appProtocol");
 	}
 }
 
 static void decode_slice_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
 	struct endpoint_slice *slice = (struct endpoint_slice *)object;
-	for (size_t i = 0; i < object->n_labels; i++)
-		if (strcmp(object->labels[i].key, "kubernetes.io/service-name") == 0)
-			slice->service = object->labels[i].value;
+	slice->service = decode_text(reader, reader->labels, LABEL_SERVICE_NAME);
 	slice->address_type = decode_text(reader, document, "addressType");
 	const struct node *list = node_get(document, "endpoints");
 	slice->endpoints = DECODE_ARRAY(reader, list, &slice->n_endpoints, struct endpoint);
