@@ -83,9 +83,9 @@ void core_free(struct core *core)
 		return;
 	compile_done(&core->compile, &core->store);
 	graph_done(&core->graph);
-	for (size_t i = 0; i < core->store.n_buckets; i++)
-		for (struct node *node = core->store.buckets[i]; node; node = node->chain)
-			free(node->status);
+	struct hashed_walk walk = {.set = &core->store.nodes};
+	for (struct node *node; (node = hashed_walk(&walk));)
+		free(node->status);
 	forget_refusals(core);
 	node_list_done(&core->status);
 	store_done(&core->store);

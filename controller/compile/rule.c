@@ -93,7 +93,7 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 		const struct backend_ref *ref = &rule->backend_refs[i];
 		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
 		if (graph_ref(compile->graph, route->object.namespace, ref, NULL, NULL))
-			like->refs[i].backend = backend_key(scratch, ref);
+			like->refs[i].backend = backend_key(scratch, ref->namespace, ref->name, ref->port);
 	}
 }
 

@@ -917,7 +917,7 @@ static uint64_t hash_of(const char *rest)
 static uint64_t hash_of_labels(const char *labels)
 {
 	char text[1000];
-	snprintf(text, sizeof(text), "{apiVersion: v1, kind: Namespace, metadata: {name: n, labels: {%s}}}", labels);
+	snprintf(text, sizeof(text), "{apiVersion: v1, kind: Namespace, metadata: {name: space, labels: {%s}}}", labels);
 	struct object *object = decode_good(text);
 	uint64_t hash = object->spec_hash;
 	object_unref(object);

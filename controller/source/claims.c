@@ -2,15 +2,10 @@
  * whoever was given them; of an object nothing else is kept. */
 #include "controller/source/claims.h"
 
-#include "hatchway/base/hash.h"
-
-/* The table's keys are objects themselves: kind, namespace and name, compared where they are. */
-#define HASH_KEYCMP(a, b, n) object_cmp_key((a), (b))
-#include <uthash.h>
+#include "hatchway/base/hashed.h"
 
 struct claim {
 	struct object *object;
-	struct entry *entry;
 	struct giver *giver;
 	struct claim *next; /* of the same object, by path */
 	unsigned line;
@@ -18,62 +13,69 @@ struct claim {
 };
 
 struct entry {
-	UT_hash_handle hh;
+	struct hashed hashed; /* by the object's kind, namespace and name */
+	bool delivered, touched;
 	struct object *object; /* a reference: the one delivered, or the first ever claimed */
 	struct claim *claims;
-	struct entry *next_touched;
-	bool delivered, touched;
 };
 
 struct claims {
 	struct file_events events;
-	struct entry *entries;
-	struct entry *touched, **touched_end; /* in order of touching: delivery is deterministic */
-	uint64_t seed;
+	struct hashed_set entries;
+	struct entry **touched; /* in order of touching: delivery is deterministic */
+	size_t n_touched, cap_touched;
 };
 
 struct claims *claims_new(const struct file_events *events)
 {
 	struct claims *claims = xcalloc(1, sizeof(*claims));
 	claims->events = *events;
-	claims->touched_end = &claims->touched;
-	claims->seed = (uint64_t)(uintptr_t)claims; /* users choose the names */
+	hashed_init(&claims->entries);
 	return claims;
 }
 
 static void free_entry(struct claims *claims, struct entry *entry)
 {
-	HASH_DEL(claims->entries, entry);
+	hashed_delete(&claims->entries, entry);
 	object_unref(entry->object);
 	free(entry);
 }
 
 void claims_free(struct claims *claims)
 {
-	struct entry *entry, *next;
-	HASH_ITER(hh, claims->entries, entry, next)
-	free_entry(claims, entry);
+	struct hashed_walk walk = {.set = &claims->entries};
+	for (struct entry *entry; (entry = hashed_walk(&walk));)
+		free_entry(claims, entry);
+	hashed_done(&claims->entries);
+	free(claims->touched);
 	free(claims);
 }
 
 /* ---- the index ---- */
 
-static unsigned hash_key(const struct claims *claims, const struct object *object)
+static uint32_t hash_key(const struct claims *claims, const struct object *object)
 {
-	uint64_t hash = hash_bytes(object->name, strlen(object->name), claims->seed + object->kind);
-	return (unsigned)hash_bytes(object->namespace, strlen(object->namespace), hash);
+	uint64_t hash = hash_bytes(object->name, strlen(object->name), claims->entries.seed + object->kind);
+	return (uint32_t)hash_bytes(object->namespace, strlen(object->namespace), hash);
+}
+
+/* NULL: nobody ever claimed it. */
+static struct entry *find(const struct claims *claims, const struct object *object)
+{
+	struct entry *entry = hashed_first(&claims->entries, hash_key(claims, object));
+	while (entry && object_cmp_key(entry->object, object) != 0)
+		entry = hashed_next(entry);
+	return entry;
 }
 
 static struct entry *find_or_add(struct claims *claims, struct object *object)
 {
-	unsigned hash = hash_key(claims, object);
-	struct entry *entry;
-	HASH_FIND_BYHASHVALUE(hh, claims->entries, object, sizeof(*object), hash, entry);
+	struct entry *entry = find(claims, object);
 	if (entry)
 		return entry;
 	entry = xcalloc(1, sizeof(*entry));
 	entry->object = object_ref(object);
-	HASH_ADD_KEYPTR_BYHASHVALUE(hh, claims->entries, entry->object, sizeof(*object), hash, entry);
+	hashed_add(&claims->entries, entry, hash_key(claims, object));
 	return entry;
 }
 
@@ -82,9 +84,11 @@ static void touch(struct claims *claims, struct entry *entry)
 	if (entry->touched)
 		return;
 	entry->touched = true;
-	entry->next_touched = NULL;
-	*claims->touched_end = entry;
-	claims->touched_end = &entry->next_touched;
+	if (claims->n_touched == claims->cap_touched) {
+		claims->cap_touched = claims->cap_touched ? claims->cap_touched * 2 : 16;
+		claims->touched = xrealloc(claims->touched, claims->cap_touched * sizeof(struct entry *));
+	}
+	claims->touched[claims->n_touched++] = entry;
 }
 
 /* ---- claims ---- */
@@ -102,7 +106,6 @@ static void set_lost(struct claims *claims, struct claim *claim, bool lost)
 
 static void link_claim(struct claims *claims, struct claim *claim, struct entry *entry)
 {
-	claim->entry = entry;
 	struct claim **at = &entry->claims;
 	while (*at && strcmp((*at)->giver->path, claim->giver->path) < 0)
 		at = &(*at)->next;
@@ -113,11 +116,12 @@ static void link_claim(struct claims *claims, struct claim *claim, struct entry 
 
 static void unlink_claim(struct claims *claims, struct claim *claim)
 {
-	struct claim **at = &claim->entry->claims;
+	struct entry *entry = find(claims, claim->object);
+	struct claim **at = &entry->claims;
 	while (*at != claim)
 		at = &(*at)->next;
 	*at = claim->next;
-	touch(claims, claim->entry);
+	touch(claims, entry);
 }
 
 static bool has_giver(const struct entry *entry, const struct giver *giver)
@@ -141,7 +145,7 @@ static void add_claim(struct claims *claims, struct giver *giver, struct object 
 static void settle_old(struct claims *claims, struct giver *giver, struct claim *old, size_t n_old, bool keep)
 {
 	for (size_t i = 0; i < n_old; i++) {
-		if (keep && !has_giver(old[i].entry, giver))
+		if (keep && !has_giver(find(claims, old[i].object), giver))
 			add_claim(claims, giver, old[i].object, old[i].line);
 		else
 			object_unref(old[i].object);
@@ -184,7 +188,7 @@ void claims_forget(struct giver *giver)
 void claims_touch(struct claims *claims, struct giver *giver)
 {
 	for (size_t i = 0; i < giver->n; i++)
-		touch(claims, giver->claims[i].entry);
+		touch(claims, find(claims, giver->claims[i].object));
 }
 
 /* ---- delivery ---- */
@@ -223,15 +227,6 @@ static void report_losers(struct claims *claims, const struct entry *entry, cons
 	}
 }
 
-/* The index's key is the object: it moves along. Equal keys, equal hash. */
-static void replace_object(struct entry *entry, struct object *object)
-{
-	struct object *old = entry->object;
-	entry->object = object_ref(object);
-	entry->hh.key = object;
-	object_unref(old);
-}
-
 static bool deliver_winner(struct claims *claims, struct entry *entry, struct claim *winner)
 {
 	if (entry->delivered && winner->object == entry->object)
@@ -248,7 +243,8 @@ static bool deliver_winner(struct claims *claims, struct entry *entry, struct cl
 		if (winner->object->generation < generation)
 			winner->object->generation = generation;
 	}
-	replace_object(entry, winner->object);
+	object_unref(entry->object);
+	entry->object = object_ref(winner->object);
 	entry->delivered = true;
 	claims->events.put(claims->events.ctx, object_ref(entry->object));
 	return true;
@@ -272,13 +268,12 @@ static bool deliver_entry(struct claims *claims, struct entry *entry)
 bool claims_deliver(struct claims *claims)
 {
 	bool any = false;
-	while (claims->touched) {
-		struct entry *entry = claims->touched;
-		claims->touched = entry->next_touched;
-		if (!claims->touched)
-			claims->touched_end = &claims->touched;
-		entry->touched = false;
-		any |= deliver_entry(claims, entry);
+	for (size_t i = 0; i < claims->n_touched; i++) {
+		claims->touched[i]->touched = false;
+		any |= deliver_entry(claims, claims->touched[i]);
 	}
+	free(claims->touched);
+	claims->touched = NULL;
+	claims->n_touched = claims->cap_touched = 0;
 	return any;
 }

@@ -1,8 +1,6 @@
 /* Owns nodes and edges. Reads an object's references once, when it comes; never judges them. */
 #include "controller/store/store.h"
 
-#include "hatchway/base/hash.h"
-
 #include <string.h>
 
 #define GATEWAY_GROUP "gateway.networking.k8s.io"
@@ -47,17 +45,17 @@ void node_list_done(struct node_list *list)
 
 static uint32_t node_hash(const struct store *store, enum object_kind kind, const char *namespace, const char *name)
 {
-	uint64_t h = hash_bytes(namespace, strlen(namespace), store->seed + (uint64_t)kind);
+	uint64_t h = hash_bytes(namespace, strlen(namespace), store->nodes.seed + (uint64_t)kind);
 	return (uint32_t)hash_bytes(name, strlen(name), h);
 }
 
 static struct node *find(const struct store *store, uint32_t hash, enum object_kind kind, const char *namespace,
                          const char *name)
 {
-	struct node *node = store->buckets[hash & (store->n_buckets - 1)];
-	while (node && (node->hash != hash || node->kind != kind || strcmp(node->name, name) != 0 ||
-	                strcmp(node->namespace, namespace) != 0))
-		node = node->chain;
+	struct node *node = hashed_first(&store->nodes, hash);
+	while (node &&
+	       (node->kind != kind || strcmp(node->name, name) != 0 || strcmp(node->namespace, namespace) != 0))
+		node = hashed_next(node);
 	return node;
 }
 
@@ -66,40 +64,18 @@ struct node *store_find(const struct store *store, enum object_kind kind, const 
 	return find(store, node_hash(store, kind, namespace, name), kind, namespace, name);
 }
 
-static void grow(struct store *store)
-{
-	size_t n = store->n_buckets * 2;
-	struct node **buckets = xcalloc(n, sizeof(struct node *));
-	for (size_t i = 0; i < store->n_buckets; i++)
-		while (store->buckets[i]) {
-			struct node *node = store->buckets[i];
-			store->buckets[i] = node->chain;
-			node->chain = buckets[node->hash & (n - 1)];
-			buckets[node->hash & (n - 1)] = node;
-		}
-	free(store->buckets);
-	store->buckets = buckets;
-	store->n_buckets = n;
-}
-
 static struct node *want(struct store *store, enum object_kind kind, const char *namespace, const char *name)
 {
 	uint32_t hash = node_hash(store, kind, namespace, name);
 	struct node *node = find(store, hash, kind, namespace, name);
 	if (node)
 		return node;
-	if (store->n_nodes >= store->n_buckets)
-		grow(store);
 	size_t n_namespace = strlen(namespace) + 1, n_name = strlen(name) + 1;
 	node = xcalloc(1, sizeof(*node) + n_namespace + n_name);
-	node->hash = hash;
 	node->kind = (uint8_t)kind;
 	memcpy(node->namespace, namespace, n_namespace);
 	node->name = memcpy(node->namespace + n_namespace, name, n_name);
-	struct node **bucket = &store->buckets[hash & (store->n_buckets - 1)];
-	node->chain = *bucket;
-	*bucket = node;
-	store->n_nodes++;
+	hashed_add(&store->nodes, node, hash);
 	return node;
 }
 
@@ -108,11 +84,7 @@ void store_release(struct store *store, struct node *node)
 	if (node->object || node->in[EDGE_USER] || node->in[EDGE_PART] || node->graph || node->compile || node->status ||
 	    node->flags)
 		return;
-	struct node **at = &store->buckets[node->hash & (store->n_buckets - 1)];
-	while (*at != node)
-		at = &(*at)->chain;
-	*at = node->chain;
-	store->n_nodes--;
+	hashed_delete(&store->nodes, node);
 	free(node);
 }
 
@@ -282,30 +254,28 @@ void store_clean(struct store *store)
 
 void store_list(const struct store *store, enum object_kind kind, struct node_list *ret)
 {
-	for (size_t i = 0; i < store->n_buckets; i++)
-		for (struct node *node = store->buckets[i]; node; node = node->chain)
-			if (node->kind == kind && node->object)
-				node_list_add(ret, node);
+	struct hashed_walk walk = {.set = &store->nodes};
+	for (struct node *node; (node = hashed_walk(&walk));)
+		if (node->kind == kind && node->object)
+			node_list_add(ret, node);
 	node_list_sort(ret);
 }
 
 void store_init(struct store *store)
 {
-	*store = (struct store){.n_buckets = 64, .seed = (uint64_t)(uintptr_t)store};
-	store->buckets = xcalloc(store->n_buckets, sizeof(struct node *));
+	*store = (struct store){0};
+	hashed_init(&store->nodes);
 }
 
 /* The other rooms have let go of their parts of the nodes. */
 void store_done(struct store *store)
 {
-	for (size_t i = 0; i < store->n_buckets; i++)
-		while (store->buckets[i]) {
-			struct node *node = store->buckets[i];
-			store->buckets[i] = node->chain;
-			object_unref(node->object);
-			free(node->out);
-			free(node);
-		}
-	free(store->buckets);
+	struct hashed_walk walk = {.set = &store->nodes};
+	for (struct node *node; (node = hashed_walk(&walk));) {
+		object_unref(node->object);
+		free(node->out);
+		free(node);
+	}
+	hashed_done(&store->nodes);
 	node_list_done(&store->dirty);
 }

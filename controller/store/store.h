@@ -14,6 +14,7 @@
 #define HATCHWAY_STORE_STORE_H
 
 #include "controller/object/object.h"
+#include "hatchway/base/hashed.h"
 
 struct node;
 
@@ -34,8 +35,7 @@ enum node_flags {
 };
 
 struct node {
-	struct node *chain; /* in its hash bucket */
-	uint32_t hash;
+	struct hashed hashed; /* by kind, namespace and name */
 	uint16_t n_out;
 	uint8_t kind, flags;
 	struct object *object; /* newest; NULL: none */
@@ -58,9 +58,7 @@ void node_list_done(struct node_list *list);
 int node_cmp(const struct node *a, const struct node *b);
 
 struct store {
-	struct node **buckets;
-	size_t n_buckets, n_nodes;
-	uint64_t seed;
+	struct hashed_set nodes;
 	struct node_list dirty; /* since store_clean() */
 };
 
