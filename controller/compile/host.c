@@ -204,10 +204,10 @@ static int candidate_cmp(const void *va, const void *vb)
 
 /* Of several tests of one name the first counts (HTTPHeaderMatch.name, HTTPQueryParamMatch.name). */
 static struct table_test *tests(struct arena *scratch, const struct value_match *from, size_t n, bool any_case,
-                                size_t *ret_n)
+                                uint16_t *ret_n)
 {
 	struct table_test *list = arena_array(scratch, n, sizeof(*list));
-	size_t used = 0;
+	uint16_t used = 0;
 	for (size_t i = 0; i < n; i++) {
 		bool seen = false;
 		for (size_t j = 0; j < used && !seen; j++)
