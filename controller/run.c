@@ -8,10 +8,14 @@
 #include "controller/source/status_dir.h"
 #include "hatchway/base/log.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* A change of as many units leaves holes in the heap that are worth giving back. */
+#define BURST 1000
 
 struct run {
 	uv_loop_t loop;
@@ -26,6 +30,7 @@ struct run {
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
+	bool burst;                   /* a big change was submitted and not applied yet */
 	bool swept;                   /* what an earlier run left in the status folder is gone */
 	bool closing;
 	int exit_code;
@@ -72,6 +77,9 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 		log_line(LOG_WARN, "refused", "object", refusals[i].key, "error", refusals[i].text, NULL);
 	core_refused(run->core, refusals, n);
 	write_status(run);
+	if (run->burst)
+		malloc_trim(0);
+	run->burst = false;
 }
 
 static void on_state(void *ctx, enum haproxy_state state, const char *text)
@@ -104,6 +112,7 @@ static void on_settled(void *ctx)
 	struct table_changes changes = {0};
 	core_update(run->core, &changes);
 	/* The first submit is the whole table, also when it is empty: it takes over what HAProxy holds. */
+	run->burst |= changes.n >= BURST;
 	if (changes.n || !run->generation) {
 		run->submitted_at_ns = uv_hrtime();
 		haproxy_submit(run->haproxy, &changes, ++run->generation);
@@ -249,8 +258,18 @@ static int open_all(struct run *run, struct err *reterr)
 	return file_source_open(&run->loop, options->manifests, &file_events, &run->source, reterr);
 }
 
+/* One arena for the few threads there are. Big blocks live apart from the heap and go back when freed: without the fixed
+ * threshold glibc would soon take them from the heap too, and every burst would leave its high-water mark. */
+static void tune_heap(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 512 * 1024);
+}
+
 int run(const struct options *options)
 {
+	tune_heap();
 	struct run *run = xcalloc(1, sizeof(*run));
 	struct err err = {""};
 	run->options = options;
