@@ -5,49 +5,52 @@
 #include "hatchway/base/hashed.h"
 
 struct claim {
+	struct hashed hashed; /* of an object's first claim, by kind, namespace and name */
+	uint32_t line : 30, lost : 1, delivered : 1;
 	struct object *object;
 	struct giver *giver;
 	struct claim *next; /* of the same object, by path */
-	unsigned line;
-	bool lost;
 };
 
-struct entry {
-	struct hashed hashed; /* by the object's kind, namespace and name */
-	bool delivered, touched;
-	struct object *object; /* a reference: the one delivered, or the first ever claimed */
-	struct claim *claims;
+/* An object whose claims changed since the last delivery. */
+struct touched {
+	struct hashed hashed; /* as its claims */
+	bool delivered;
+	struct object *object; /* a reference: the one delivered, or else any with its name */
 };
 
 struct claims {
 	struct file_events events;
-	struct hashed_set entries;
-	struct entry **touched; /* in order of touching: delivery is deterministic */
-	size_t n_touched, cap_touched;
+	struct hashed_set firsts, touched;
+	struct touched **order; /* of touching: delivery is deterministic */
+	size_t n_order, cap_order;
 };
 
 struct claims *claims_new(const struct file_events *events)
 {
 	struct claims *claims = xcalloc(1, sizeof(*claims));
 	claims->events = *events;
-	hashed_init(&claims->entries);
+	hashed_init(&claims->firsts);
+	hashed_init(&claims->touched);
 	return claims;
 }
 
-static void free_entry(struct claims *claims, struct entry *entry)
+static void forget_touched(struct claims *claims)
 {
-	hashed_delete(&claims->entries, entry);
-	object_unref(entry->object);
-	free(entry);
+	for (size_t i = 0; i < claims->n_order; i++) {
+		object_unref(claims->order[i]->object);
+		free(claims->order[i]);
+	}
+	free(claims->order);
+	claims->order = NULL;
+	claims->n_order = claims->cap_order = 0;
+	hashed_done(&claims->touched);
 }
 
 void claims_free(struct claims *claims)
 {
-	struct hashed_walk walk = {.set = &claims->entries};
-	for (struct entry *entry; (entry = hashed_walk(&walk));)
-		free_entry(claims, entry);
-	hashed_done(&claims->entries);
-	free(claims->touched);
+	forget_touched(claims);
+	hashed_done(&claims->firsts);
 	free(claims);
 }
 
@@ -55,40 +58,45 @@ void claims_free(struct claims *claims)
 
 static uint32_t hash_key(const struct claims *claims, const struct object *object)
 {
-	uint64_t hash = hash_bytes(object->name, strlen(object->name), claims->entries.seed + object->kind);
+	uint64_t hash = hash_bytes(object->name, strlen(object->name), claims->firsts.seed + object->kind);
 	return (uint32_t)hash_bytes(object->namespace, strlen(object->namespace), hash);
 }
 
-/* NULL: nobody ever claimed it. */
-static struct entry *find(const struct claims *claims, const struct object *object)
+/* NULL: nobody claims the object. */
+static struct claim *find_first(const struct claims *claims, const struct object *object)
 {
-	struct entry *entry = hashed_first(&claims->entries, hash_key(claims, object));
-	while (entry && object_cmp_key(entry->object, object) != 0)
-		entry = hashed_next(entry);
-	return entry;
+	struct claim *claim = hashed_first(&claims->firsts, hash_key(claims, object));
+	while (claim && object_cmp_key(claim->object, object) != 0)
+		claim = hashed_next(claim);
+	return claim;
 }
 
-static struct entry *find_or_add(struct claims *claims, struct object *object)
+static bool is_touched(const struct claims *claims, const struct object *object, uint32_t hash)
 {
-	struct entry *entry = find(claims, object);
-	if (entry)
-		return entry;
-	entry = xcalloc(1, sizeof(*entry));
-	entry->object = object_ref(object);
-	hashed_add(&claims->entries, entry, hash_key(claims, object));
-	return entry;
+	const struct touched *touched = hashed_first(&claims->touched, hash);
+	while (touched && object_cmp_key(touched->object, object) != 0)
+		touched = hashed_next(touched);
+	return touched;
 }
 
-static void touch(struct claims *claims, struct entry *entry)
+/* To be called before the claims of the object change. */
+static void touch(struct claims *claims, struct object *object)
 {
-	if (entry->touched)
+	uint32_t hash = hash_key(claims, object);
+	if (is_touched(claims, object, hash))
 		return;
-	entry->touched = true;
-	if (claims->n_touched == claims->cap_touched) {
-		claims->cap_touched = claims->cap_touched ? claims->cap_touched * 2 : 16;
-		claims->touched = xrealloc(claims->touched, claims->cap_touched * sizeof(struct entry *));
+	const struct claim *claim = find_first(claims, object);
+	while (claim && !claim->delivered)
+		claim = claim->next;
+	struct touched *touched = xcalloc(1, sizeof(*touched));
+	touched->delivered = claim != NULL;
+	touched->object = object_ref(claim ? claim->object : object);
+	hashed_add(&claims->touched, touched, hash);
+	if (claims->n_order == claims->cap_order) {
+		claims->cap_order = claims->cap_order ? claims->cap_order * 2 : 16;
+		claims->order = xrealloc(claims->order, claims->cap_order * sizeof(struct touched *));
 	}
-	claims->touched[claims->n_touched++] = entry;
+	claims->order[claims->n_order++] = touched;
 }
 
 /* ---- claims ---- */
@@ -104,29 +112,39 @@ static void set_lost(struct claims *claims, struct claim *claim, bool lost)
 		claims->events.problem(claims->events.ctx, giver->path, 0, NULL);
 }
 
-static void link_claim(struct claims *claims, struct claim *claim, struct entry *entry)
+static void link_claim(struct claims *claims, struct claim *claim)
 {
-	struct claim **at = &entry->claims;
+	touch(claims, claim->object);
+	struct claim *first = find_first(claims, claim->object), **at = &first;
 	while (*at && strcmp((*at)->giver->path, claim->giver->path) < 0)
 		at = &(*at)->next;
 	claim->next = *at;
 	*at = claim;
-	touch(claims, entry);
+	if (first != claim)
+		return;
+	if (claim->next)
+		hashed_delete(&claims->firsts, claim->next);
+	hashed_add(&claims->firsts, claim, hash_key(claims, claim->object));
 }
 
 static void unlink_claim(struct claims *claims, struct claim *claim)
 {
-	struct entry *entry = find(claims, claim->object);
-	struct claim **at = &entry->claims;
-	while (*at != claim)
-		at = &(*at)->next;
-	*at = claim->next;
-	touch(claims, entry);
+	touch(claims, claim->object);
+	struct claim *first = find_first(claims, claim->object);
+	if (first == claim) {
+		hashed_delete(&claims->firsts, claim);
+		if (claim->next)
+			hashed_add(&claims->firsts, claim->next, hash_key(claims, claim->object));
+		return;
+	}
+	while (first->next != claim)
+		first = first->next;
+	first->next = claim->next;
 }
 
-static bool has_giver(const struct entry *entry, const struct giver *giver)
+static bool is_given(const struct claims *claims, const struct object *object, const struct giver *giver)
 {
-	for (const struct claim *claim = entry->claims; claim; claim = claim->next)
+	for (const struct claim *claim = find_first(claims, object); claim; claim = claim->next)
 		if (claim->giver == giver)
 			return true;
 	return false;
@@ -138,14 +156,14 @@ static void add_claim(struct claims *claims, struct giver *giver, struct object 
 	claim->object = object;
 	claim->giver = giver;
 	claim->line = line;
-	link_claim(claims, claim, find_or_add(claims, object));
+	link_claim(claims, claim);
 }
 
 /* What the giver said before, unlinked: either said again, or kept because it may only be unreadable now, or gone. */
 static void settle_old(struct claims *claims, struct giver *giver, struct claim *old, size_t n_old, bool keep)
 {
 	for (size_t i = 0; i < n_old; i++) {
-		if (keep && !has_giver(find(claims, old[i].object), giver))
+		if (keep && !is_given(claims, old[i].object, giver))
 			add_claim(claims, giver, old[i].object, old[i].line);
 		else
 			object_unref(old[i].object);
@@ -165,7 +183,7 @@ long claims_replace(struct claims *claims, struct giver *giver, const struct giv
 	giver->claims = room ? xcalloc(room, sizeof(*giver->claims)) : NULL;
 	giver->n = 0;
 	for (size_t i = 0; i < n; i++) {
-		if (!has_giver(find_or_add(claims, given[i].object), giver)) {
+		if (!is_given(claims, given[i].object, giver)) {
 			add_claim(claims, giver, given[i].object, given[i].line);
 			continue;
 		}
@@ -188,19 +206,19 @@ void claims_forget(struct giver *giver)
 void claims_touch(struct claims *claims, struct giver *giver)
 {
 	for (size_t i = 0; i < giver->n; i++)
-		touch(claims, find(claims, giver->claims[i].object));
+		touch(claims, giver->claims[i].object);
 }
 
 /* ---- delivery ---- */
 
 /* If all are leaving, what was last delivered stays until they are gone. */
-static struct claim *find_winner(const struct entry *entry)
+static struct claim *find_winner(struct claim *first, const struct object *delivered)
 {
-	struct claim *fallback = entry->claims;
-	for (struct claim *claim = entry->claims; claim; claim = claim->next) {
+	struct claim *fallback = first;
+	for (struct claim *claim = first; claim; claim = claim->next) {
 		if (!claim->giver->leaving)
 			return claim;
-		if (claim->object == entry->object)
+		if (claim->object == delivered)
 			fallback = claim;
 	}
 	return fallback;
@@ -212,9 +230,9 @@ static bool is_same(const struct object *a, const struct object *b)
 	       strcmp(a->uid, b->uid) == 0;
 }
 
-static void report_losers(struct claims *claims, const struct entry *entry, const struct claim *winner)
+static void report_losers(struct claims *claims, struct claim *first, const struct claim *winner)
 {
-	for (struct claim *claim = entry->claims; claim; claim = claim->next) {
+	for (struct claim *claim = first; claim; claim = claim->next) {
 		bool lost = claim != winner && !claim->giver->leaving;
 		if (lost && !claim->lost) {
 			const struct object *object = claim->object;
@@ -227,53 +245,50 @@ static void report_losers(struct claims *claims, const struct entry *entry, cons
 	}
 }
 
-static bool deliver_winner(struct claims *claims, struct entry *entry, struct claim *winner)
+/* Whether there was anything new to tell. */
+static bool deliver_winner(struct claims *claims, const struct touched *touched, struct claim *winner)
 {
-	if (entry->delivered && winner->object == entry->object)
+	struct object *before = touched->delivered ? touched->object : NULL;
+	if (winner->object == before)
 		return false;
-	if (entry->delivered && is_same(winner->object, entry->object)) {
+	if (before && is_same(winner->object, before)) {
 		/* One copy is enough: the one everybody has. */
 		object_unref(winner->object);
-		winner->object = object_ref(entry->object);
+		winner->object = object_ref(before);
 		return false;
 	}
-	if (entry->delivered) {
+	if (before) {
 		/* The object is still ours alone, or one we gave before: then nobody but us looks at it any more. */
-		int64_t generation = entry->object->generation + !object_same_spec(winner->object, entry->object);
+		int64_t generation = before->generation + !object_same_spec(winner->object, before);
 		if (winner->object->generation < generation)
 			winner->object->generation = generation;
 	}
-	object_unref(entry->object);
-	entry->object = object_ref(winner->object);
-	entry->delivered = true;
-	claims->events.put(claims->events.ctx, object_ref(entry->object));
+	claims->events.put(claims->events.ctx, object_ref(winner->object));
 	return true;
 }
 
-static bool deliver_entry(struct claims *claims, struct entry *entry)
+static bool deliver(struct claims *claims, const struct touched *touched)
 {
-	struct claim *winner = find_winner(entry);
-	if (winner) {
-		report_losers(claims, entry, winner);
-		return deliver_winner(claims, entry, winner);
+	const struct object *object = touched->object;
+	struct claim *first = find_first(claims, object);
+	struct claim *winner = find_winner(first, touched->delivered ? object : NULL);
+	if (!winner) {
+		if (touched->delivered)
+			claims->events.delete(claims->events.ctx, object->kind, object->namespace, object->name);
+		return touched->delivered;
 	}
-	bool gone = entry->delivered;
-	struct object *object = entry->object;
-	if (gone)
-		claims->events.delete(claims->events.ctx, object->kind, object->namespace, object->name);
-	free_entry(claims, entry);
-	return gone;
+	report_losers(claims, first, winner);
+	for (struct claim *claim = first; claim; claim = claim->next)
+		claim->delivered = claim == winner;
+	return deliver_winner(claims, touched, winner);
 }
 
 bool claims_deliver(struct claims *claims)
 {
 	bool any = false;
-	for (size_t i = 0; i < claims->n_touched; i++) {
-		claims->touched[i]->touched = false;
-		any |= deliver_entry(claims, claims->touched[i]);
-	}
-	free(claims->touched);
-	claims->touched = NULL;
-	claims->n_touched = claims->cap_touched = 0;
+	for (size_t i = 0; i < claims->n_order; i++)
+		any |= deliver(claims, claims->order[i]);
+	forget_touched(claims);
+	hashed_init(&claims->touched);
 	return any;
 }
