@@ -85,7 +85,8 @@ void core_free(struct core *core)
 	graph_done(&core->graph);
 	struct hashed_walk walk = {.set = &core->store.nodes};
 	for (struct node *node; (node = hashed_walk(&walk));)
-		free(node->status);
+		if (!node_is_leaf(node))
+			free(node->status);
 	forget_refusals(core);
 	node_list_done(&core->status);
 	store_done(&core->store);

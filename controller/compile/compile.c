@@ -32,6 +32,8 @@ void compile_done(struct compile *compile, struct store *store)
 			free(node->compile);
 		else if (node->kind == KIND_SERVICE)
 			backends_free(node->compile);
+		else
+			continue;
 		node->compile = NULL;
 	}
 	struct port *port, *next_port;

@@ -194,6 +194,8 @@ void graph_done(struct graph *graph)
 			gateway_state_free(node->graph);
 		else if (node->kind == KIND_HTTPROUTE)
 			route_state_free(node->graph);
+		else
+			continue;
 		node->graph = NULL;
 	}
 	node_list_done(&graph->gateways);

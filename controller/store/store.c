@@ -64,28 +64,67 @@ struct node *store_find(const struct store *store, enum object_kind kind, const 
 	return find(store, node_hash(store, kind, namespace, name), kind, namespace, name);
 }
 
+static void own_names(struct node *node, const char *namespace, const char *name)
+{
+	size_t n_namespace = strlen(namespace) + 1, n_name = strlen(name) + 1;
+	char *block = xmalloc(n_namespace + n_name);
+	node->namespace = memcpy(block, namespace, n_namespace);
+	node->name = memcpy(block + n_namespace, name, n_name);
+}
+
+/* Takes the reference over; NULL: there is no object any more. The node's names go along. */
+static void set_object(struct node *node, struct object *object)
+{
+	struct object *old = node->object;
+	char *own = old ? NULL : (char *)(uintptr_t)node->namespace;
+	node->object = object;
+	if (!object) {
+		own_names(node, node->namespace, node->name);
+	} else {
+		node->namespace = object->namespace;
+		node->name = object->name;
+	}
+	free(own);
+	object_unref(old);
+}
+
+static void node_free(struct node *node)
+{
+	if (!node->object)
+		free((char *)(uintptr_t)node->namespace);
+	object_unref(node->object);
+	free(node->out);
+	free(node);
+}
+
+static bool is_needed(const struct node *node)
+{
+	if (node->object || node->flags)
+		return true;
+	return !node_is_leaf(node) &&
+	       (node->in[EDGE_USER] || node->in[EDGE_PART] || node->graph || node->compile || node->status);
+}
+
 static struct node *want(struct store *store, enum object_kind kind, const char *namespace, const char *name)
 {
 	uint32_t hash = node_hash(store, kind, namespace, name);
 	struct node *node = find(store, hash, kind, namespace, name);
 	if (node)
 		return node;
-	size_t n_namespace = strlen(namespace) + 1, n_name = strlen(name) + 1;
-	node = xcalloc(1, sizeof(*node) + n_namespace + n_name);
+	const struct node like = {.kind = (uint8_t)kind};
+	node = xcalloc(1, node_is_leaf(&like) ? offsetof(struct node, in) : sizeof(*node));
 	node->kind = (uint8_t)kind;
-	memcpy(node->namespace, namespace, n_namespace);
-	node->name = memcpy(node->namespace + n_namespace, name, n_name);
+	own_names(node, namespace, name);
 	hashed_add(&store->nodes, node, hash);
 	return node;
 }
 
 void store_release(struct store *store, struct node *node)
 {
-	if (node->object || node->in[EDGE_USER] || node->in[EDGE_PART] || node->graph || node->compile || node->status ||
-	    node->flags)
+	if (is_needed(node))
 		return;
 	hashed_delete(&store->nodes, node);
-	free(node);
+	node_free(node);
 }
 
 static void mark(struct store *store, struct node *node, unsigned flags)
@@ -223,8 +262,7 @@ void store_put(struct store *store, struct object *object)
 		object_unref(object);
 		return;
 	}
-	object_unref(node->object);
-	node->object = object;
+	set_object(node, object);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);
 }
@@ -234,8 +272,7 @@ void store_delete(struct store *store, enum object_kind kind, const char *namesp
 	struct node *node = store_find(store, kind, namespace, name);
 	if (!node || !node->object)
 		return;
-	object_unref(node->object);
-	node->object = NULL;
+	set_object(node, NULL);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);
 }
@@ -271,11 +308,8 @@ void store_init(struct store *store)
 void store_done(struct store *store)
 {
 	struct hashed_walk walk = {.set = &store->nodes};
-	for (struct node *node; (node = hashed_walk(&walk));) {
-		object_unref(node->object);
-		free(node->out);
-		free(node);
-	}
+	for (struct node *node; (node = hashed_walk(&walk));)
+		node_free(node);
 	hashed_done(&store->nodes);
 	node_list_done(&store->dirty);
 }

@@ -39,13 +39,19 @@ struct node {
 	uint16_t n_out;
 	uint8_t kind, flags;
 	struct object *object; /* newest; NULL: none */
+	const char *namespace, *name; /* the object's; without one, a block of the node's own at `namespace` */
 	struct edge *out;      /* n_out in one block */
+	/* ---- a leaf ends here, see node_is_leaf() ---- */
 	struct edge *in[EDGE_ROLES];
 	/* What later rooms keep about the object; while one is set the node stays. */
 	void *graph, *compile, *status;
-	const char *name;
-	char namespace[];
 };
+
+/* Of a kind that nothing refers to and no room keeps anything about: the rest of its node is not there. */
+static inline bool node_is_leaf(const struct node *node)
+{
+	return node->kind == KIND_ENDPOINTSLICE || node->kind == KIND_SECRET || node->kind == KIND_CONFIGMAP;
+}
 
 struct node_list {
 	struct node **items;
