@@ -165,7 +165,7 @@ static struct gateway *gateway_by_hand(const char *name, struct listener *listen
 	struct gateway *g = xcalloc(1, sizeof(*g));
 	g->object = (struct object){.refs = 1,
 	                            .kind = KIND_GATEWAY,
-	                            .version = "v1",
+	                            .version = VERSION_V1,
 	                            .namespace = "s",
 	                            .name = name,
 	                            .uid = "",

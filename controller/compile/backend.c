@@ -101,7 +101,7 @@ static void add_endpoint(struct found_list *list, const struct endpoint *e, uint
 
 static void add_slice(struct found_list *list, const struct endpoint_slice *slice, const struct service_port *port)
 {
-	if (strcmp(slice->address_type, "FQDN") == 0)
+	if (slice->fqdn)
 		return;
 	for (size_t p = 0; p < slice->n_ports; p++) {
 		const struct endpoint_port *ep = &slice->ports[p];

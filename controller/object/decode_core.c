@@ -1,7 +1,7 @@
 /* Owns Namespace, Secret and ConfigMap. Secrets' values are never part of a message. */
 #include "controller/object/decode_reader.h"
 
-static const char *const versions[] = {"v1", NULL};
+enum { versions = 1 << VERSION_V1 };
 
 /* ---- Namespace ---- */
 

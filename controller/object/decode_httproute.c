@@ -3,7 +3,7 @@
  * of the experimental channel: noticed, not read. */
 #include "controller/object/decode_reader.h"
 
-static const char *const versions[] = {"v1", "v1beta1", NULL};
+enum { versions = 1 << VERSION_V1 | 1 << VERSION_V1BETA1 };
 
 /* ---- parentRefs ---- */
 
@@ -274,7 +274,7 @@ static void decode_parents(struct decode_reader *reader, const struct node *list
 	}
 }
 
-static struct value_match *decode_values(struct decode_reader *reader, const struct node *list, uint32_t *ret_n)
+static struct value_match *decode_values(struct decode_reader *reader, const struct node *list, uint16_t *ret_n)
 {
 	struct value_match *values = DECODE_ARRAY(reader, list, ret_n, struct value_match);
 	for (size_t i = 0; i < *ret_n; i++) {

@@ -4,7 +4,7 @@
 
 #include <arpa/inet.h>
 
-static const char *const versions[] = {"v1", NULL};
+enum { versions = 1 << VERSION_V1 };
 static const char *const protocols[] = {"TCP", "UDP", "SCTP", NULL};
 
 static const struct schema protocol_schema = {SCHEMA_STRING, .choices = protocols};
@@ -138,7 +138,7 @@ static void decode_service_into(struct decode_reader *reader, const struct node 
 {
 	struct service *service = (struct service *)object;
 	const struct node *spec = node_get(document, "spec"), *list = node_get(spec, "ports");
-	service->type = decode_text(reader, spec, "type");
+	service->external_name = node_is(spec, "type", "ExternalName");
 	service->ports = DECODE_ARRAY(reader, list, &service->n_ports, struct service_port);
 	for (size_t i = 0; i < service->n_ports; i++) {
 		const struct node *in = list->items[i];
@@ -291,7 +291,7 @@ static void decode_slice_into(struct decode_reader *reader, const struct node *d
 {
 	struct endpoint_slice *slice = (struct endpoint_slice *)object;
 	slice->service = decode_text(reader, reader->labels, LABEL_SERVICE_NAME);
-	slice->address_type = decode_text(reader, document, "addressType");
+	slice->fqdn = node_is(document, "addressType", "FQDN");
 	const struct node *list = node_get(document, "endpoints");
 	slice->endpoints = DECODE_ARRAY(reader, list, &slice->n_endpoints, struct endpoint);
 	for (size_t i = 0; i < slice->n_endpoints; i++)

@@ -771,7 +771,7 @@ static void test_route_decoded(void **state)
 	    "replacePrefixMatch: ''}}}]\n");
 	const struct object *object = &route->object;
 	assert_int_equal(object->kind, KIND_HTTPROUTE);
-	assert_string_equal(object->version, "v1beta1");
+	assert_int_equal(object->version, VERSION_V1BETA1);
 	assert_string_equal(object->namespace, "default");
 	assert_int_equal(object->generation, 7);
 	assert_int_equal(object->created, 60);

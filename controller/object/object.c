@@ -24,6 +24,13 @@ const char *object_kind_group(enum object_kind kind)
 	return kinds[kind].group;
 }
 
+const char *object_version_name(enum object_version version)
+{
+	static const char *const names[VERSION_COUNT] = {[VERSION_V1] = "v1", [VERSION_V1BETA1] = "v1beta1"};
+	BUG_ON((unsigned)version >= VERSION_COUNT);
+	return names[version];
+}
+
 bool object_kind_namespaced(enum object_kind kind)
 {
 	BUG_ON((unsigned)kind >= KIND_COUNT);

@@ -2,7 +2,7 @@
  *
  * Field names are the API's, snake-cased. The API server's defaults are filled in by the decoder and its validation has
  * been applied, so readers never see an impossible value. NULL = absent; strings hold no NUL; lists keep the user's order.
- * Objects never point to each other. */
+ * Objects never point to each other. Counts have the width their schema's bound needs. */
 #ifndef HATCHWAY_OBJECT_OBJECT_H
 #define HATCHWAY_OBJECT_OBJECT_H
 
@@ -36,12 +36,16 @@ struct key_value {
 	const char *key, *value;
 };
 
+/* Of all kinds. */
+enum object_version { VERSION_V1, VERSION_V1BETA1, VERSION_COUNT };
+const char *object_version_name(enum object_version version); /* "v1" */
+
 #define LABEL_SERVICE_NAME "kubernetes.io/service-name"
 
 struct object {
 	uint32_t refs;
 	uint8_t kind;          /* enum object_kind */
-	const char *version;   /* as written: "v1", "v1beta1" */
+	uint8_t version;       /* enum object_version */
 	const char *namespace; /* "" for kinds without */
 	const char *name;
 	const char *uid;       /* "" in a folder */
@@ -65,7 +69,7 @@ struct http_header {
 
 struct header_filter {
 	struct http_header *set, *add, *remove;
-	uint32_t n_set, n_add, n_remove;
+	uint16_t n_set, n_add, n_remove;
 };
 
 enum path_modifier_type { PATH_NONE, PATH_REPLACE_FULL, PATH_REPLACE_PREFIX };
@@ -100,10 +104,10 @@ struct http_filter {
 
 struct backend_ref {
 	const char *group, *kind, *namespace, *name; /* group "" and kind Service by default; namespace: the route's own */
-	uint16_t port;                               /* 0 = not given */
-	int32_t weight;                              /* default 1 */
 	struct http_filter *filters;
-	uint32_t n_filters;
+	int32_t weight;                              /* default 1 */
+	uint16_t port;                               /* 0 = not given */
+	uint16_t n_filters;
 };
 
 /* ---- kinds ---- */
@@ -189,7 +193,7 @@ struct http_match {
 	const char *path;
 	const char *method; /* NULL */
 	struct value_match *headers, *query_params;
-	uint32_t n_headers, n_query_params;
+	uint16_t n_headers, n_query_params;
 	enum path_match_type path_type; /* default PathPrefix "/" */
 };
 
@@ -198,7 +202,7 @@ struct http_rule {
 	struct http_match *matches; /* never none: the default is one PathPrefix "/" */
 	struct http_filter *filters;
 	struct backend_ref *backend_refs;
-	uint32_t n_matches, n_filters, n_backend_refs;
+	uint16_t n_matches, n_filters, n_backend_refs;
 	bool retry, session_persistence; /* given: later issues */
 	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
 };
@@ -208,7 +212,8 @@ struct http_route {
 	struct parent_ref *parent_refs;
 	const char **hostnames; /* lower case */
 	struct http_rule *rules; /* default: one rule with the default match and no backends */
-	uint32_t n_parent_refs, n_hostnames, n_rules;
+	uint32_t n_hostnames;
+	uint16_t n_parent_refs, n_rules;
 };
 
 struct reference_grant_from {
@@ -235,9 +240,9 @@ struct service_port {
 
 struct service {
 	struct object object;
-	const char *type; /* ClusterIP, NodePort, LoadBalancer, ExternalName */
 	struct service_port *ports;
 	uint32_t n_ports;
+	bool external_name; /* of type ExternalName: it has no endpoints */
 };
 
 struct endpoint {
@@ -254,11 +259,11 @@ struct endpoint_port {
 
 struct endpoint_slice {
 	struct object object;
-	const char *service;      /* label kubernetes.io/service-name, NULL: belongs to none */
-	const char *address_type; /* IPv4, IPv6, FQDN */
+	const char *service; /* label kubernetes.io/service-name, NULL: belongs to none */
 	struct endpoint *endpoints;
 	struct endpoint_port *ports;
-	uint32_t n_endpoints, n_ports;
+	uint16_t n_endpoints, n_ports;
+	bool fqdn; /* addressType: not IPv4 or IPv6 */
 };
 
 struct data_item {

@@ -226,7 +226,7 @@ static struct claim *find_winner(struct claim *first, const struct object *deliv
 
 static bool is_same(const struct object *a, const struct object *b)
 {
-	return a->spec_hash == b->spec_hash && a->created == b->created && strcmp(a->version, b->version) == 0 &&
+	return a->spec_hash == b->spec_hash && a->created == b->created && a->version == b->version &&
 	       strcmp(a->uid, b->uid) == 0;
 }
 

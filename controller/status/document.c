@@ -181,7 +181,7 @@ static void put_route(struct document *d)
 static void put_document(struct document *d)
 {
 	const struct object *o = d->node->object;
-	buf_addf(d->out, "apiVersion: %s/%s\nkind: %s\nmetadata:\n  generation: %lld\n", object_kind_group(o->kind), o->version,
+	buf_addf(d->out, "apiVersion: %s/%s\nkind: %s\nmetadata:\n  generation: %lld\n", object_kind_group(o->kind), object_version_name(o->version),
 	         object_kind_name(o->kind), (long long)o->generation);
 	put_field(d->out, "  ", "name", o->name);
 	if (object_kind_namespaced(o->kind))

@@ -88,12 +88,19 @@ static void set_object(struct node *node, struct object *object)
 	object_unref(old);
 }
 
+static void free_out(struct node *node)
+{
+	if (node->out != &node->only)
+		free(node->out);
+	node->out = NULL;
+}
+
 static void node_free(struct node *node)
 {
 	if (!node->object)
 		free((char *)(uintptr_t)node->namespace);
 	object_unref(node->object);
-	free(node->out);
+	free_out(node);
 	free(node);
 }
 
@@ -112,7 +119,7 @@ static struct node *want(struct store *store, enum object_kind kind, const char 
 	if (node)
 		return node;
 	const struct node like = {.kind = (uint8_t)kind};
-	node = xcalloc(1, node_is_leaf(&like) ? offsetof(struct node, in) : sizeof(*node));
+	node = xcalloc(1, node_is_leaf(&like) ? offsetof(struct node, only) + sizeof(node->only) : sizeof(*node));
 	node->kind = (uint8_t)kind;
 	own_names(node, namespace, name);
 	hashed_add(&store->nodes, node, hash);
@@ -207,6 +214,7 @@ static void targets_of(struct targets *targets, const struct object *object)
 
 static void link_edge(struct edge *edge, struct node *from, struct node *to)
 {
+	BUG_ON(node_is_leaf(to));
 	struct edge **head = &to->in[role_of(from)];
 	*edge = (struct edge){.from = from, .to = to, .next = *head, .link = head};
 	if (*head)
@@ -235,8 +243,10 @@ static void relink(struct store *store, struct node *node)
 		if (flags || !to->object)
 			mark(store, to, flags);
 	}
-	free(node->out);
-	node->out = targets.list.n ? xmalloc(targets.list.n * sizeof(*node->out)) : NULL;
+	free_out(node);
+	BUG_ON(node_is_leaf(node) && targets.list.n > 1);
+	if (targets.list.n)
+		node->out = node_is_leaf(node) ? &node->only : xmalloc(targets.list.n * sizeof(*node->out));
 	node->n_out = (uint16_t)targets.list.n;
 	for (size_t i = 0; i < targets.list.n; i++) {
 		link_edge(&node->out[i], node, targets.list.items[i]);
@@ -252,7 +262,7 @@ static void relink(struct store *store, struct node *node)
 static bool says_nothing_new(const struct object *a, const struct object *b)
 {
 	return a->spec_hash && a->spec_hash == b->spec_hash && a->generation == b->generation && a->created == b->created &&
-	       strcmp(a->uid, b->uid) == 0 && strcmp(a->version, b->version) == 0;
+	       strcmp(a->uid, b->uid) == 0 && a->version == b->version;
 }
 
 void store_put(struct store *store, struct object *object)

@@ -41,13 +41,17 @@ struct node {
 	struct object *object; /* newest; NULL: none */
 	const char *namespace, *name; /* the object's; without one, a block of the node's own at `namespace` */
 	struct edge *out;      /* n_out in one block */
-	/* ---- a leaf ends here, see node_is_leaf() ---- */
-	struct edge *in[EDGE_ROLES];
-	/* What later rooms keep about the object; while one is set the node stays. */
-	void *graph, *compile, *status;
+	union {
+		struct edge only; /* of a leaf, whose block ends here: `out` */
+		struct {
+			struct edge *in[EDGE_ROLES];
+			/* What later rooms keep about the object; while one is set the node stays. */
+			void *graph, *compile, *status;
+		};
+	};
 };
 
-/* Of a kind that nothing refers to and no room keeps anything about: the rest of its node is not there. */
+/* Of a kind that nothing refers to, that refers to one thing at most, and no room keeps anything about. */
 static inline bool node_is_leaf(const struct node *node)
 {
 	return node->kind == KIND_ENDPOINTSLICE || node->kind == KIND_SECRET || node->kind == KIND_CONFIGMAP;
