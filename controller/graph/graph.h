@@ -50,12 +50,11 @@ struct parent_state {
 };
 
 struct route_state {
-	struct node *node;
 	struct http_route *route; /* the version judged; a reference */
 	struct condition resolved, partial;
 	uint8_t *dropped;         /* bit per match, counted through all rules: its pattern is no use. NULL: none */
 	bool ours;                /* some parentRef names a Gateway of ours */
-	size_t n_parents;
+	uint16_t n_parents;
 	struct parent_state parents[]; /* as route.parent_refs */
 };
 

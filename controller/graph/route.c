@@ -308,7 +308,6 @@ void graph_route(struct graph *graph, struct node *node, struct graph_delta *del
 		return;
 	struct route_state *state = xcalloc(1, sizeof(*state) + route->n_parent_refs * sizeof(state->parents[0]));
 	object_ref(&route->object);
-	state->node = node;
 	state->route = route;
 	state->n_parents = route->n_parent_refs;
 	for (size_t i = 0; i < state->n_parents; i++)

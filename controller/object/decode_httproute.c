@@ -267,8 +267,8 @@ static void decode_parents(struct decode_reader *reader, const struct node *list
 		ref->group = decode_text(reader, in, "group");
 		ref->kind = decode_text(reader, in, "kind");
 		ref->name = decode_text(reader, in, "name");
-		ref->namespace_given = decode_text(reader, in, "namespace");
-		ref->namespace = ref->namespace_given ? ref->namespace_given : reader->object->namespace;
+		ref->namespace_given = node_get(in, "namespace") != NULL;
+		ref->namespace = own_namespace(reader, in);
 		ref->section_name = decode_text(reader, in, "sectionName");
 		ref->port = (uint16_t)node_integer(in, "port", 0);
 	}

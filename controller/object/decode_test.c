@@ -776,11 +776,12 @@ static void test_route_decoded(void **state)
 	assert_int_equal(object->generation, 7);
 	assert_int_equal(object->created, 60);
 	assert_string_equal(route->parent_refs[0].namespace, "default");
-	assert_null(route->parent_refs[0].namespace_given);
+	assert_false(route->parent_refs[0].namespace_given);
 	assert_string_equal(route->parent_refs[0].group, "gateway.networking.k8s.io");
 	assert_string_equal(route->parent_refs[0].kind, "Gateway");
 	assert_null(route->parent_refs[0].section_name);
-	assert_string_equal(route->parent_refs[1].namespace_given, "i");
+	assert_true(route->parent_refs[1].namespace_given);
+	assert_string_equal(route->parent_refs[1].namespace, "i");
 	assert_int_equal(route->parent_refs[1].port, 80);
 	assert_int_equal(route->n_rules, 3);
 	const struct http_rule *rule = &route->rules[0];

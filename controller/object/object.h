@@ -58,9 +58,9 @@ struct object {
 
 struct parent_ref {
 	const char *group, *kind, *namespace, *name; /* group and kind defaulted; namespace: the route's own if not given */
-	const char *namespace_given;                 /* NULL if the route left it out: status repeats what was written */
 	const char *section_name;                    /* NULL */
 	uint16_t port;                               /* 0 = not given */
+	bool namespace_given;                        /* status repeats what was written */
 };
 
 struct http_header {

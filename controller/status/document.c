@@ -10,13 +10,13 @@
 #define STATUS_ADDRESSES 16 /* the CRD's limit */
 
 struct transition {
-	uint64_t id;    /* hash of scope and type */
-	int64_t since;  /* Unix seconds, times two, plus the status */
-};
+	int64_t since; /* Unix seconds, times two, plus the status */
+	uint32_t id;   /* hash of scope and type */
+} __attribute__((packed, aligned(4)));
 
 struct given {
 	uint64_t digest;
-	size_t n;
+	uint32_t n;
 	struct transition transitions[];
 };
 
@@ -32,7 +32,7 @@ struct document {
 
 /* ---- conditions ---- */
 
-static int64_t since(const struct document *d, uint64_t id, bool status)
+static int64_t since(const struct document *d, uint32_t id, bool status)
 {
 	const struct given *old = d->old;
 	/* The same place first: most documents keep their shape. */
@@ -48,9 +48,9 @@ static int64_t since(const struct document *d, uint64_t id, bool status)
 static void put_condition(struct document *d, const struct condition *c, const char *indent, uint64_t scope)
 {
 	const struct condition_kind *kind = condition_kind(c->id);
-	uint64_t id = hash_bytes(kind->type, strlen(kind->type), scope);
+	uint32_t id = (uint32_t)hash_bytes(kind->type, strlen(kind->type), scope);
 	int64_t time = since(d, id, kind->status);
-	d->new->transitions[d->new->n++] = (struct transition){id, time * 2 + kind->status};
+	d->new->transitions[d->new->n++] = (struct transition){time * 2 + kind->status, id};
 	time_t seconds = (time_t)time;
 	struct tm tm;
 	char stamp[64] = "";
@@ -162,7 +162,7 @@ static void put_parent(struct document *d, const struct parent_ref *ref, size_t 
 	put_field(d->out, "      ", "kind", ref->kind);
 	put_field(d->out, "      ", "name", ref->name);
 	if (ref->namespace_given)
-		put_field(d->out, "      ", "namespace", ref->namespace_given);
+		put_field(d->out, "      ", "namespace", ref->namespace);
 	if (ref->port)
 		buf_addf(d->out, "      port: %u\n", ref->port);
 	if (ref->section_name)

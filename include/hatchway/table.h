@@ -65,7 +65,7 @@ struct table_header {
 /* Done in this order: set, add, remove (the order of HTTPHeaderFilter's fields). */
 struct table_headers {
 	struct table_header *set, *add, *remove;
-	uint32_t n_set, n_add, n_remove;
+	uint16_t n_set, n_add, n_remove; /* 16 each are the schema's bound */
 };
 
 enum table_path_edit { TABLE_PATH_KEEP, TABLE_PATH_FULL, TABLE_PATH_PREFIX_EDIT };

@@ -298,7 +298,7 @@ static bool parse_header(struct parser *p, struct table_headers *headers)
 {
 	struct table_header header = {0};
 	struct table_header **list = &headers->remove;
-	uint32_t *n = &headers->n_remove;
+	uint16_t *n = &headers->n_remove;
 	if (accept(p, "set")) {
 		list = &headers->set;
 		n = &headers->n_set;

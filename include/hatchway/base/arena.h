@@ -73,7 +73,7 @@ static inline void *arena_alloc(struct arena *a, size_t n)
 {
 	n = (n + 7) & ~(size_t)7;
 	if (!n)
-		return a->at; /* an empty list: points nowhere useful, takes nothing */
+		return a->at ? a->at : (void *)a; /* an empty list: not NULL, not to be read */
 	arena_room(a, n);
 	void *p = a->at;
 	a->at += n;
