@@ -5,11 +5,10 @@
 #include "hatchway/base/hashed.h"
 
 struct claim {
-	struct hashed hashed; /* of an object's first claim, by kind, namespace and name */
+	struct hashed hashed; /* by the object's kind, namespace and name: one of each file that gives it */
 	uint32_t line : 30, lost : 1, delivered : 1;
 	struct object *object;
 	struct giver *giver;
-	struct claim *next; /* of the same object, by path */
 };
 
 /* An object whose claims changed since the last delivery. */
@@ -21,7 +20,7 @@ struct touched {
 
 struct claims {
 	struct file_events events;
-	struct hashed_set firsts, touched;
+	struct hashed_set index, touched;
 	struct touched **order; /* of touching: delivery is deterministic */
 	size_t n_order, cap_order;
 };
@@ -30,7 +29,7 @@ struct claims *claims_new(const struct file_events *events)
 {
 	struct claims *claims = xcalloc(1, sizeof(*claims));
 	claims->events = *events;
-	hashed_init(&claims->firsts);
+	hashed_init(&claims->index);
 	hashed_init(&claims->touched);
 	return claims;
 }
@@ -50,7 +49,7 @@ static void forget_touched(struct claims *claims)
 void claims_free(struct claims *claims)
 {
 	forget_touched(claims);
-	hashed_done(&claims->firsts);
+	hashed_done(&claims->index);
 	free(claims);
 }
 
@@ -58,17 +57,26 @@ void claims_free(struct claims *claims)
 
 static uint32_t hash_key(const struct claims *claims, const struct object *object)
 {
-	uint64_t hash = hash_bytes(object->name, strlen(object->name), claims->firsts.seed + object->kind);
+	uint64_t hash = hash_bytes(object->name, strlen(object->name), claims->index.seed + object->kind);
 	return (uint32_t)hash_bytes(object->namespace, strlen(object->namespace), hash);
 }
 
-/* NULL: nobody claims the object. */
-static struct claim *find_first(const struct claims *claims, const struct object *object)
+static struct claim *same_object(struct claim *claim, const struct object *object)
 {
-	struct claim *claim = hashed_first(&claims->firsts, hash_key(claims, object));
 	while (claim && object_cmp_key(claim->object, object) != 0)
 		claim = hashed_next(claim);
 	return claim;
+}
+
+/* Every claim of the object, in no order. NULL: nobody claims it. */
+static struct claim *first_claim(const struct claims *claims, const struct object *object)
+{
+	return same_object(hashed_first(&claims->index, hash_key(claims, object)), object);
+}
+
+static struct claim *next_claim(const struct claim *claim)
+{
+	return same_object(hashed_next(claim), claim->object);
 }
 
 static bool is_touched(const struct claims *claims, const struct object *object, uint32_t hash)
@@ -85,9 +93,9 @@ static void touch(struct claims *claims, struct object *object)
 	uint32_t hash = hash_key(claims, object);
 	if (is_touched(claims, object, hash))
 		return;
-	const struct claim *claim = find_first(claims, object);
+	const struct claim *claim = first_claim(claims, object);
 	while (claim && !claim->delivered)
-		claim = claim->next;
+		claim = next_claim(claim);
 	struct touched *touched = xcalloc(1, sizeof(*touched));
 	touched->delivered = claim != NULL;
 	touched->object = object_ref(claim ? claim->object : object);
@@ -112,39 +120,9 @@ static void set_lost(struct claims *claims, struct claim *claim, bool lost)
 		claims->events.problem(claims->events.ctx, giver->path, 0, NULL);
 }
 
-static void link_claim(struct claims *claims, struct claim *claim)
-{
-	touch(claims, claim->object);
-	struct claim *first = find_first(claims, claim->object), **at = &first;
-	while (*at && strcmp((*at)->giver->path, claim->giver->path) < 0)
-		at = &(*at)->next;
-	claim->next = *at;
-	*at = claim;
-	if (first != claim)
-		return;
-	if (claim->next)
-		hashed_delete(&claims->firsts, claim->next);
-	hashed_add(&claims->firsts, claim, hash_key(claims, claim->object));
-}
-
-static void unlink_claim(struct claims *claims, struct claim *claim)
-{
-	touch(claims, claim->object);
-	struct claim *first = find_first(claims, claim->object);
-	if (first == claim) {
-		hashed_delete(&claims->firsts, claim);
-		if (claim->next)
-			hashed_add(&claims->firsts, claim->next, hash_key(claims, claim->object));
-		return;
-	}
-	while (first->next != claim)
-		first = first->next;
-	first->next = claim->next;
-}
-
 static bool is_given(const struct claims *claims, const struct object *object, const struct giver *giver)
 {
-	for (const struct claim *claim = find_first(claims, object); claim; claim = claim->next)
+	for (const struct claim *claim = first_claim(claims, object); claim; claim = next_claim(claim))
 		if (claim->giver == giver)
 			return true;
 	return false;
@@ -156,7 +134,8 @@ static void add_claim(struct claims *claims, struct giver *giver, struct object 
 	claim->object = object;
 	claim->giver = giver;
 	claim->line = line;
-	link_claim(claims, claim);
+	touch(claims, object);
+	hashed_add(&claims->index, claim, hash_key(claims, object));
 }
 
 /* What the giver said before, unlinked: either said again, or kept because it may only be unreadable now, or gone. */
@@ -178,7 +157,8 @@ long claims_replace(struct claims *claims, struct giver *giver, const struct giv
 	long twice = -1;
 	for (size_t i = 0; i < n_old; i++) {
 		set_lost(claims, &old[i], false);
-		unlink_claim(claims, &old[i]);
+		touch(claims, old[i].object);
+		hashed_delete(&claims->index, &old[i]);
 	}
 	giver->claims = room ? xcalloc(room, sizeof(*giver->claims)) : NULL;
 	giver->n = 0;
@@ -212,16 +192,20 @@ void claims_touch(struct claims *claims, struct giver *giver)
 /* ---- delivery ---- */
 
 /* If all are leaving, what was last delivered stays until they are gone. */
+static int rank(const struct claim *claim, const struct object *delivered)
+{
+	return !claim->giver->leaving ? 0 : claim->object == delivered ? 1 : 2;
+}
+
 static struct claim *find_winner(struct claim *first, const struct object *delivered)
 {
-	struct claim *fallback = first;
-	for (struct claim *claim = first; claim; claim = claim->next) {
-		if (!claim->giver->leaving)
-			return claim;
-		if (claim->object == delivered)
-			fallback = claim;
+	struct claim *winner = first;
+	for (struct claim *claim = first; claim; claim = next_claim(claim)) {
+		int order = rank(claim, delivered) - rank(winner, delivered);
+		if (order < 0 || (!order && strcmp(claim->giver->path, winner->giver->path) < 0))
+			winner = claim;
 	}
-	return fallback;
+	return winner;
 }
 
 static bool is_same(const struct object *a, const struct object *b)
@@ -232,7 +216,7 @@ static bool is_same(const struct object *a, const struct object *b)
 
 static void report_losers(struct claims *claims, struct claim *first, const struct claim *winner)
 {
-	for (struct claim *claim = first; claim; claim = claim->next) {
+	for (struct claim *claim = first; claim; claim = next_claim(claim)) {
 		bool lost = claim != winner && !claim->giver->leaving;
 		if (lost && !claim->lost) {
 			const struct object *object = claim->object;
@@ -270,7 +254,7 @@ static bool deliver_winner(struct claims *claims, const struct touched *touched,
 static bool deliver(struct claims *claims, const struct touched *touched)
 {
 	const struct object *object = touched->object;
-	struct claim *first = find_first(claims, object);
+	struct claim *first = first_claim(claims, object);
 	struct claim *winner = find_winner(first, touched->delivered ? object : NULL);
 	if (!winner) {
 		if (touched->delivered)
@@ -278,7 +262,7 @@ static bool deliver(struct claims *claims, const struct touched *touched)
 		return touched->delivered;
 	}
 	report_losers(claims, first, winner);
-	for (struct claim *claim = first; claim; claim = claim->next)
+	for (struct claim *claim = first; claim; claim = next_claim(claim))
 		claim->delivered = claim == winner;
 	return deliver_winner(claims, touched, winner);
 }
