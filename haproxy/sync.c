@@ -74,7 +74,7 @@ struct sync {
 	size_t max_steps;
 	struct step *run;
 	unsigned surprises;
-	bool surprised, alone;
+	bool surprised, alone, synced;
 	uint64_t watch_due, retry_due;
 	struct haproxy_counters counters;
 
@@ -96,6 +96,7 @@ static uint64_t now_ms(const struct sync *sync)
 
 static void tell_state(struct sync *sync, enum haproxy_state state, const char *text)
 {
+	sync->synced = state == HAPROXY_SYNCED;
 	sync->events.state(sync->events.ctx, state, text);
 }
 
@@ -268,6 +269,7 @@ static void on_started(void *ctx, int error, const char *why)
 	if (!error) {
 		sync->counters.starts++;
 		sync->failures = 0;
+		sync->wiped = false;
 		log_line(LOG_INFO, "HAProxy started", (const char *)NULL);
 		connect_now(sync);
 		return;
@@ -726,10 +728,9 @@ static void tell_applied(struct sync *sync)
 	for (size_t i = 0; i < sync->binds.n; i++)
 		if (sync->binds.list[i].refused)
 			list[n++] = (struct sync_refusal){.bind = true, .key = sync->binds.list[i].key, .text = sync->binds.list[i].refused};
-	bool news = sync->told != sync->planned;
 	sync->told = sync->planned;
 	sync->refusals_new = false;
-	if (news)
+	if (!sync->synced)
 		tell_state(sync, HAPROXY_SYNCED, "HAProxy holds what is wanted");
 	sync->events.applied(sync->events.ctx, sync->told, list, n);
 	free(list);
