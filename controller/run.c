@@ -13,9 +13,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define STATUS_AT_ONCE 16
+
 struct run {
 	uv_loop_t loop;
 	uv_signal_t sigterm, sigint;
+	uv_idle_t status_turn;
 	const struct options *options;
 	char state_dir[4096];
 	struct status_dir *status_dir;
@@ -43,18 +46,25 @@ static void on_status(void *ctx, const struct core_status *status)
 		         "name", status->name, "error", err.text, NULL);
 }
 
-/* While a newer generation is on its way its applied() will come, and the status with it. */
-static void write_status(struct run *run)
+/* A few at a time, so that ten thousand of them never stand in the way of a change. While a newer generation is on its
+ * way they wait for its applied(): what they would say is not held yet. */
+static void on_status_turn(uv_idle_t *idle)
 {
+	struct run *run = idle->data;
 	struct err err = {""};
-	if (run->applied != run->generation)
+	if (run->applied == run->generation && core_status_changes(run->core, time(NULL), STATUS_AT_ONCE, on_status, run))
 		return;
-	core_status_changes(run->core, time(NULL), on_status, run);
-	if (run->swept)
+	uv_idle_stop(idle);
+	if (run->applied != run->generation || run->swept)
 		return;
 	run->swept = true;
 	if (status_dir_sweep(run->status_dir, &err))
 		log_line(LOG_WARN, "old status not removed", "error", err.text, NULL);
+}
+
+static void write_status(struct run *run)
+{
+	uv_idle_start(&run->status_turn, on_status_turn);
 }
 
 /* ---- HAProxy ---- */
@@ -149,6 +159,7 @@ static void close_signals(void *ctx)
 	run->haproxy = NULL;
 	uv_close((uv_handle_t *)&run->sigterm, NULL);
 	uv_close((uv_handle_t *)&run->sigint, NULL);
+	uv_close((uv_handle_t *)&run->status_turn, NULL);
 }
 
 static void close_haproxy(void *ctx)
@@ -257,6 +268,8 @@ int run(const struct options *options)
 	BUG_ON(uv_loop_init(&run->loop));
 	uv_signal_init(&run->loop, &run->sigterm);
 	uv_signal_init(&run->loop, &run->sigint);
+	uv_idle_init(&run->loop, &run->status_turn);
+	run->status_turn.data = run;
 	run->sigterm.data = run->sigint.data = run;
 	uv_signal_start(&run->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&run->sigint, on_signal, SIGINT);
