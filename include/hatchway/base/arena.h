@@ -53,9 +53,10 @@ static inline size_t arena_used(const struct arena *a)
 
 static inline void *arena_alloc(struct arena *a, size_t n)
 {
+	static uint64_t nothing; /* an empty list: takes nothing, and has an address all the same */
 	n = (n + 7) & ~(size_t)7;
 	if (!n)
-		return a->at; /* an empty list: points nowhere useful, takes nothing */
+		return &nothing;
 	if ((size_t)(a->end - a->at) < n) {
 		BUG_ON(a->fixed);
 		size_t size = n > a->grow ? n : a->grow;
