@@ -207,26 +207,34 @@ static void give(struct core *core, struct node *node, const struct refusals *re
 	cb(ctx, &status);
 }
 
-void core_status_changes(struct core *core, int64_t now, void (*cb)(void *ctx, const struct core_status *status), void *ctx)
+bool core_status_changes(struct core *core, int64_t now, size_t limit,
+                         void (*cb)(void *ctx, const struct core_status *status), void *ctx)
 {
+	size_t n = core->status.n < limit ? core->status.n : limit;
+	if (!n)
+		return false;
 	struct arena arena;
 	arena_init(&arena);
 	struct refusals refusals = refusals_find(core, &arena);
-	struct node_list list = core->status;
-	core->status = (struct node_list){0};
+	struct node_list slice = {0};
 	struct buf text;
 	buf_init(&text, STATUS_LIMIT);
-	node_list_sort(&list);
-	for (size_t i = 0; i < list.n; i++) {
-		struct node *node = list.items[i];
+	while (slice.n < n)
+		node_list_add(&slice, core->status.items[--core->status.n]);
+	node_list_sort(&slice);
+	for (size_t i = 0; i < slice.n; i++) {
+		struct node *node = slice.items[i];
 		node->flags &= (uint8_t)~NODE_STATUS;
 		give(core, node, &refusals, now, &text, cb, ctx);
 		store_release(&core->store, node);
 	}
+	if (!core->status.n)
+		node_list_done(&core->status);
 	buf_done(&text);
-	node_list_done(&list);
+	node_list_done(&slice);
 	free(refusals.items);
 	arena_done(&arena);
+	return core->status.n > 0;
 }
 
 void core_status_table(const struct core *core, struct buf *out)

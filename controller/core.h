@@ -52,9 +52,11 @@ struct core_status {
 	const char *text; /* YAML; NULL: the object is gone or no longer ours, and our status with it */
 };
 
-/* Calls cb for every object whose status differs from what cb was last given. now: Unix seconds, for lastTransitionTime,
+/* Calls cb for objects whose status differs from what cb was last given, looking at no more than `limit` of those that may;
+ * true: there are more to look at (a caller with other things to do comes back). now: Unix seconds, for lastTransitionTime,
  * which moves only when a condition's status does. Call it after the proxy holds what core_update() returned. */
-void core_status_changes(struct core *core, int64_t now, void (*cb)(void *ctx, const struct core_status *status), void *ctx);
+bool core_status_changes(struct core *core, int64_t now, size_t limit,
+                         void (*cb)(void *ctx, const struct core_status *status), void *ctx);
 
 /* One line of `hatchway status` / kubectl get for every GatewayClass, Gateway and route, then every condition that is not
  * as one would like it, with reason and message. */

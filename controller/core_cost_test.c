@@ -92,7 +92,7 @@ static double settle(struct world *w, size_t *ret_units, size_t *ret_documents)
 	size_t documents = 0;
 	double start = now_ms();
 	core_update(w->core, &changes);
-	core_status_changes(w->core, FIXTURE_NOW, no_status, &documents);
+	core_status_changes(w->core, FIXTURE_NOW, SIZE_MAX, no_status, &documents);
 	double ms = now_ms() - start;
 	*ret_units = changes.n;
 	*ret_documents = documents;

@@ -180,8 +180,8 @@ static void compare_with_scratch(struct walk *w)
 	fixture_update(fresh.core);
 	core_refused(fresh.core, refusals, n);
 	core_refused(w->core, refusals, n);
-	core_status_changes(w->core, FIXTURE_NOW, status_given, w);
-	core_status_changes(fresh.core, FIXTURE_NOW, status_given, &fresh);
+	core_status_changes(w->core, FIXTURE_NOW, SIZE_MAX, status_given, w);
+	core_status_changes(fresh.core, FIXTURE_NOW, SIZE_MAX, status_given, &fresh);
 	for (size_t i = 0; i < w->n_status; i++)
 		note_reasons(w->status[i]);
 	same("table", fixture_table(w->core), fixture_table(fresh.core));

@@ -125,7 +125,7 @@ static void run_case(const char *name)
 	core_refused(core, d.refusals, d.n_refusals);
 	struct buf status;
 	buf_init(&status, FIXTURE_LIMIT);
-	core_status_changes(core, FIXTURE_NOW, add_status, &status);
+	core_status_changes(core, FIXTURE_NOW, SIZE_MAX, add_status, &status);
 	char *table = fixture_table(core), *graph = fixture_graph(core);
 	hold_against(name, "table", table);
 	hold_against(name, "graph", graph);
@@ -236,26 +236,26 @@ static void test_transition_times(void **state)
 	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
 	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
 	fixture_update(core);
-	core_status_changes(core, 1000, keep_status, &text);
+	core_status_changes(core, 1000, SIZE_MAX, keep_status, &text);
 	assert_int_equal(times(text.data, "\"1970-01-01T00:16:40Z\""), 2);
 	assert_non_null(strstr(text.data, "reason: BackendNotFound"));
 
 	buf_clear(&text);
 	fixture_objects(TIMES_SERVICE, false, fixture_put, core);
 	fixture_update(core);
-	core_status_changes(core, 2000, keep_status, &text);
+	core_status_changes(core, 2000, SIZE_MAX, keep_status, &text);
 	assert_int_equal(times(text.data, "\"1970-01-01T00:16:40Z\""), 1); /* Accepted */
 	assert_int_equal(times(text.data, "\"1970-01-01T00:33:20Z\""), 1); /* ResolvedRefs */
 
 	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
 	fixture_update(core);
-	core_status_changes(core, 3000, count_status, &given);
+	core_status_changes(core, 3000, SIZE_MAX, count_status, &given);
 	assert_int_equal(given, 0);
 
 	buf_clear(&text);
 	core_delete(core, KIND_HTTPROUTE, "s", "r");
 	fixture_update(core);
-	core_status_changes(core, 4000, keep_status, &text);
+	core_status_changes(core, 4000, SIZE_MAX, keep_status, &text);
 	assert_string_equal(text.data, "gone\n");
 	buf_done(&text);
 	core_free(core);

@@ -98,20 +98,21 @@ static int check(const struct options *options)
 {
 	const char *dir = options->n_words == 1 ? options->words[0] : options->manifests;
 	struct offline offline;
-	struct buf out;
+	struct buf out, named;
 	if (!dir || options->n_words > 1) {
 		fprintf(stderr, "usage: hatchway check DIR\n");
 		return 2;
 	}
 	int ret = offline_read(&offline, options, dir);
 	buf_init(&out, (size_t)256 << 20);
+	buf_init(&named, (size_t)256 << 20);
 	if (!ret) {
-		core_status_table(offline.core, &out);
-		buf_addc(&out, '\n');
-		offline.problems += core_problems(offline.core, &out);
-		printf("%s%zu problem%s\n", out.data, offline.problems, offline.problems == 1 ? "" : "s");
+		core_status_table(offline.core, &out); /* names the problems, too */
+		offline.problems += core_problems(offline.core, &named);
+		printf("%s\n%zu problem%s\n", out.data, offline.problems, offline.problems == 1 ? "" : "s");
 	}
 	buf_done(&out);
+	buf_done(&named);
 	core_free(offline.core);
 	return ret || offline.problems ? 1 : 0;
 }

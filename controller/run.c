@@ -17,9 +17,12 @@
 /* A change of as many units leaves holes in the heap that are worth giving back. */
 #define BURST 1000
 
+#define STATUS_AT_ONCE 16
+
 struct run {
 	uv_loop_t loop;
 	uv_signal_t sigterm, sigint;
+	uv_idle_t status_turn;
 	const struct options *options;
 	char state_dir[4096];
 	struct status_dir *status_dir;
@@ -30,7 +33,7 @@ struct run {
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
-	bool burst;                   /* a big change was submitted and not applied yet */
+	bool burst;                   /* a big change was submitted, and its status is not all written yet */
 	bool swept;                   /* what an earlier run left in the status folder is gone */
 	bool closing;
 	int exit_code;
@@ -48,18 +51,28 @@ static void on_status(void *ctx, const struct core_status *status)
 		         "name", status->name, "error", err.text, NULL);
 }
 
-/* While a newer generation is on its way its applied() will come, and the status with it. */
-static void write_status(struct run *run)
+/* A few at a time, so that ten thousand of them never stand in the way of a change. While a newer generation is on its
+ * way they wait for its applied(): what they would say is not held yet. */
+static void on_status_turn(uv_idle_t *idle)
 {
+	struct run *run = idle->data;
 	struct err err = {""};
+	if (run->applied == run->generation && core_status_changes(run->core, time(NULL), STATUS_AT_ONCE, on_status, run))
+		return;
+	uv_idle_stop(idle);
 	if (run->applied != run->generation)
 		return;
-	core_status_changes(run->core, time(NULL), on_status, run);
-	if (run->swept)
-		return;
-	run->swept = true;
-	if (status_dir_sweep(run->status_dir, &err))
+	if (!run->swept && status_dir_sweep(run->status_dir, &err))
 		log_line(LOG_WARN, "old status not removed", "error", err.text, NULL);
+	run->swept = true;
+	if (run->burst)
+		malloc_trim(0);
+	run->burst = false;
+}
+
+static void write_status(struct run *run)
+{
+	uv_idle_start(&run->status_turn, on_status_turn);
 }
 
 /* ---- HAProxy ---- */
@@ -77,9 +90,6 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 		log_line(LOG_WARN, "refused", "object", refusals[i].key, "error", refusals[i].text, NULL);
 	core_refused(run->core, refusals, n);
 	write_status(run);
-	if (run->burst)
-		malloc_trim(0);
-	run->burst = false;
 }
 
 static void on_state(void *ctx, enum haproxy_state state, const char *text)
@@ -158,6 +168,7 @@ static void close_signals(void *ctx)
 	run->haproxy = NULL;
 	uv_close((uv_handle_t *)&run->sigterm, NULL);
 	uv_close((uv_handle_t *)&run->sigint, NULL);
+	uv_close((uv_handle_t *)&run->status_turn, NULL);
 }
 
 static void close_haproxy(void *ctx)
@@ -276,6 +287,8 @@ int run(const struct options *options)
 	BUG_ON(uv_loop_init(&run->loop));
 	uv_signal_init(&run->loop, &run->sigterm);
 	uv_signal_init(&run->loop, &run->sigint);
+	uv_idle_init(&run->loop, &run->status_turn);
+	run->status_turn.data = run;
 	run->sigterm.data = run->sigint.data = run;
 	uv_signal_start(&run->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&run->sigint, on_signal, SIGINT);

@@ -46,7 +46,6 @@ static void render_global(const struct config_input *input, struct buf *out)
 	              "\thard-stop-after 30m\n"
 	              "\ttune.lua.bool-sample-conversion normal\n"
 	              "\ttune.lua.openlibs string,table,math\n"
-	              "\ttune.lua.maxmem 256\n"
 	              "\tlua-load-per-thread hatchway.lua\n\n");
 }
 

@@ -11,6 +11,7 @@
 #include "haproxy/keyset.h"
 #include "haproxy/process.h"
 #include "haproxy/reader.h"
+#include "hatchway/base/hash.h"
 #include "hatchway/base/log.h"
 
 #include <errno.h>
@@ -67,6 +68,7 @@ struct sync {
 
 	struct image *wanted;
 	struct binds binds;
+	uint64_t told_refusals;
 	uint64_t generation, planned, told; /* submitted; in held once the apply is done; told by applied() */
 	bool submitted, dirty, all, binds_new, refusals_new, flush_again;
 	struct keyset refused, removals, again;
@@ -74,7 +76,7 @@ struct sync {
 	size_t max_steps;
 	struct step *run;
 	unsigned surprises;
-	bool surprised, alone;
+	bool surprised, alone, synced;
 	uint64_t watch_due, retry_due;
 	struct haproxy_counters counters;
 
@@ -96,6 +98,7 @@ static uint64_t now_ms(const struct sync *sync)
 
 static void tell_state(struct sync *sync, enum haproxy_state state, const char *text)
 {
+	sync->synced = state == HAPROXY_SYNCED;
 	sync->events.state(sync->events.ctx, state, text);
 }
 
@@ -268,6 +271,7 @@ static void on_started(void *ctx, int error, const char *why)
 	if (!error) {
 		sync->counters.starts++;
 		sync->failures = 0;
+		sync->wiped = false;
 		log_line(LOG_INFO, "HAProxy started", (const char *)NULL);
 		connect_now(sync);
 		return;
@@ -716,6 +720,17 @@ static bool remove_some(struct sync *sync)
 
 /* ---- what is next ---- */
 
+/* The same for the same refusals in any order. */
+static uint64_t refusals_hash(const struct sync_refusal *list, size_t n)
+{
+	uint64_t hash = n;
+
+	for (size_t i = 0; i < n; i++)
+		hash ^= hash_bytes(list[i].text, strlen(list[i].text),
+		                   hash_bytes(list[i].key, strlen(list[i].key), list[i].bind ? 99 : (uint64_t)list[i].kind));
+	return hash;
+}
+
 static void tell_applied(struct sync *sync)
 {
 	size_t n = 0, max = keyset_count(&sync->refused) + sync->binds.n;
@@ -726,10 +741,16 @@ static void tell_applied(struct sync *sync)
 	for (size_t i = 0; i < sync->binds.n; i++)
 		if (sync->binds.list[i].refused)
 			list[n++] = (struct sync_refusal){.bind = true, .key = sync->binds.list[i].key, .text = sync->binds.list[i].refused};
-	bool news = sync->told != sync->planned;
+	uint64_t hash = refusals_hash(list, n);
+	bool news = sync->told != sync->planned || sync->told_refusals != hash || !sync->synced;
 	sync->told = sync->planned;
+	sync->told_refusals = hash;
 	sync->refusals_new = false;
-	if (news)
+	if (!news) {
+		free(list);
+		return;
+	}
+	if (!sync->synced)
 		tell_state(sync, HAPROXY_SYNCED, "HAProxy holds what is wanted");
 	sync->events.applied(sync->events.ctx, sync->told, list, n);
 	free(list);
@@ -792,7 +813,7 @@ static void advance(struct sync *sync)
 		wait_and_retry(sync, REFUSED_RETRY_MS);
 		return;
 	}
-	if (sync->told != sync->planned || sync->refusals_new)
+	if (sync->told != sync->planned || sync->refusals_new || !sync->synced)
 		tell_applied(sync);
 	if (sync->phase != PHASE_IDLE || remove_some(sync))
 		return;

@@ -2,6 +2,10 @@
 #ifndef HATCHWAY_HAPROXY_TESTBED_H
 #define HATCHWAY_HAPROXY_TESTBED_H
 
+#ifndef TESTBED_PORT
+#define TESTBED_PORT 0
+#endif
+
 #include "haproxy/command.h"
 #include "haproxy/sync.h"
 

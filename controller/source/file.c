@@ -607,11 +607,22 @@ static void on_folder_event(struct file_source *source, const struct folder *par
 	/* A removed folder was empty: its files have told of themselves, its watch ends with IN_IGNORED. */
 }
 
-/* A new link is complete at once; a new file is when its writer closes it. */
-static bool is_link(const char *path)
+/* Does a name that has just come stand for something whole? A link does at once; a file when its last writer closes it,
+ * which a read lease tells (fcntl(2), F_SETLEASE: refused while anybody has the file open for writing). Then no
+ * IN_CLOSE_WRITE will come: it was a hard link, or the writer was quicker than we are. */
+static bool is_whole(const char *path)
 {
 	struct stat st;
-	return lstat(path, &st) == 0 && (S_ISLNK(st.st_mode) || (S_ISREG(st.st_mode) && st.st_nlink > 1));
+	if (lstat(path, &st))
+		return false;
+	if (!S_ISREG(st.st_mode))
+		return S_ISLNK(st.st_mode);
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	bool whole = fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
+	close(fd); /* gives the lease back */
+	return whole || st.st_nlink > 1;
 }
 
 static void on_file_event(struct file_source *source, const char *path, uint32_t mask)
@@ -620,7 +631,7 @@ static void on_file_event(struct file_source *source, const char *path, uint32_t
 	if (mask & (IN_DELETE | IN_MOVED_FROM)) {
 		if (file)
 			leave(source, file);
-	} else if (mask & (IN_CLOSE_WRITE | IN_MOVED_TO) || (mask & IN_CREATE && is_link(path)) ||
+	} else if (mask & (IN_CLOSE_WRITE | IN_MOVED_TO) || (mask & IN_CREATE && is_whole(path)) ||
 	           (mask & IN_ATTRIB && file && file->giver.broken)) {
 		file = get_file(source, path);
 		if (file->giver.leaving)

@@ -49,6 +49,7 @@ def listeners(bed):
 
     # A port somebody else holds: told, not fatal; the others go on.
     with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier run may linger
         holder.bind(("0.0.0.0", bed.ports[9090]))
         holder.listen()
         bed.save("g4.yaml", gateway("g4", listeners=[listener("web", 9090)]))

@@ -31,7 +31,8 @@ enum haproxy_state { HAPROXY_DOWN, HAPROXY_SYNCING, HAPROXY_SYNCED };
 
 struct haproxy_events {
 	/* HAProxy now serves everything submitted up to and including `generation`, but for what `refusals` lists (all that
-	 * are outstanding, not only new ones). Called once per generation at most; several may be answered by one call. */
+	 * are outstanding, not only new ones). Called once per generation, and again with the same one when
+	 * only the refusals have changed (a port has become free); several generations may be answered by one call. */
 	void (*applied)(void *ctx, uint64_t generation, const struct haproxy_refusal *refusals, size_t n_refusals);
 	/* Up, down, reading again; text is for a log line. */
 	void (*state)(void *ctx, enum haproxy_state state, const char *text);

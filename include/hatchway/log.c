@@ -24,6 +24,7 @@ void log_line(enum log_level level, const char *text, ...)
 	buf_addf(&line, "%s.%03dZ %-5s %s", stamp, (int)(now.tv_usec / 1000), names[level], text);
 	va_list args;
 	va_start(args, text);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start() is right above. */
 	for (const char *key; (key = va_arg(args, const char *));) {
 		const char *s = va_arg(args, const char *);
 		buf_clear(&value);

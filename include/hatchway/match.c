@@ -6,6 +6,7 @@
 #include <pcre2.h>
 
 #define HOST_LIMIT 1024
+#define MAX_FALLS 128 /* a name has fewer labels: more is a table that goes in circles */
 #define VALUE_LIMIT ((size_t)1 << 20)
 
 /* Lower case, without port and one trailing dot; false: too long to be a host. "[::1]:80" is "[::1]". */
@@ -155,7 +156,7 @@ const struct table_entry *table_match(const struct table *table, const struct ta
 {
 	const struct table_host *host = table_match_host(table, request->listener, request->host);
 	char text[300];
-	while (host) {
+	for (int depth = 0; host && depth < MAX_FALLS; depth++) {
 		if (walk && walk->host)
 			walk->host(walk->ctx, host);
 		for (size_t i = 0; i < host->n_entries; i++) {
