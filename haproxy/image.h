@@ -8,7 +8,7 @@
  *   listener  "<bind port>" | "<addr>:<port>"   listener's key in the table           maps/listener.map
  *   host      "80/com.sample.www#"              host key it falls to, or "-"          maps/host.map
  *   path      "<host key>/hello/#"              rule reference                        maps/path.map
- *   rule      "<rule id>.<letter>"              one property of a rule                maps/rule.map
+ *   rule      "<rule id>"                       its properties, fields parted by "|"  maps/rule.map
  *   chain     "<chain id>"                      ordered tests → rule references       maps/chain.map
  *   regex     "<id>" (bucket by id)             the pattern                           maps/regex-NN.map
  *   backend   HAProxy backend name              named defaults it is made from

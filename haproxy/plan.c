@@ -61,14 +61,12 @@ static void step_add(struct plan *plan, enum step_op op, enum item_kind kind, co
 
 static void plan_map_item(struct plan *plan, const struct item *held, const struct item *wanted)
 {
-	enum item_kind kind = wanted ? wanted->kind : held->kind;
-
-	if (!held)
-		step_add(plan, map_ops[kind].add, kind, wanted->key, wanted->value);
-	else if (!wanted)
-		step_add(plan, map_ops[kind].del, kind, held->key, held->value);
+	if (!wanted)
+		step_add(plan, map_ops[held->kind].del, (enum item_kind)held->kind, held->key, held->value);
+	else if (!held)
+		step_add(plan, map_ops[wanted->kind].add, (enum item_kind)wanted->kind, wanted->key, wanted->value);
 	else if (strcmp(held->value, wanted->value))
-		step_add(plan, map_ops[kind].set, kind, wanted->key, wanted->value);
+		step_add(plan, map_ops[wanted->kind].set, (enum item_kind)wanted->kind, wanted->key, wanted->value);
 }
 
 static void plan_backend(struct plan *plan, const struct item *held, const struct item *wanted)
@@ -139,7 +137,7 @@ static void plan_server(struct plan *plan, const struct item *held, const struct
 	if (!held) {
 		step_add(plan, STEP_ADD_SERVER, ITEM_SERVER, wanted->key, wanted->value);
 		if (want.state != SERVER_MAINT)
-			step_add(plan, STEP_SET_STATE, ITEM_SERVER, wanted->key, wanted->value);
+			step_add(plan, STEP_RAISE_STATE, ITEM_SERVER, wanted->key, wanted->value);
 		return;
 	}
 	struct server_value have = server_value(held);
@@ -155,10 +153,12 @@ static void plan_server(struct plan *plan, const struct item *held, const struct
 		}
 		step_add(plan, STEP_SET_ADDRESS, ITEM_SERVER, wanted->key, wanted->value);
 	}
+	/* Enums of states rise from taking requests to taking none. */
+	bool more = want.state != have.state ? want.state < have.state : want.weight > have.weight;
 	if (have.weight != want.weight)
-		step_add(plan, STEP_SET_WEIGHT, ITEM_SERVER, wanted->key, wanted->value);
+		step_add(plan, more ? STEP_RAISE_WEIGHT : STEP_LOWER_WEIGHT, ITEM_SERVER, wanted->key, wanted->value);
 	if (have.state != want.state)
-		step_add(plan, STEP_SET_STATE, ITEM_SERVER, wanted->key, wanted->value);
+		step_add(plan, more ? STEP_RAISE_STATE : STEP_LOWER_STATE, ITEM_SERVER, wanted->key, wanted->value);
 }
 
 static bool is_backend_of_server(const struct image *wanted, const char *key)
