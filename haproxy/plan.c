@@ -234,25 +234,18 @@ static void plan_keys(struct plan *plan, const struct image *held, const struct 
 	free(sorted);
 }
 
-static int item_order(const struct item *a, const struct item *b)
-{
-	return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : strcmp(a->key, b->key);
-}
-
+/* In any order: the steps are sorted in the end. Without a list of either image: the plan of equals needs no memory. */
 static void plan_all(struct plan *plan, const struct image *held, const struct image *wanted)
 {
-	size_t n_held, n_wanted, i = 0, j = 0;
-	const struct item **have = image_sorted(held, &n_held);
-	const struct item **want = image_sorted(wanted, &n_wanted);
+	const struct item *item;
+	size_t cursor = 0;
 
-	while (i < n_held || j < n_wanted) {
-		int order = i == n_held ? 1 : j == n_wanted ? -1 : item_order(have[i], want[j]);
-		plan_pair(plan, order <= 0 ? have[i] : NULL, order >= 0 ? want[j] : NULL, wanted);
-		i += order <= 0;
-		j += order >= 0;
-	}
-	free(have);
-	free(want);
+	while ((item = image_next(wanted, &cursor)))
+		plan_pair(plan, image_get(held, (enum item_kind)item->kind, item->key), item, wanted);
+	cursor = 0;
+	while ((item = image_next(held, &cursor)))
+		if (!image_get(wanted, (enum item_kind)item->kind, item->key))
+			plan_pair(plan, item, NULL, wanted);
 }
 
 void plan_build(struct plan *plan, const struct image *held, const struct image *wanted, const struct plan_key *keys,
