@@ -221,7 +221,7 @@ static void report_losers(struct claims *claims, struct claim *first, const stru
 		if (lost && !claim->lost) {
 			const struct object *object = claim->object;
 			struct err err;
-			err_set(&err, 0, "%s %s%s%s is also given by %s, which counts", object_kind_name(object->kind),
+			err_set(&err, 0, "%s %s%s%s is already given by %s; this one is ignored", object_kind_name(object->kind),
 			        object->namespace, *object->namespace ? "/" : "", object->name, winner->giver->path);
 			claims->events.problem(claims->events.ctx, claim->giver->path, claim->line, err.text);
 		}

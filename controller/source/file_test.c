@@ -474,10 +474,10 @@ static void test_two_files(void **state)
 	open_source("+s:1 ! ");
 	write_file("c.yaml", service("s", 3));
 	expect_now("");
-	expect_problem("/c.yaml:1: Service default/s is also given by DIR/b.yaml, which counts\n");
+	expect_problem("/c.yaml:1: Service default/s is already given by DIR/b.yaml; this one is ignored\n");
 	write_file("a.yaml", service("s", 1));
 	expect_now("+s:2 ! ");
-	expect_problem("/b.yaml:1: Service default/s is also given by DIR/a.yaml, which counts\n");
+	expect_problem("/b.yaml:1: Service default/s is already given by DIR/a.yaml; this one is ignored\n");
 	remove_file("a.yaml");
 	expect_now("+s:3 ! "); /* no need to wait: another file has it */
 	expect_later("");
