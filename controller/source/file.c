@@ -1,5 +1,5 @@
 /* Owns the manifest folder: walking it, inotify, reading one file into objects, and the patience with files that
- * vanish. Reads YAML (yaml.h) and decodes (object_decode); who wins among files is claims.h's.
+ * vanish. Reads YAML (yaml.h) and decodes (object_decode_manifest); who wins among files is claims.h's.
  *
  * A save is read when its writer closes the file (IN_CLOSE_WRITE) or renames it into place (IN_MOVED_TO), at once. A
  * file that vanishes is given LEAVE_MS: many editors rename the old file away, or remove it, just before the new one is
@@ -208,7 +208,7 @@ static void read_object(struct reading *reading, const struct node *document)
 	struct object *object;
 	struct err err;
 	unsigned line = document->line;
-	int status = object_decode(document, &object, &line, &err);
+	int status = object_decode_manifest(document, &object, &line, &err);
 	if (status > 0)
 		add_given(reading, object, document->line);
 	else if (status < 0)
