@@ -208,7 +208,8 @@ static void on_closed(void *ctx);
 static void close_source(unsigned after_ms)
 {
 	bool closed = false;
-	run_ms(after_ms);
+	if (after_ms)
+		run_ms(after_ms);
 	file_source_close(t.source, on_closed, &closed);
 	while (!closed)
 		uv_run(&t.loop, UV_RUN_ONCE);
