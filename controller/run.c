@@ -266,7 +266,8 @@ static int open_all(struct run *run, struct err *reterr)
 	ret = admin_open(&run->loop, path, on_question, run, &run->admin, reterr);
 	if (ret)
 		return ret;
-	return file_source_open(&run->loop, options->manifests, &file_events, &run->source, reterr);
+	snprintf(path, sizeof(path), "%s/manifests", run->state_dir);
+	return file_source_open(&run->loop, options->manifests, path, &file_events, &run->source, reterr);
 }
 
 /* One arena for the few threads there are. Big blocks live apart from the heap and go back when freed: without the fixed
