@@ -1,5 +1,6 @@
 /* Hosts: which routes' matches stand in which order on a hostname (Gateway API, HTTPRouteRule.matches), and the wider
- * hostname tried next. */
+ * hostname tried next. Not done yet: that between routes the hostname as the route wrote it, before its intersection with the
+ * listener's, decides first (GatewayRouteHostnameIntersectionPrecedence, Gateway API 1.7). */
 #include "controller/compile/compile.h"
 #include "controller/graph/hostname.h"
 
