@@ -57,7 +57,7 @@ static struct refusals refusals_of(const struct refusals *all, const struct node
 		else
 			high = middle;
 	}
-	struct refusals own = {all->items + low, 0};
+	struct refusals own = {all->n ? all->items + low : NULL, 0};
 	while (low + own.n < all->n && all->items[low + own.n].node == node)
 		own.n++;
 	return own;
