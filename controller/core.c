@@ -130,8 +130,15 @@ static void gather(void *ctx, const struct origin *origin)
 	struct refusals *found = walk->found;
 	if (!(found->n & (found->n - 1)))
 		found->items = xrealloc(found->items, (found->n ? found->n * 2 : 1) * sizeof(*found->items));
-	found->items[found->n++] = (struct refused){origin->node,        origin->port,      origin->rule,      origin->of,
-	                                            walk->refusal->kind, walk->refusal->key, walk->refusal->text};
+	found->items[found->n++] = (struct refused){
+	        .node = origin->node,
+	        .port = origin->port,
+	        .rule = origin->rule,
+	        .of = origin->of,
+	        .kind = walk->refusal->kind,
+	        .key = walk->refusal->key,
+	        .text = walk->refusal->text,
+	};
 }
 
 static struct refusals refusals_find(const struct core *core)

@@ -151,12 +151,15 @@ static size_t some_refusals(struct walk *w, struct haproxy_refusal *refusals)
 		unsigned most = kind == TABLE_RULE ? 8 : 2;
 		for (unsigned k = n_units && !roll(w, 3) ? 1 + roll(w, most) : 0; k; k--) {
 			const char *key = units[roll(w, (unsigned)n_units)]->key;
-			refusals[n++] = (struct haproxy_refusal){(enum table_kind)kind, key, roll(w, 2) ? "no" : "never"};
+			const char *text = roll(w, 2) ? "no" : "never";
+			refusals[n++] = (struct haproxy_refusal){(enum table_kind)kind, key, text};
 		}
 		free(units);
 	}
-	if (!roll(w, 8))
-		refusals[n++] = (struct haproxy_refusal){TABLE_RULE, PICK(w, "a/r1/99", "a/r1/0@9", "7f00aa.p", "a/gone/0"), "no"};
+	if (!roll(w, 8)) {
+		const char *key = PICK(w, "a/r1/99", "a/r1/0@9", "7f00aa.p", "a/gone/0");
+		refusals[n++] = (struct haproxy_refusal){TABLE_RULE, key, "no"};
+	}
 	BUG_ON(n > REFUSALS);
 	return n;
 }
