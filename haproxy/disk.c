@@ -441,10 +441,10 @@ static int edit_shard(struct old *old, const struct patch *patch, struct edit *e
 	struct buf key;
 	size_t i = 0;
 	int r = old->size ? old_read(old, 0, (size_t)old->size) : 0;
-	const char *end = old->block + (r ? 0 : old->size), *next;
+	const char *text = old->size && !r ? old->block : "", *end = text + (r ? 0 : old->size), *next;
 
 	buf_init(&key, 1 << 20);
-	for (const char *line = old->block; line < end && i < patch->n; line = next) {
+	for (const char *line = text; line < end && i < patch->n; line = next) {
 		const char *newline = memchr(line, '\n', (size_t)(end - line));
 		next = newline ? newline + 1 : end;
 		if (!shard_key(line, (size_t)((newline ? newline : end) - line), backend, &key))
@@ -454,7 +454,7 @@ static int edit_shard(struct old *old, const struct patch *patch, struct edit *e
 			if (order > 0)
 				break;
 			const struct line *with = &patch->lines[i];
-			edits[i++] = (struct edit){line - old->block, (order ? line : next) - old->block, with,
+			edits[i++] = (struct edit){line - text, (order ? line : next) - text, with,
 			                           order ? with->text != NULL : line_changes(with, line, newline ? newline : end)};
 		}
 	}
