@@ -19,9 +19,12 @@
 
 #define STATUS_AT_ONCE 16
 
+/* A closed terminal (SIGHUP) ends it as properly as the others. */
+static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP};
+
 struct run {
 	uv_loop_t loop;
-	uv_signal_t sigterm, sigint;
+	uv_signal_t signals[ARRAY_LEN(stop_signals)];
 	uv_idle_t status_turn;
 	const struct options *options;
 	char state_dir[4096];
@@ -166,8 +169,8 @@ static void close_signals(void *ctx)
 {
 	struct run *run = ctx;
 	run->haproxy = NULL;
-	uv_close((uv_handle_t *)&run->sigterm, NULL);
-	uv_close((uv_handle_t *)&run->sigint, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++)
+		uv_close((uv_handle_t *)&run->signals[i], NULL);
 	uv_close((uv_handle_t *)&run->status_turn, NULL);
 }
 
@@ -204,7 +207,7 @@ static void begin_close(struct run *run)
 
 static void on_signal(uv_signal_t *signal, int number)
 {
-	log_line(LOG_INFO, "stopping", "signal", number == SIGINT ? "SIGINT" : "SIGTERM", NULL);
+	log_line(LOG_INFO, "stopping", "signal", strsignal(number), NULL);
 	begin_close(signal->data);
 }
 
@@ -285,13 +288,15 @@ int run(const struct options *options)
 	struct err err = {""};
 	run->options = options;
 	BUG_ON(uv_loop_init(&run->loop));
-	uv_signal_init(&run->loop, &run->sigterm);
-	uv_signal_init(&run->loop, &run->sigint);
 	uv_idle_init(&run->loop, &run->status_turn);
 	run->status_turn.data = run;
-	run->sigterm.data = run->sigint.data = run;
-	uv_signal_start(&run->sigterm, on_signal, SIGTERM);
-	uv_signal_start(&run->sigint, on_signal, SIGINT);
+	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++) {
+		uv_signal_init(&run->loop, &run->signals[i]);
+		run->signals[i].data = run;
+		uv_signal_start(&run->signals[i], on_signal, stop_signals[i]);
+	}
+	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	if (open_all(run, &err)) {
 		fprintf(stderr, "hatchway: %s\n", err.text);
