@@ -172,8 +172,7 @@ static size_t times(const char *text, const char *what)
 	return n;
 }
 
-/* A document tells Accepted of each parentRef: as many routes are attached somewhere as some attachedRoutes says, and none
- * if none is accepted. */
+/* Some attachedRoutes is above 0 exactly if some route tells Accepted=True; none has wrapped around. */
 static void check_attached(const struct walk *w)
 {
 	size_t accepted = 0, attached = 0;
