@@ -85,6 +85,7 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 	struct run *run = ctx;
 	char text[32], took[32];
 	run->applied = generation;
+	core_held(run->core, true, NULL);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)generation);
 	snprintf(took, sizeof(took), "%.3f", (double)(uv_hrtime() - run->submitted_at_ns) / 1e6);
 	log_line(LOG_INFO, run->served ? "applied" : "serving", "generation", text, "ms", took, NULL);
@@ -98,7 +99,10 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 static void on_state(void *ctx, enum haproxy_state state, const char *text)
 {
 	static const char *const names[] = {"down", "syncing", "synced"};
+	struct run *run = ctx;
 	log_line(state == HAPROXY_DOWN ? LOG_WARN : LOG_DEBUG, "haproxy", "state", names[state], "detail", text, NULL);
+	if (state == HAPROXY_DOWN)
+		core_held(run->core, false, text);
 }
 
 /* ---- the source ---- */
