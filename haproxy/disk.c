@@ -16,7 +16,6 @@
 #define SHARDS 256
 #define FILES (MAPS + SHARDS)
 #define FSYNC_MAX 8 /* more files than this are made durable together */
-#define FILE_MAX ((size_t)1 << 30)
 
 struct line {
 	char *key;
@@ -217,26 +216,6 @@ bool disk_busy(const struct disk *disk)
 
 /* ---- the worker ---- */
 
-static int read_file(const char *path, struct buf *out, struct err *reterr)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-	ssize_t n = 1;
-
-	if (fd < 0)
-		return errno == ENOENT ? -ENOENT : err_set(reterr, -errno, "%s: %s", path, strerror(errno));
-	size_t size = fstat(fd, &st) || st.st_size < 0 ? 0 : (size_t)st.st_size;
-	/* One block of the right size. */
-	if (buf_room(out, size))
-		while (out->len < size && (n = read(fd, out->data + out->len, size - out->len)) > 0)
-			out->len += (size_t)n;
-	if (out->cap)
-		out->data[out->len] = 0;
-	int r = n < 0 ? err_set(reterr, -errno, "%s: %s", path, strerror(errno)) : 0;
-	close(fd);
-	return r;
-}
-
 static int tmp_name(const char *path, char tmp[4096], struct err *reterr)
 {
 	if ((size_t)snprintf(tmp, 4096, "%s.tmp", path) >= 4096)
@@ -318,126 +297,254 @@ static int map_line_cmp(const char *line, const char *end, const char *key)
 	}
 }
 
-/* Where one line of a patch goes in the old text: it takes the place of [from, to), which is empty or one line. */
-struct edit {
-	const char *from, *to;
-	const struct line *line;
+/* The old file, read in parts: at 10,000 routes a map has a megabyte, of which one line is of interest. */
+struct old {
+	int fd; /* -1: there is none */
+	off_t size;
+	char *block;
+	size_t cap;
 };
 
-static const char *line_end(const char *at, const char *end)
-{
-	const char *newline = memchr(at, '\n', (size_t)(end - at));
+#define BLOCK ((size_t)65536)
 
-	return newline ? newline + 1 : end;
+/* The line that byte `at` is part of, for the moment; the text begins at `low` or before. */
+struct old_line {
+	off_t from, to;
+	const char *text, *end;
+};
+
+/* Where one line of a patch goes in the old file: it takes the place of [from, to), which is empty or one line. */
+struct edit {
+	off_t from, to;
+	const struct line *line;
+	bool changes;
+};
+
+static int old_open(struct old *old, const char *path, struct err *reterr)
+{
+	struct stat st;
+
+	*old = (struct old){.fd = open(path, O_RDONLY | O_CLOEXEC)};
+	if (old->fd < 0)
+		return errno == ENOENT ? -ENOENT : err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+	if (fstat(old->fd, &st)) {
+		int r = err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+		close(old->fd);
+		return r;
+	}
+	old->size = st.st_size;
+	old->cap = BLOCK;
+	old->block = xmalloc(old->cap);
+	return 0;
 }
 
-static void edit_map(const struct buf *old, const struct patch *patch, struct edit *edits)
+static void old_close(struct old *old)
 {
-	const char *low = old->data, *end = old->data + old->len;
+	if (old->fd >= 0)
+		close(old->fd);
+	free(old->block);
+}
 
-	for (size_t i = 0; i < patch->n; i++) {
-		const char *key = patch->lines[i].key, *high = end;
-		while (low < high) {
-			const char *line = low + (high - low) / 2;
-			while (line > low && line[-1] != '\n')
-				line--;
-			if (map_line_cmp(line, end, key) < 0)
-				low = line_end(line, end);
-			else
-				high = line;
-		}
-		bool there = low < end && !map_line_cmp(low, end, key);
-		edits[i] = (struct edit){low, there ? line_end(low, end) : low, &patch->lines[i]};
+/* All n bytes or an error: nobody else changes these files. */
+static int old_read(struct old *old, off_t at, size_t n)
+{
+	if (n > old->cap) {
+		old->cap = n;
+		old->block = xrealloc(old->block, n);
+	}
+	for (size_t have = 0; have < n;) {
+		ssize_t r = pread(old->fd, old->block + have, n - have, at + (off_t)have);
+		if (r <= 0)
+			return r ? -errno : -EIO;
+		have += (size_t)r;
+	}
+	return 0;
+}
+
+static int old_line_at(struct old *old, off_t low, off_t at, struct old_line *ret)
+{
+	for (off_t around = 1024;; around *= 4) {
+		off_t from = at - low > around ? at - around : low;
+		off_t to = old->size - at > around ? at + around : old->size;
+		int r = old_read(old, from, (size_t)(to - from));
+		if (r)
+			return r;
+		const char *here = old->block + (at - from), *end = old->block + (to - from);
+		const char *before = memrchr(old->block, '\n', (size_t)(at - from));
+		const char *after = memchr(here, '\n', (size_t)(end - here));
+		if ((!before && from > low) || (!after && to < old->size))
+			continue;
+		ret->text = before ? before + 1 : old->block;
+		ret->end = after ? after : end;
+		ret->from = from + (ret->text - old->block);
+		ret->to = from + (ret->end - old->block) + (after != NULL);
+		return 0;
 	}
 }
 
-/* Shards are small, and a server's line does not tell its backend. */
-static void edit_shard(const struct buf *old, const struct patch *patch, struct edit *edits)
+static bool line_changes(const struct line *line, const char *text, const char *end)
 {
-	const char *end = old->data + old->len, *next;
+	size_t n = (size_t)(end - text);
+
+	return !line->text || strlen(line->text) != n || memcmp(line->text, text, n);
+}
+
+/* The first line not before the key, from `low` on. */
+static int find_line(struct old *old, off_t low, const char *key, struct edit *ret)
+{
+	struct old_line line;
+	off_t high = old->size;
+	int r, order;
+
+	*ret = (struct edit){.from = high, .to = high};
+	while (low < high) {
+		r = old_line_at(old, low, low + (high - low) / 2, &line);
+		if (r)
+			return r;
+		order = map_line_cmp(line.text, line.end, key);
+		if (order < 0)
+			low = line.to;
+		else
+			high = line.from;
+		if (!order)
+			*ret = (struct edit){.from = line.from, .to = line.to};
+	}
+	if (ret->from != low)
+		*ret = (struct edit){.from = low, .to = low};
+	return 0;
+}
+
+static int edit_map(struct old *old, const struct patch *patch, struct edit *edits)
+{
+	struct old_line line;
+	off_t low = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < patch->n && !r; i++) {
+		struct edit *edit = &edits[i];
+		r = find_line(old, low, patch->lines[i].key, edit);
+		edit->line = &patch->lines[i];
+		edit->changes = edit->line->text != NULL;
+		if (!r && edit->to > edit->from) {
+			r = old_line_at(old, edit->from, edit->from, &line);
+			edit->changes = !r && line_changes(edit->line, line.text, line.end);
+		}
+		low = edit->to;
+	}
+	return r;
+}
+
+/* Shards are small, and a server's line does not tell its backend. */
+static int edit_shard(struct old *old, const struct patch *patch, struct edit *edits)
+{
 	char backend[1024] = "";
 	struct buf key;
 	size_t i = 0;
+	int r = old->size ? old_read(old, 0, (size_t)old->size) : 0;
+	const char *text = old->size && !r ? old->block : "", *end = text + (r ? 0 : old->size), *next;
 
 	buf_init(&key, 1 << 20);
-	for (const char *line = old->data; line < end && i < patch->n; line = next) {
-		next = line_end(line, end);
-		if (!shard_key(line, (size_t)(next - line) - (next[-1] == '\n'), backend, &key))
+	for (const char *line = text; line < end && i < patch->n; line = next) {
+		const char *newline = memchr(line, '\n', (size_t)(end - line));
+		next = newline ? newline + 1 : end;
+		if (!shard_key(line, (size_t)((newline ? newline : end) - line), backend, &key))
 			continue;
 		for (int order = -1; i < patch->n && order < 0;) {
 			order = key_cmp(patch->lines[i].key, key.data);
 			if (order > 0)
 				break;
-			edits[i] = (struct edit){line, order ? line : next, &patch->lines[i]};
-			i++;
+			const struct line *with = &patch->lines[i];
+			edits[i++] = (struct edit){line - text, (order ? line : next) - text, with,
+			                           order ? with->text != NULL : line_changes(with, line, newline ? newline : end)};
 		}
 	}
 	for (; i < patch->n; i++)
-		edits[i] = (struct edit){end, end, &patch->lines[i]};
+		edits[i] = (struct edit){old->size, old->size, &patch->lines[i], patch->lines[i].text != NULL};
 	buf_done(&key);
-}
-
-static bool edit_changes(const struct edit *edit)
-{
-	size_t n = (size_t)(edit->to - edit->from), len = edit->line->text ? strlen(edit->line->text) + 1 : 0;
-
-	return n != len || (n && (memcmp(edit->from, edit->line->text, n - 1) || edit->to[-1] != '\n'));
+	return r;
 }
 
 static const char header[] = "# Written by hatchway from what HAProxy holds; changes made here are lost.\n";
 
-static void write_edits(FILE *f, const struct buf *old, const struct edit *edits, size_t n)
+static int copy_range(struct old *old, off_t from, off_t to, FILE *f)
 {
-	const char *at = old->data, *end = old->data + old->len;
+	while (from < to) {
+		size_t n = (size_t)(to - from) < BLOCK ? (size_t)(to - from) : BLOCK;
+		int r = old_read(old, from, n);
+		if (r)
+			return r;
+		fwrite(old->block, 1, n, f);
+		from += (off_t)n;
+	}
+	return 0;
+}
 
-	if (!old->len)
+static int write_edits(FILE *f, struct old *old, const struct edit *edits, size_t n)
+{
+	off_t at = 0;
+	int r = 0;
+
+	if (!old->size)
 		fputs(header, f);
-	for (size_t i = 0; i < n; i++) {
-		fwrite(at, 1, (size_t)(edits[i].from - at), f);
+	for (size_t i = 0; i < n && !r; i++) {
+		r = copy_range(old, at, edits[i].from, f);
 		at = edits[i].to;
 		if (edits[i].line->text) {
 			fputs(edits[i].line->text, f);
 			fputc('\n', f);
 		}
 	}
-	fwrite(at, 1, (size_t)(end - at), f);
+	return r ? r : copy_range(old, at, old->size, f);
+}
+
+static bool any_changes(const struct edit *edits, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (edits[i].changes)
+			return true;
+	return false;
+}
+
+static int patch_old(struct old *old, const char *path, const struct patch *patch, bool shard, bool durable,
+                     bool *ret_written, struct err *reterr)
+{
+	struct edit *edits = xcalloc(patch->n, sizeof(*edits));
+	int r = shard ? edit_shard(old, patch, edits) : edit_map(old, patch, edits);
+	bool changes = !r && (any_changes(edits, patch->n) || patch->ensure);
+	FILE *f = changes ? tmp_open(path, reterr) : NULL;
+
+	if (f) {
+		int closed;
+		r = write_edits(f, old, edits, patch->n);
+		closed = tmp_close(f, path, durable, reterr);
+		*ret_written = !r && !closed;
+		if (r)
+			err_set(reterr, r, "%s: %s", path, strerror(-r));
+		else
+			r = closed;
+	} else if (changes) {
+		r = -EIO; /* tmp_open() has told */
+	} else if (r) {
+		err_set(reterr, r, "%s: %s", path, strerror(-r));
+	}
+	free(edits);
+	return r;
 }
 
 /* *ret_written: there is something to put. */
 static int patch_file(const char *path, const struct patch *patch, bool shard, bool durable, bool *ret_written,
                       struct err *reterr)
 {
-	struct edit *edits = xcalloc(patch->n, sizeof(*edits));
-	struct buf old;
-	bool changes = false;
-
-	buf_init(&old, FILE_MAX);
-	int r = read_file(path, &old, reterr);
+	struct old old;
+	int r = old_open(&old, path, reterr);
 	bool missing = r == -ENOENT;
-	if (missing && (shard || patch->ensure))
-		r = 0;
-	else if (missing)
-		err_set(reterr, r, "%s has gone", path);
-	if (patch->ensure) {
-		changes = missing;
-	} else if (!r) {
-		if (shard)
-			edit_shard(&old, patch, edits);
-		else
-			edit_map(&old, patch, edits);
-		for (size_t i = 0; i < patch->n && !changes; i++)
-			changes = edit_changes(&edits[i]);
-	}
-	FILE *f = !r && changes ? tmp_open(path, reterr) : NULL;
-	if (f) {
-		write_edits(f, &old, edits, patch->n);
-		r = tmp_close(f, path, durable, reterr);
-	} else if (!r && changes) {
-		r = -EIO;
-	}
-	*ret_written = !r && changes;
-	buf_done(&old);
-	free(edits);
+
+	if (missing && !shard && !patch->ensure)
+		return err_set(reterr, r, "%s has gone", path);
+	if (r && !missing)
+		return r;
+	r = patch->ensure && !missing ? 0 : patch_old(&old, path, patch, shard, durable, ret_written, reterr);
+	old_close(&old);
 	return r;
 }
 

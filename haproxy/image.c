@@ -116,7 +116,7 @@ static void image_place(struct image *image, struct item **slot, struct item *it
 		item_unref(*slot);
 	} else {
 		image->counts[item->kind]++;
-		if (++image->n * 4 > image->n_slots * 3) {
+		if (++image->n * 5 > image->n_slots * 4) {
 			image_grow(image);
 			slot = image_slot(image, item->kind, item->key, item->hash);
 		}

@@ -15,6 +15,9 @@
 #include "hatchway/base/log.h"
 
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <unistd.h>
 
@@ -61,6 +64,7 @@ struct sync {
 	uv_timer_t retry, disk_timer, turn; /* turn: removals, refusals and the watch, in the idle phase */
 	unsigned failures, master_tries;
 	bool wiped; /* HAProxy did not start on the old files; they are empty now */
+	bool trim;       /* the reading left much free memory between what stays */
 	bool from_files; /* HAProxy has just started on what we wrote: the files need not be compared */
 
 	struct image *held; /* NULL: not known */
@@ -188,6 +192,14 @@ static void on_session_closed(void *ctx, int error, const char *why)
 
 static void on_flushed(void *ctx, int error, const char *why);
 
+/* Loading and reading take more than what stays. */
+static void give_back_memory(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+}
+
 static void on_disk_timer(uv_timer_t *timer)
 {
 	struct sync *sync = timer->data;
@@ -220,6 +232,9 @@ static void on_flushed(void *ctx, int error, const char *why)
 		after_flush(sync, error);
 		return;
 	}
+	if (sync->trim)
+		give_back_memory();
+	sync->trim = false;
 	if (error || sync->flush_again || disk_dirty(sync->disk))
 		disk_soon(sync, error ? 1000 : DISK_AFTER_MS);
 	sync->flush_again = false;
@@ -421,6 +436,7 @@ static void on_read(void *ctx, int error, const char *why, struct reading *readi
 	if (!sync->from_files)
 		disk_touch_all(sync->disk);
 	sync->from_files = false;
+	sync->trim = true;
 	if (disk_dirty(sync->disk))
 		disk_soon(sync, DISK_AFTER_MS);
 	sync->all = true;

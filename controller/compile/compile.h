@@ -89,10 +89,19 @@ void compile_done(struct compile *compile, struct store *store);
 /* Compiles what delta names; appends what changed in compile->table. */
 void compile_update(struct compile *compile, const struct graph_delta *delta, struct table_changes *changes);
 
-/* Back from a unit's key to what asked for it: calls cb for the Gateway of a listener, with the port, and for every route
- * of a rule, host or backend (port 0). */
-void compile_origins(const struct compile *compile, enum table_kind kind, const char *key,
-                     void (*cb)(void *ctx, struct node *node, uint16_t port), void *ctx);
+/* What asked for a unit. */
+struct origin {
+	struct node *node; /* a Gateway or an HTTPRoute */
+	uint16_t port;     /* of the Gateway's listener; 0 for routes */
+	size_t rule;       /* of a route: the rule that the unit is, or that uses the backend; ORIGIN_WHOLE for hosts */
+	size_t of;         /* a rule's unit is one of so many */
+};
+#define ORIGIN_WHOLE SIZE_MAX
+typedef void origin_cb(void *ctx, const struct origin *origin);
+
+/* Back from a unit's key: calls cb for the Gateway of a listener, and for every route of a rule, host or backend (for a
+ * listener's own host without routes: the Gateway). False: nobody wants the unit, or it is not one. */
+bool compile_origins(const struct compile *compile, enum table_kind kind, const char *key, origin_cb *cb, void *ctx);
 
 /* ---- between the files of this room ---- */
 

@@ -1,5 +1,6 @@
 /* Hosts: which routes' matches stand in which order on a hostname (Gateway API, HTTPRouteRule.matches), and the wider
- * hostname tried next. */
+ * hostname tried next.
+ * Not applied yet: a hostname's specificity before intersection (GatewayRouteHostnameIntersectionPrecedence, 1.7). */
 #include "controller/compile/compile.h"
 #include "controller/graph/hostname.h"
 
