@@ -215,8 +215,8 @@ static bool is_gateway_group(const char *api_version)
 	return strncmp(api_version, GATEWAY_GROUP "/", strlen(GATEWAY_GROUP) + 1) == 0;
 }
 
-/* Whether no such kind can be meant by this group but ours: Kubernetes' own groups have no dot or end with k8s.io. Others'
- * (Istio's Gateway, Knative's Service, Linkerd's HTTPRoute) are theirs. */
+/* Whether no such kind can be meant by this group but ours: Kubernetes' own groups have no dot or end with k8s.io.
+ * Others' (Istio's Gateway, Knative's Service, Linkerd's HTTPRoute) are theirs. */
 static bool is_slip(const char *api_version)
 {
 	size_t len = strcspn(api_version, "/");
@@ -340,7 +340,7 @@ static int decode_document(struct schema_walk *walk, const struct decode_kind *k
 }
 
 static int decode_as(const struct node *document, const struct decode_kind *kind, uint8_t version, bool strict,
-                       struct object **ret, unsigned *ret_line, struct err *reterr)
+                     struct object **ret, unsigned *ret_line, struct err *reterr)
 {
 	char subject[192];
 	name_subject(document, kind, subject, sizeof(subject));

@@ -183,15 +183,17 @@ static void test_strict_fields(void **state)
 	                                 "      requestRedirect:\n        statuscode: 301\n",
 	               -EINVAL, 10,
 	               "HTTPRoute default/a: unknown field \"spec.rules[1].filters[0].requestRedirect.statuscode\"");
-	check_manifest(HEAD("HTTPRoute") "Spec: {}\nspec: {}\n", -EINVAL, 4, "HTTPRoute default/a: unknown field \"Spec\"");
+	check_manifest(HEAD("HTTPRoute") "Spec: {}\nspec: {}\n", -EINVAL, 4,
+	               "HTTPRoute default/a: unknown field \"Spec\"");
 	check_manifest(HEAD("Gateway") "spec: {gatewayClassName: c, listeners: [{name: a, port: 1, protocol: HTTP, "
 	                               "hostnames: a.b}]}\n",
 	               -EINVAL, 4, "Gateway default/a: unknown field \"spec.listeners[0].hostnames\"");
 	check_manifest(HEAD("GatewayClass") "spec: {controllerName: a.b/c, x: null}\n", -EINVAL, 4,
 	               "GatewayClass a: unknown field \"spec.x\"");
-	check_manifest(HEAD("ReferenceGrant") "spec: {from: [{group: '', kind: A, namespace: b, name: c}], to: [{group: "
-	                                      "'', kind: A}]}\n",
-	               -EINVAL, 4, "ReferenceGrant default/a: unknown field \"spec.from[0].name\"");
+	check_manifest(
+	    HEAD("ReferenceGrant") "spec: {from: [{group: '', kind: A, namespace: b, name: c}], to: [{group: "
+	                           "'', kind: A}]}\n",
+	    -EINVAL, 4, "ReferenceGrant default/a: unknown field \"spec.from[0].name\"");
 }
 
 static void test_lenient_fields(void **state)
@@ -203,9 +205,10 @@ static void test_lenient_fields(void **state)
 	                                 "sessionPersistence: {type: Cookie}, filters: [{type: ExternalAuth, "
 	                                 "externalAuth: {protocol: HTTP, x: 1}}]}]}\n",
 	               1, 0, "");
-	check_manifest(HEAD("Gateway") "spec: {defaultScope: All, gatewayClassName: c, infrastructure: {labels: {any: a}}, "
-	                               "listeners: [{name: a, port: 1, protocol: HTTP}]}\n",
-	               1, 0, "");
+	check_manifest(
+	    HEAD("Gateway") "spec: {defaultScope: All, gatewayClassName: c, infrastructure: {labels: {any: a}}, "
+	                    "listeners: [{name: a, port: 1, protocol: HTTP}]}\n",
+	    1, 0, "");
 	check_manifest("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 1, nodePort: 30000, "
 	               "any: 1}], any: 2}, any: 3}",
 	               1, 0, "");
@@ -1026,7 +1029,8 @@ static uint64_t hash_of(const char *rest)
 static uint64_t hash_of_labels(const char *labels)
 {
 	char text[1000];
-	snprintf(text, sizeof(text), "{apiVersion: v1, kind: Namespace, metadata: {name: space, labels: {%s}}}", labels);
+	snprintf(text, sizeof(text), "{apiVersion: v1, kind: Namespace, metadata: {name: space, labels: {%s}}}",
+	         labels);
 	struct object *object = decode_good(text);
 	uint64_t hash = object->spec_hash;
 	object_unref(object);
@@ -1077,7 +1081,8 @@ static void test_same_spec(void **state)
 	struct object *slices[ARRAY_LEN(texts)];
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		char text[1000];
-		snprintf(text, sizeof(text), "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: %s}", texts[i]);
+		snprintf(text, sizeof(text), "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: %s}",
+		         texts[i]);
 		slices[i] = decode_good(text);
 	}
 	struct object *a = slices[0], *b = slices[1], *c = slices[2];
@@ -1111,34 +1116,20 @@ static void test_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_metadata),
-	    cmocka_unit_test(test_unknown),
-	    cmocka_unit_test(test_strict_fields),
-	    cmocka_unit_test(test_lenient_fields),
-	    cmocka_unit_test(test_strict_kinds),
-	    cmocka_unit_test(test_route_shape),
-	    cmocka_unit_test(test_route_parents),
-	    cmocka_unit_test(test_route_path),
-	    cmocka_unit_test(test_route_matches),
-	    cmocka_unit_test(test_filter_union),
-	    cmocka_unit_test(test_filter_lists),
-	    cmocka_unit_test(test_filter_fields),
-	    cmocka_unit_test(test_replace_prefix),
-	    cmocka_unit_test(test_route_backends),
-	    cmocka_unit_test(test_route_timeouts),
-	    cmocka_unit_test(test_gateway_listeners),
-	    cmocka_unit_test(test_gateway_rest),
-	    cmocka_unit_test(test_class_and_grant),
-	    cmocka_unit_test(test_service),
-	    cmocka_unit_test(test_slice),
-	    cmocka_unit_test(test_data),
-	    cmocka_unit_test(test_route_decoded),
-	    cmocka_unit_test(test_route_defaults),
-	    cmocka_unit_test(test_gateway_decoded),
-	    cmocka_unit_test(test_slice_decoded),
-	    cmocka_unit_test(test_secret_decoded),
-	    cmocka_unit_test(test_hashes),
-	    cmocka_unit_test(test_same_spec),
+	    cmocka_unit_test(test_metadata),       cmocka_unit_test(test_unknown),
+	    cmocka_unit_test(test_strict_fields),  cmocka_unit_test(test_lenient_fields),
+	    cmocka_unit_test(test_strict_kinds),   cmocka_unit_test(test_route_shape),
+	    cmocka_unit_test(test_route_parents),  cmocka_unit_test(test_route_path),
+	    cmocka_unit_test(test_route_matches),  cmocka_unit_test(test_filter_union),
+	    cmocka_unit_test(test_filter_lists),   cmocka_unit_test(test_filter_fields),
+	    cmocka_unit_test(test_replace_prefix), cmocka_unit_test(test_route_backends),
+	    cmocka_unit_test(test_route_timeouts), cmocka_unit_test(test_gateway_listeners),
+	    cmocka_unit_test(test_gateway_rest),   cmocka_unit_test(test_class_and_grant),
+	    cmocka_unit_test(test_service),        cmocka_unit_test(test_slice),
+	    cmocka_unit_test(test_data),           cmocka_unit_test(test_route_decoded),
+	    cmocka_unit_test(test_route_defaults), cmocka_unit_test(test_gateway_decoded),
+	    cmocka_unit_test(test_slice_decoded),  cmocka_unit_test(test_secret_decoded),
+	    cmocka_unit_test(test_hashes),         cmocka_unit_test(test_same_spec),
 	    cmocka_unit_test(test_lines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

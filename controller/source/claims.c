@@ -225,16 +225,17 @@ static void report_losers(struct claims *claims, struct claim *first, const stru
 		if (lost && !claim->lost) {
 			const struct object *object = claim->object;
 			struct err err;
-			err_set(&err, 0, "%s %s%s%s is already given by %s; this one is ignored", object_kind_name(object->kind),
-			        object->namespace, *object->namespace ? "/" : "", object->name, winner->giver->path);
+			err_set(&err, 0, "%s %s%s%s is already given by %s; this one is ignored",
+			        object_kind_name(object->kind), object->namespace, *object->namespace ? "/" : "",
+			        object->name, winner->giver->path);
 			claims->events.problem(claims->events.ctx, claim->giver->path, claim->line, err.text);
 		}
 		set_lost(claims, claim, lost);
 	}
 }
 
-/* As the API server does at creation: an object without a date has that of its first version. (Who may look at the object
- * by now: see deliver_winner().) */
+/* As the API server does at creation: an object without a date has that of its first version. (Who may look at the
+ * object by now: see deliver_winner().) */
 static void date(struct claims *claims, const struct touched *touched, const struct claim *winner)
 {
 	struct object *object = winner->object;

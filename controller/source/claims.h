@@ -1,5 +1,6 @@
 /* Who gives which object: several files may claim one, the first path in byte order is heard. Decides what is new,
- * changed or gone, counts generations, dates what has no creationTimestamp, and says which files are in conflict. Knows no file system. */
+ * changed or gone, counts generations, dates what has no creationTimestamp, and says which files are in conflict. Knows
+ * no file system. */
 #ifndef HATCHWAY_SOURCE_CLAIMS_H
 #define HATCHWAY_SOURCE_CLAIMS_H
 

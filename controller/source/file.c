@@ -1,6 +1,6 @@
 /* Owns the manifest folder: walking it, inotify, reading one file into objects, and the patience with files that
- * vanish. Reads YAML (yaml.h) and decodes (object_decode_manifest); who wins among files is claims.h's, what outlives the
- * process file_memory.h's.
+ * vanish. Reads YAML (yaml.h) and decodes (object_decode_manifest); who wins among files is claims.h's, what outlives
+ * the process file_memory.h's.
  *
  * A save is read when its writer closes the file (IN_CLOSE_WRITE) or renames it into place (IN_MOVED_TO), at once. A
  * file that vanishes is given LEAVE_MS: many editors rename the old file away, or remove it, just before the new one is
@@ -265,7 +265,8 @@ static void read_document(struct reading *reading, const struct node *document, 
 		return;
 	const struct node *kind = map_get(document, "kind"), *items = map_get(document, "items");
 	if (document->type != NODE_MAP) {
-		reading_problem(reading, document->line, true, "not an object: a map with apiVersion and kind is needed");
+		reading_problem(reading, document->line, true,
+		                "not an object: a map with apiVersion and kind is needed");
 	} else if (!is_string(kind)) {
 		reading_problem(reading, document->line, true, "Object 'Kind' is missing");
 	} else if (!is_string(map_get(document, "apiVersion"))) {
@@ -807,25 +808,6 @@ static void on_poll(uv_poll_t *poll, int status, int flags)
 	deliver(source, false);
 }
 
-static void free_source(struct file_source *source)
-{
-	struct hashed_walk walk = {.set = &source->files};
-	for (struct file *file; (file = hashed_walk(&walk));) {
-		claims_forget(&file->giver);
-		free(file);
-	}
-	hashed_done(&source->files);
-	free(source->dirty);
-	struct folder *folder, *next_folder;
-	HASH_ITER(hh, source->folders, folder, next_folder)
-	drop_folder(source, folder, false);
-	if (source->claims)
-		claims_free(source->claims);
-	if (source->inotify >= 0)
-		close(source->inotify);
-	free(source);
-}
-
 /* ---- memory ---- */
 
 /* Goes round the buckets; when the set has grown meanwhile, some files have their turn in the next round. */
@@ -861,6 +843,25 @@ static int open_memory(struct file_source *source, uv_loop_t *loop, const char *
 }
 
 /* ---- opening, closing ---- */
+
+static void free_source(struct file_source *source)
+{
+	struct hashed_walk walk = {.set = &source->files};
+	for (struct file *file; (file = hashed_walk(&walk));) {
+		claims_forget(&file->giver);
+		free(file);
+	}
+	hashed_done(&source->files);
+	free(source->dirty);
+	struct folder *folder, *next_folder;
+	HASH_ITER(hh, source->folders, folder, next_folder)
+	drop_folder(source, folder, false);
+	if (source->claims)
+		claims_free(source->claims);
+	if (source->inotify >= 0)
+		close(source->inotify);
+	free(source);
+}
 
 static struct file_source *new_source(const char *dir, const struct file_events *events)
 {

@@ -84,8 +84,8 @@ struct file_memory {
 uint64_t file_signature(const struct stat *st)
 {
 	const int64_t parts[] = {
-	    (int64_t)st->st_dev, (int64_t)st->st_ino,  st->st_size,         st->st_mtim.tv_sec,
-	    st->st_mtim.tv_nsec, st->st_ctim.tv_sec, st->st_ctim.tv_nsec,
+	    (int64_t)st->st_dev, (int64_t)st->st_ino, st->st_size,         st->st_mtim.tv_sec,
+	    st->st_mtim.tv_nsec, st->st_ctim.tv_sec,  st->st_ctim.tv_nsec,
 	};
 	return hash_bytes(parts, sizeof(parts), 0);
 }
@@ -287,7 +287,8 @@ static int write_copy(const struct file_memory *memory, const char *name, const 
 	return finish_temporary(memory, out, status < 0 ? status : 0, whole ? name : NULL);
 }
 
-/* A file that has changed since it was read is none of our business: it is read again, and comes again if it is good. */
+/* A file that has changed since it was read is none of our business: it is read again, and comes again if it is good.
+ */
 static int save(const struct file_memory *memory, const struct copy *copy)
 {
 	char name[48];
@@ -336,7 +337,8 @@ static int write_lines(const struct file_memory *memory, const struct job *job)
 {
 	if (job->renew) {
 		int fd = open_temporary(memory);
-		return fd < 0 ? fd : finish_temporary(memory, fd, write_all(fd, job->lines.data, job->lines.len), BIRTHS);
+		return fd < 0 ? fd
+		              : finish_temporary(memory, fd, write_all(fd, job->lines.data, job->lines.len), BIRTHS);
 	}
 	if (!job->lines.len)
 		return 0;
@@ -460,8 +462,8 @@ static void on_timer_closed(uv_handle_t *handle)
 	closed(ctx);
 }
 
-/* The last round is short, and nobody waits any more: on the loop. Nothing of it before all has been delivered once: then
- * the log is not whole. */
+/* The last round is short, and nobody waits any more: on the loop. Nothing of it before all has been delivered once:
+ * then the log is not whole. */
 static void end_work(struct file_memory *memory)
 {
 	if (memory->opened && has_work(memory)) {

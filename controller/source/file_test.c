@@ -454,8 +454,9 @@ static void test_broken(void **state)
 	open_source("+a:1 ! ");
 	write_file("a.yaml", "a: [1\n");
 	expect_now("! ");
-	expect_problem("/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
-	               "good content stays\n");
+	expect_problem(
+	    "/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
+	    "good content stays\n");
 	write_file("a.yaml", service("a", 1));
 	expect_now("! ");
 	expect_problem("/a.yaml:0: fine\n");
@@ -597,10 +598,11 @@ static void test_memory_broken_at_start(void **state)
 	assert_int_equal(((struct service *)*find(KIND_SERVICE, "default", "a"))->ports[0].port, 7);
 	assert_int_equal(((struct service *)*find(KIND_SERVICE, "default", "c"))->ports[0].port, 1);
 	assert_int_equal(((struct service *)*find(KIND_SERVICE, "default", "d"))->ports[0].port, 9);
-	expect_problem("/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
-	               "good content, of an earlier run, stays\n"
-	               "/c.yaml:7: Service default/c: spec.ports[0].port: Invalid value: 0: should be greater than or "
-	               "equal to 1; nothing it gave in an earlier run is taken back\n");
+	expect_problem(
+	    "/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
+	    "good content, of an earlier run, stays\n"
+	    "/c.yaml:7: Service default/c: spec.ports[0].port: Invalid value: 0: should be greater than or "
+	    "equal to 1; nothing it gave in an earlier run is taken back\n");
 	/* Still broken the time after that; then mended. */
 	close_source(AFTER_FIRST);
 	open_source("+a:1 +c:1 +d:1 ! ");
@@ -610,8 +612,9 @@ static void test_memory_broken_at_start(void **state)
 	expect_problem("/a.yaml:0: fine\n");
 	write_file("a.yaml", "a: [1\n");
 	expect_now("! ");
-	expect_problem("/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
-	               "good content stays\n");
+	expect_problem(
+	    "/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
+	    "good content stays\n");
 }
 
 /* chmod 0 of files and folders, seen as somebody whom modes bind. */
@@ -633,8 +636,9 @@ static void test_memory_unreadable(void **state)
 	closedir(copies);
 	setfsuid(65534);
 	open_source("+a:1 +b:1 ! ");
-	assert_non_null(strstr(t.problems.data, "/a.yaml:0: cannot be opened: Permission denied; its last good content, of "
-	                                        "an earlier run, stays\n"));
+	assert_non_null(strstr(t.problems.data,
+	                       "/a.yaml:0: cannot be opened: Permission denied; its last good content, of "
+	                       "an earlier run, stays\n"));
 	assert_non_null(strstr(t.problems.data, "/dir/b.yaml:0: cannot be opened: Permission denied; its last good "
 	                                        "content, of an earlier run, stays\n"));
 	buf_clear(&t.problems);
@@ -645,7 +649,8 @@ static void test_memory_unreadable(void **state)
 	run_ms(SOON);
 	expect_buf(&t.seen, "+a:2 ! ");
 	expect_problem("/dir:0: fine\n/a.yaml:0: fine\n/dir/b.yaml:0: fine\n");
-	/* While it runs: a walk over everything (as a ConfigMap's new version brings it) must not take them for gone. */
+	/* While it runs: a walk over everything (as a ConfigMap's new version brings it) must not take them for gone.
+	 */
 	assert_int_equal(chmod(path_of("dir"), 0), 0);
 	assert_int_equal(symlink("x", path_of("..data")), 0);
 	setfsuid(65534);
@@ -960,7 +965,8 @@ static void test_many_files(void **state)
 	}
 	struct err err;
 	double begin = now_s();
-	assert_int_equal(file_source_open(&t.loop, t.dir, t.memory ? memory_dir() : NULL, &t.events, &t.source, &err), 0);
+	assert_int_equal(file_source_open(&t.loop, t.dir, t.memory ? memory_dir() : NULL, &t.events, &t.source, &err),
+	                 0);
 	double opened = now_s();
 	t.open = true;
 	assert_int_equal(t.n, N);
@@ -1004,10 +1010,11 @@ static size_t memory_used(void)
 static const char *route(int i)
 {
 	static char text[400];
-	snprintf(text, sizeof(text),
-	         "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  name: route-%05d\n  namespace: "
-	         "some-namespace\nspec:\n  parentRefs:\n  - name: g\n",
-	         i);
+	snprintf(
+	    text, sizeof(text),
+	    "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  name: route-%05d\n  namespace: "
+	    "some-namespace\nspec:\n  parentRefs:\n  - name: g\n",
+	    i);
 	return text;
 }
 
@@ -1049,7 +1056,8 @@ static void test_many_copies(void **state)
 		}
 	}
 	run_ms(50);
-	printf("%d copies: opened in %.3f s (%.3f s without), longest turn of the loop %.1f ms; %zu kB more after opening, "
+	printf("%d copies: opened in %.3f s (%.3f s without), longest turn of the loop %.1f ms; %zu kB more after "
+	       "opening, "
 	       "%zu at most, %zd in the end\n",
 	       N, with, without, longest * 1e3, (with_used - without_used) / 1024, (most - without_used) / 1024,
 	       (ssize_t)(memory_used() - empty - without_used) / 1024);

@@ -192,7 +192,6 @@ static void test_sweep(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {ON_FOLDER(test_write), ON_FOLDER(test_hostile_names),
-	                                   ON_FOLDER(test_long_names), ON_FOLDER(test_links),
-	                                   ON_FOLDER(test_sweep)};
+	                                   ON_FOLDER(test_long_names), ON_FOLDER(test_links), ON_FOLDER(test_sweep)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -277,9 +277,12 @@ static int fail_parser(struct yaml *yaml)
 		abort();
 	}
 	unsigned line = (unsigned)parser->problem_mark.line + 1;
-	/* The reader is ahead of the parser, by what it has decoded; its raw buffer begins with the byte it stumbled at. */
+	/* The reader is ahead of the parser, by what it has decoded; its raw buffer begins with the byte it stumbled
+	 * at. */
 	if (parser->error == YAML_READER_ERROR)
-		line = (unsigned)(yaml->newlines - count_newlines(parser->raw_buffer.pointer, parser->raw_buffer.last)) + 1;
+		line =
+		    (unsigned)(yaml->newlines - count_newlines(parser->raw_buffer.pointer, parser->raw_buffer.last)) +
+		    1;
 	const char *problem = parser->problem ? parser->problem : "cannot be parsed";
 	if (!parser->context)
 		return fail(yaml, line, "%s", problem);

@@ -175,10 +175,16 @@ static void test_far_errors(void **state)
 
 static void test_byte_order_mark(void **state)
 {
-	check("\xef\xbb\xbf" "a: 1\n", "{a:1}");
-	check("\xef\xbb\xbf" "# c\n{\"a\": 1}", "{a:1}");
+	check("\xef\xbb\xbf"
+	      "a: 1\n",
+	      "{a:1}");
+	check("\xef\xbb\xbf"
+	      "# c\n{\"a\": 1}",
+	      "{a:1}");
 	check("\xef\xbb\xbf", "");
-	check_begins("\xef\xbb\xbf" "a: 1\nb: [\n", 12, "line 3: did not find");
+	check_begins("\xef\xbb\xbf"
+	             "a: 1\nb: [\n",
+	             12, "line 3: did not find");
 	check_begins("\xef\xbb", 2, "line 1: incomplete");
 }
 
@@ -204,8 +210,8 @@ static void test_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents), cmocka_unit_test(test_aliases),
-	    cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),     cmocka_unit_test(test_errors),
+	    cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents),  cmocka_unit_test(test_aliases),
+	    cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),      cmocka_unit_test(test_errors),
 	    cmocka_unit_test(test_lines),   cmocka_unit_test(test_far_errors), cmocka_unit_test(test_byte_order_mark),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
