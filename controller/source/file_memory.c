@@ -25,8 +25,8 @@
 #define TEMPORARY ".memory.tmp"
 #define COPY ".copy"
 #define BATCH 64
-#define FIRST_MS 1000 /* whoever starts has better things to do with its processors */
-#define LATER_MS 20
+#define SOON_MS 20
+#define COPIES_MS 1000 /* after the first burst: whoever starts has better things to do with its processors */
 #define BIRTHS_CEILING ((size_t)256 << 20)
 #define LAST_SECOND 253402300799 /* of the year 9999 */
 #define HEADER_CEILING (PATH_MAX + 32)
@@ -72,7 +72,8 @@ struct file_memory {
 	struct buf lines; /* of the log, to be written */
 	char **forgotten;
 	size_t n_forgotten, cap_forgotten;
-	int64_t last, burst; /* the youngest birth; this burst's time, 0: nobody has asked */
+	int64_t last, burst;   /* the youngest birth; this burst's time, 0: nobody has asked */
+	uint64_t copies_at_ms; /* no copies and no sweep before */
 	bool opened, renew, sweep, more, busy, closing, failing;
 	uv_timer_t timer;
 	uv_work_t work;
@@ -382,22 +383,13 @@ static void free_forgotten(char **paths, size_t n)
 	free(paths);
 }
 
-static void take_job(struct file_memory *memory)
+static void take_copies(struct file_memory *memory)
 {
 	struct job *job = &memory->job;
-	*job = (struct job){
-	    .forgotten = memory->forgotten,
-	    .n_forgotten = memory->n_forgotten,
-	    .lines = memory->lines,
-	    .renew = memory->renew,
-	    .sweep = memory->sweep,
-	};
-	memory->forgotten = NULL;
-	memory->n_forgotten = memory->cap_forgotten = 0;
-	memory->renew = memory->sweep = false;
-	buf_init(&memory->lines, BIRTHS_CEILING);
 	const char *path;
 	uint64_t signature;
+	job->sweep = memory->sweep;
+	memory->sweep = false;
 	memory->more = true;
 	while (job->n_copies < BATCH && (memory->more = memory->events.next(memory->events.ctx, &path, &signature))) {
 		char *key = absolute(memory, path);
@@ -406,6 +398,22 @@ static void take_job(struct file_memory *memory)
 		else
 			free(key);
 	}
+}
+
+static void take_job(struct file_memory *memory, bool copies)
+{
+	memory->job = (struct job){
+	    .forgotten = memory->forgotten,
+	    .n_forgotten = memory->n_forgotten,
+	    .lines = memory->lines,
+	    .renew = memory->renew,
+	};
+	memory->forgotten = NULL;
+	memory->n_forgotten = memory->cap_forgotten = 0;
+	memory->renew = false;
+	buf_init(&memory->lines, BIRTHS_CEILING);
+	if (copies)
+		take_copies(memory);
 }
 
 static void end_job(struct file_memory *memory)
@@ -432,9 +440,14 @@ static void after_work(uv_work_t *work, int status)
 	begin_work(memory);
 }
 
-static bool has_work(const struct file_memory *memory)
+static bool has_notes(const struct file_memory *memory)
 {
-	return memory->lines.len || memory->n_forgotten || memory->more || memory->renew || memory->sweep;
+	return memory->lines.len || memory->n_forgotten || memory->renew;
+}
+
+static bool has_copies(const struct file_memory *memory)
+{
+	return memory->more || memory->sweep;
 }
 
 static void free_births(struct births *births)
@@ -466,25 +479,12 @@ static void on_timer_closed(uv_handle_t *handle)
  * then the log is not whole. */
 static void end_work(struct file_memory *memory)
 {
-	if (memory->opened && has_work(memory)) {
-		take_job(memory);
+	if (memory->opened && (has_notes(memory) || has_copies(memory))) {
+		take_job(memory, true);
 		do_job(memory);
 		end_job(memory);
 	}
 	uv_close((uv_handle_t *)&memory->timer, on_timer_closed);
-}
-
-static void begin_work(struct file_memory *memory)
-{
-	if (memory->closing) {
-		end_work(memory);
-		return;
-	}
-	if (!has_work(memory))
-		return;
-	take_job(memory);
-	memory->busy = true;
-	BUG_ON(uv_queue_work(memory->timer.loop, &memory->work, on_work, after_work));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -492,17 +492,40 @@ static void on_timer(uv_timer_t *timer)
 	begin_work(timer->data);
 }
 
+static void start_timer(struct file_memory *memory, uint64_t ms)
+{
+	uv_timer_t *timer = &memory->timer;
+	if (!uv_is_active((uv_handle_t *)timer) || uv_timer_get_due_in(timer) > ms)
+		BUG_ON(uv_timer_start(timer, on_timer, ms, 0));
+}
+
+static void begin_work(struct file_memory *memory)
+{
+	uint64_t now = uv_now(memory->timer.loop);
+	bool copies = has_copies(memory) && now >= memory->copies_at_ms;
+	if (memory->closing) {
+		end_work(memory);
+	} else if (has_notes(memory) || copies) {
+		take_job(memory, copies);
+		memory->busy = true;
+		BUG_ON(uv_queue_work(memory->timer.loop, &memory->work, on_work, after_work));
+	} else if (has_copies(memory)) {
+		start_timer(memory, memory->copies_at_ms - now);
+	}
+}
+
 void file_memory_settled(struct file_memory *memory, bool more_copies)
 {
-	unsigned ms = memory->opened ? LATER_MS : FIRST_MS;
 	if (!memory->opened) {
 		memory->opened = memory->renew = memory->sweep = true;
+		uv_update_time(memory->timer.loop); /* the first burst takes its time */
+		memory->copies_at_ms = uv_now(memory->timer.loop) + COPIES_MS;
 		free_births(&memory->births);
 	}
 	memory->burst = 0;
 	memory->more |= more_copies;
-	if (!memory->busy && !memory->closing && has_work(memory) && !uv_is_active((uv_handle_t *)&memory->timer))
-		BUG_ON(uv_timer_start(&memory->timer, on_timer, ms, 0));
+	if (!memory->busy && !memory->closing && (has_notes(memory) || has_copies(memory)))
+		start_timer(memory, SOON_MS);
 }
 
 void file_memory_forget(struct file_memory *memory, const char *path)

@@ -787,7 +787,6 @@ static void test_ages(void **state)
 	expect_now("");
 	int64_t a = created("a"), p = created("p");
 	close_source(SOON);
-	/* Soon: the first burst was not written yet, so the end did it. */
 	write_file("b.yaml", gateway("b", 1, ""));
 	write_file("0.yaml", gateway("c", 1, ""));
 	open_source("+c:1 +a:1 +b:1 +m:1 +old:1 +p:1 +s:1 ! ");
