@@ -323,8 +323,8 @@ static int open_all(struct run *run, struct err *reterr)
 	char path[4096 + 32], default_status[4096];
 	snprintf(default_status, sizeof(default_status), "%.4000s/.status", options->manifests);
 	int ret = make_dir(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
-	if (!ret && access(options->manifests, R_OK | X_OK))
-		ret = err_set(reterr, -errno, "%s: %s", options->manifests, strerror(errno));
+	if (!ret)
+		ret = file_source_check(options->manifests, reterr);
 	if (!ret)
 		ret = status_dir_open(options->status_dir ? options->status_dir : default_status, &status_dir, reterr);
 	if (ret)
