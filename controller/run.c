@@ -1,9 +1,10 @@
-/* The running controller: file source → core → HAProxy → status, on one libuv loop. Decides nothing itself; logs one line
+/* The running controller: source → core → HAProxy → status, on one libuv loop. Decides nothing itself; logs one line
  * for each thing that was decided. */
 #include "controller/run.h"
 
 #include "controller/admin.h"
 #include "controller/question.h"
+#include "controller/source/cluster.h"
 #include "controller/source/file.h"
 #include "controller/source/status_dir.h"
 #include "hatchway/base/log.h"
@@ -21,11 +22,12 @@ struct run {
 	uv_idle_t status_turn;
 	const struct options *options;
 	char state_dir[4096];
-	struct status_dir *status_dir;
+	struct status_dir *status_dir; /* NULL: a cluster, and no --status-dir */
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
-	struct file_source *source;
+	struct file_source *source; /* or cluster */
+	struct cluster *cluster;
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
@@ -64,7 +66,8 @@ static void on_status_turn(uv_idle_t *idle)
 
 static void write_status(struct run *run)
 {
-	uv_idle_start(&run->status_turn, on_status_turn);
+	if (run->status_dir)
+		uv_idle_start(&run->status_turn, on_status_turn);
 }
 
 /* ---- HAProxy ---- */
@@ -128,10 +131,9 @@ static void on_problem(void *ctx, const char *path, unsigned line, const char *t
 	char number[16];
 	snprintf(number, sizeof(number), "%u", line);
 	if (text)
-		log_line(LOG_ERROR, "file not read, its last good content stays", "file", path, "line", number, "error", text,
-		         NULL);
+		log_line(LOG_ERROR, "not read, its last good content stays", "of", path, "line", number, "error", text, NULL);
 	else
-		log_line(LOG_INFO, "file is fine again", "file", path, NULL);
+		log_line(LOG_INFO, "fine again", "of", path, NULL);
 }
 
 /* ---- questions ---- */
@@ -146,6 +148,8 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 		         (unsigned long long)c.starts, (unsigned long long)c.reads, (unsigned long long)c.pending_removals);
 		buf_addf(out, "generation %llu\napplied %llu\n", (unsigned long long)run->generation,
 		         (unsigned long long)run->applied);
+		if (run->cluster)
+			cluster_describe(run->cluster, out);
 		return 0;
 	}
 	return question_answer(run->core, words, n, out);
@@ -176,6 +180,7 @@ static void close_admin(void *ctx)
 {
 	struct run *run = ctx;
 	run->source = NULL;
+	run->cluster = NULL;
 	if (run->admin)
 		admin_close(run->admin, close_haproxy, run);
 	else
@@ -189,6 +194,8 @@ static void begin_close(struct run *run)
 	run->closing = true;
 	if (run->source)
 		file_source_close(run->source, close_admin, run);
+	else if (run->cluster)
+		cluster_close(run->cluster, close_admin, run);
 	else
 		close_admin(run);
 }
@@ -225,6 +232,28 @@ static int make_dir(const char *path, char *ret, size_t size, struct err *reterr
 	return 0;
 }
 
+static int open_status_dir(struct run *run, struct err *reterr)
+{
+	const struct options *options = run->options;
+	char path[4096];
+	if (!options->manifests && !options->status_dir)
+		return 0;
+	snprintf(path, sizeof(path), "%.4000s/.status", options->manifests);
+	return status_dir_open(options->status_dir ? options->status_dir : path, &run->status_dir, reterr);
+}
+
+static int open_source(struct run *run, struct err *reterr)
+{
+	const struct options *options = run->options;
+	const struct source_events events = {on_put, on_delete, on_settled, on_problem, run};
+	struct cluster_options cluster = cluster_defaults();
+	if (options->manifests)
+		return file_source_open(&run->loop, options->manifests, &events, &run->source, reterr);
+	cluster.kubeconfig = options->kubeconfig;
+	cluster.context = options->context;
+	return cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
+}
+
 static int open_all(struct run *run, struct err *reterr)
 {
 	const struct options *options = run->options;
@@ -235,15 +264,13 @@ static int open_all(struct run *run, struct err *reterr)
 		.threads = options->threads,
 	};
 	const struct haproxy_events haproxy_events = {on_applied, on_state, run};
-	const struct file_events file_events = {on_put, on_delete, on_settled, on_problem, run};
 	struct core_options core_options;
-	char path[4096 + 32], default_status[4096];
-	snprintf(default_status, sizeof(default_status), "%.4000s/.status", options->manifests);
+	char path[4096 + 32];
 	int ret = make_dir(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
-	if (!ret && access(options->manifests, R_OK | X_OK))
+	if (!ret && options->manifests && access(options->manifests, R_OK | X_OK))
 		ret = err_set(reterr, -errno, "%s: %s", options->manifests, strerror(errno));
 	if (!ret)
-		ret = status_dir_open(options->status_dir ? options->status_dir : default_status, &run->status_dir, reterr);
+		ret = open_status_dir(run, reterr);
 	if (ret)
 		return ret;
 	options_core(options, &core_options);
@@ -257,7 +284,7 @@ static int open_all(struct run *run, struct err *reterr)
 	ret = admin_open(&run->loop, path, on_question, run, &run->admin, reterr);
 	if (ret)
 		return ret;
-	return file_source_open(&run->loop, options->manifests, &file_events, &run->source, reterr);
+	return open_source(run, reterr);
 }
 
 int run(const struct options *options)
@@ -279,12 +306,14 @@ int run(const struct options *options)
 		run->exit_code = 1;
 		begin_close(run);
 	} else {
-		log_line(LOG_INFO, "running", "version", HATCHWAY_VERSION, "manifests", options->manifests, "state",
+		log_line(LOG_INFO, "running", "version", HATCHWAY_VERSION, "manifests", options->manifests ? options->manifests : "of the cluster",
+		         "state",
 		         run->state_dir, "haproxy", options->haproxy, NULL);
 	}
 	uv_run(&run->loop, UV_RUN_DEFAULT);
 	BUG_ON(uv_loop_close(&run->loop));
-	status_dir_close(run->status_dir);
+	if (run->status_dir)
+		status_dir_close(run->status_dir);
 	core_free(run->core);
 	int code = run->exit_code;
 	free(run);

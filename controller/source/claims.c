@@ -26,13 +26,13 @@ struct entry {
 };
 
 struct claims {
-	struct file_events events;
+	struct source_events events;
 	struct entry *entries;
 	struct entry *touched, **touched_end; /* in order of touching: delivery is deterministic */
 	uint64_t seed;
 };
 
-struct claims *claims_new(const struct file_events *events)
+struct claims *claims_new(const struct source_events *events)
 {
 	struct claims *claims = xcalloc(1, sizeof(*claims));
 	claims->events = *events;

@@ -22,7 +22,7 @@ struct given {
 };
 
 struct claims;
-struct claims *claims_new(const struct file_events *events);
+struct claims *claims_new(const struct source_events *events);
 void claims_free(struct claims *claims);
 
 /* What giver gives from now on; takes over the references. keep: what it gave before and does not give now stays (some

@@ -59,7 +59,7 @@ struct file_source {
 	uv_poll_t poll;
 	uv_timer_t timer;
 	int inotify; /* -1: read once */
-	struct file_events events;
+	struct source_events events;
 	struct claims *claims;
 	struct file *files;
 	struct folder *folders, *folders_wd;
@@ -709,7 +709,7 @@ static void free_source(struct file_source *source)
 	free(source);
 }
 
-static struct file_source *new_source(const char *dir, const struct file_events *events)
+static struct file_source *new_source(const char *dir, const struct source_events *events)
 {
 	size_t len = strlen(dir);
 	while (len > 1 && dir[len - 1] == '/')
@@ -745,7 +745,7 @@ static int open_inotify(struct file_source *source, uv_loop_t *loop, struct err 
 	return 0;
 }
 
-int file_source_open(uv_loop_t *loop, const char *dir, const struct file_events *events, struct file_source **ret,
+int file_source_open(uv_loop_t *loop, const char *dir, const struct source_events *events, struct file_source **ret,
                      struct err *reterr)
 {
 	struct file_source *source = new_source(dir, events);
@@ -786,7 +786,7 @@ void file_source_close(struct file_source *source, void (*cb)(void *ctx), void *
 	uv_close((uv_handle_t *)&source->timer, on_close);
 }
 
-int file_source_read(const char *dir, const struct file_events *events, struct err *reterr)
+int file_source_read(const char *dir, const struct source_events *events, struct err *reterr)
 {
 	struct file_source *source = new_source(dir, events);
 	/* Watches tell folders apart that links lead to twice; without them a loop of links ends at DEPTH_CEILING. */
