@@ -317,6 +317,8 @@ static void set_tls(struct kube_request *request)
 	const struct kube_access *access = client->access;
 	CURL *easy = request->easy;
 	set_pem(easy, &access->ca, CURLOPT_CAINFO, CURLOPT_CAINFO_BLOB);
+	if (access->ca.path || access->ca.bytes)
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* this one, and not what the machine trusts besides */
 	set_pem(easy, credential_cert(client->credential), CURLOPT_SSLCERT, CURLOPT_SSLCERT_BLOB);
 	set_pem(easy, credential_key(client->credential), CURLOPT_SSLKEY, CURLOPT_SSLKEY_BLOB);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, access->insecure ? 0L : 1L);

@@ -48,6 +48,7 @@ struct watch {
 	char list_at[VERSION_CEILING];
 	bool got_metadata, synced, forbidden, expired, got_event, failing;
 	unsigned list_failures, watch_failures; /* in a row; a watch's end with an event, or when it has lasted */
+	unsigned suspicions;                    /* watches in a row that failed perhaps for their version */
 	unsigned expirations, expired_pages;
 	uint64_t began_ms, retry_after_ms, forbidden_since_ms;
 	struct err err; /* why the last request was no good */
@@ -356,7 +357,7 @@ static bool take_event(struct watch *watch, const struct node *event, struct are
 		return err_set(&watch->err, 0, "an event of an unknown type"), false;
 	keep_version(watch->at, metadata);
 	watch->got_event = true;
-	watch->watch_failures = watch->expirations = 0;
+	watch->watch_failures = watch->suspicions = watch->expirations = 0;
 	return true;
 }
 
@@ -427,6 +428,7 @@ static void note_forbidden(struct watch *watch)
 static void relist(struct watch *watch)
 {
 	watch->at[0] = 0;
+	watch->suspicions = 0;
 	set_page(watch, NULL);
 }
 
@@ -443,6 +445,18 @@ static void on_expired(struct watch *watch)
 		go_on(watch);
 }
 
+/* A server that is away, starting, busy or does not know us has not looked at the version. */
+static bool version_may_be_bad(const struct kube_result *result)
+{
+	static const long others[] = {401, 403, 404, 429, 502, 503};
+	if (!result->status)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (result->status == others[i])
+			return false;
+	return true;
+}
+
 static void on_failed(struct watch *watch, const struct kube_result *result)
 {
 	const char *text = *watch->err.text ? watch->err.text : result->text;
@@ -453,7 +467,7 @@ static void on_failed(struct watch *watch, const struct kube_result *result)
 		note_forbidden(watch);
 	if (result->status == 404)
 		watch->events.missing(watch->events.ctx);
-	if (watch->state == WATCH_WATCH && failures % FAILURES_BEFORE_LIST == 0)
+	if (watch->state == WATCH_WATCH && version_may_be_bad(result) && ++watch->suspicions >= FAILURES_BEFORE_LIST)
 		relist(watch);
 	uint64_t ms = back_off(watch, failures);
 	wait(watch, after > ms ? after : ms);
@@ -508,7 +522,7 @@ static void on_watch_end(struct watch *watch, const struct kube_result *result, 
 	if (watch->expired || result->status == 410) {
 		on_expired(watch);
 	} else if (!result->error && result->status == 200 && whole && lasted) {
-		watch->watch_failures = watch->expirations = 0;
+		watch->watch_failures = watch->suspicions = watch->expirations = 0;
 		go_on(watch); /* the server's own time-out */
 	} else {
 		on_failed(watch, result);
