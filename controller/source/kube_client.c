@@ -6,7 +6,6 @@
 #include "controller/object/schema.h"
 #include "controller/source/credential.h"
 #include "controller/source/json.h"
-#include "hatchway/base/log.h"
 
 #include <curl/curl.h>
 #include <netinet/in.h>
@@ -22,7 +21,7 @@ struct kube_request {
 	struct kube_client *client;
 	struct kube_request_events events;
 	struct kube_deadlines deadlines;
-	CURL *easy; /* NULL: waits for a credential */
+	CURL *easy; /* NULL: waits for a credential, or for the scout */
 	struct curl_slist *headers;
 	struct buf error_body;
 	uint64_t retry_after_ms;
@@ -38,14 +37,21 @@ struct socket {
 	curl_socket_t fd;
 };
 
+/* What the server speaks. Found out by the first request alone, the scout: with HTTP/2 all others share its connection,
+ * with HTTP/1.1 each needs one of its own, and curl told to wait for sharing (PIPEWAIT) would let watches starve. */
+enum speaks { UNKNOWN, HTTP_1, HTTP_2 };
+
 struct kube_client {
 	uv_loop_t *loop;
 	const struct kube_access *access;
 	struct credential *credential;
 	CURLM *multi;
-	uv_timer_t timer;
+	uv_timer_t timer; /* curl's */
+	uv_timer_t soon;  /* there are new requests */
 	struct kube_request *requests;
 	uint64_t round; /* counts resets */
+	enum speaks speaks;
+	struct kube_request *scout; /* while it is unknown */
 	char *origin;   /* scheme://host[:port][/path] as requested */
 	struct curl_slist *connect_to;
 	unsigned handles; /* open ones of ours, and the credential */
@@ -56,8 +62,12 @@ struct kube_client {
 
 /* ---- ends ---- */
 
+static void start_waiting(struct kube_client *client);
+
 static void free_request(struct kube_request *request)
 {
+	if (request->client->scout == request)
+		request->client->scout = NULL;
 	if (request->easy) {
 		curl_multi_remove_handle(request->client->multi, request->easy);
 		curl_easy_cleanup(request->easy);
@@ -73,13 +83,17 @@ static void free_request(struct kube_request *request)
 static void end_request(struct kube_request *request, const struct kube_result *result)
 {
 	struct kube_request_events events = request->events;
+	struct kube_client *client = request->client;
 	free_request(request);
 	events.end(events.ctx, result);
+	start_waiting(client);
 }
 
 void kube_cancel(struct kube_request *request)
 {
+	struct kube_client *client = request->client;
 	free_request(request);
+	start_waiting(client);
 }
 
 /* What an API server says in a Status object, else curl's or HTTP's words. */
@@ -153,6 +167,7 @@ static void act(struct kube_client *client, curl_socket_t fd, int what)
 	int running;
 	curl_multi_socket_action(client->multi, fd, what, &running);
 	tell_ends(client);
+	start_waiting(client);
 }
 
 static void on_socket_ready(uv_poll_t *poll, int status, int events)
@@ -244,6 +259,19 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 	return request->stopped ? 0 : n;
 }
 
+/* The head has ended. */
+static void on_head(struct kube_request *request)
+{
+	struct kube_client *client = request->client;
+	long status = 0, version = 0;
+	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(request->easy, CURLINFO_HTTP_VERSION, &version);
+	client->speaks = version == CURL_HTTP_VERSION_2_0 ? HTTP_2 : HTTP_1;
+	client->scout = NULL;
+	if (status == 200 && request->events.began)
+		request->events.began(request->events.ctx);
+}
+
 /* Retry-After in seconds; as a date (which API servers do not send) it is not read. */
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 {
@@ -252,12 +280,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 	size_t length = n * size, at = sizeof(name) - 1;
 	unsigned long seconds = 0;
 	bool digits = false;
-	if (length <= 2 && request->events.began) {
-		long status = 0;
-		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
-		if (status == 200)
-			request->events.began(request->events.ctx);
-	}
+	if (length <= 2)
+		on_head(request);
 	if (length < at || strncasecmp(line, name, at))
 		return length;
 	while (at < length && line[at] == ' ')
@@ -350,11 +374,13 @@ static void start(struct kube_request *request)
 	CURL *easy = request->easy = curl_easy_init();
 	BUG_ON(!easy);
 	request->round = client->round;
+	if (client->speaks == UNKNOWN)
+		client->scout = request;
 	arena_init(&scratch);
 	curl_easy_setopt(easy, CURLOPT_URL, arena_printf(&scratch, "%s%s", client->origin, request->path));
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, client->speaks == HTTP_2 ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "hatchway/" HATCHWAY_VERSION);
@@ -371,27 +397,41 @@ static void start(struct kube_request *request)
 	BUG_ON(curl_multi_add_handle(client->multi, easy));
 }
 
-/* Those that wait for a credential, now that there is one or cannot be. A failed one is told to all who wait. */
+static bool may_start(const struct kube_client *client)
+{
+	return !client->closing && (client->speaks != UNKNOWN || !client->scout);
+}
+
+/* Those that wait, if they need not any more. A credential that failed is told to all who wait. */
+static void start_waiting(struct kube_client *client)
+{
+	struct err err = {""};
+	struct kube_request *request = client->requests;
+	while (request && may_start(client)) {
+		struct kube_request *next = request->next;
+		int ready = request->easy ? 1 : credential_ready(client->credential, &err);
+		if (!ready)
+			return;
+		if (ready < 0) {
+			/* Its end may start and cancel any: who asks anew asks the plug-in anew. */
+			const struct kube_result result = {.error = ready, .text = err.text};
+			end_request(request, &result);
+			return;
+		}
+		if (!request->easy)
+			start(request);
+		request = next;
+	}
+}
+
+static void on_soon(uv_timer_t *timer)
+{
+	start_waiting(timer->data);
+}
+
 static void on_credential(void *ctx)
 {
-	struct kube_client *client = ctx;
-	struct err err = {""};
-	if (client->closing)
-		return;
-	int ready = credential_ready(client->credential, &err);
-	for (struct kube_request *request = client->requests, *next; request && ready; request = next) {
-		next = request->next;
-		if (request->easy || request->round > client->round)
-			continue;
-		if (ready > 0) {
-			start(request);
-			continue;
-		}
-		const struct kube_result result = {.error = ready, .text = err.text};
-		end_request(request, &result);
-		/* Its end may have started and cancelled any: begin again; those who ask anew ask the plug-in anew. */
-		next = client->requests;
-	}
+	start_waiting(ctx);
 }
 
 struct kube_request *kube_get(struct kube_client *client, const char *path, const struct kube_deadlines *deadlines,
@@ -399,7 +439,6 @@ struct kube_request *kube_get(struct kube_client *client, const char *path, cons
 {
 	size_t n = strlen(path) + 1;
 	struct kube_request *request = xcalloc(1, sizeof(*request) + n);
-	struct err err = {""};
 	BUG_ON(client->closing);
 	memcpy(request->path, path, n);
 	request->client = client;
@@ -411,11 +450,8 @@ struct kube_request *kube_get(struct kube_client *client, const char *path, cons
 	if (request->next)
 		request->next->link = &request->next;
 	client->requests = request;
-	int ready = credential_ready(client->credential, &err);
-	if (ready < 0)
-		log_line(LOG_WARN, "no credential for the API server", "error", err.text, NULL);
-	if (ready) /* without one the server answers 401, and the caller waits before it asks again */
-		start(request);
+	/* Not here: the caller may be one of curl's callbacks, and must not be told of a failure before it has this. */
+	uv_timer_start(&client->soon, on_soon, 0, 0);
 	return request;
 }
 
@@ -428,6 +464,8 @@ void kube_client_reset(struct kube_client *client, const char *why)
 		if (request->easy)
 			curl_multi_remove_handle(old, request->easy);
 	client->multi = new_multi(client);
+	client->speaks = strncmp(client->origin, "http://", 7) ? UNKNOWN : HTTP_1;
+	client->scout = NULL;
 	client->round++;
 	curl_multi_cleanup(old);
 	for (;;) {
@@ -505,10 +543,12 @@ int kube_client_open(uv_loop_t *loop, const struct kube_access *access, struct k
 		return status;
 	}
 	uv_timer_init(loop, &client->timer);
-	client->timer.data = client;
-	client->handles = 2;
+	uv_timer_init(loop, &client->soon);
+	client->timer.data = client->soon.data = client;
+	client->handles = 3;
 	client->credential = credential_open(loop, access, on_credential, client);
 	client->multi = new_multi(client);
+	client->speaks = strncmp(client->origin, "http://", 7) ? UNKNOWN : HTTP_1;
 	*ret = client;
 	return 0;
 }
@@ -537,12 +577,13 @@ static void on_credential_closed(void *ctx)
 
 void kube_client_close(struct kube_client *client, void (*cb)(void *ctx), void *ctx)
 {
+	client->closing = true;
 	while (client->requests)
 		kube_cancel(client->requests);
-	client->closing = true;
 	client->closed = cb;
 	client->closed_ctx = ctx;
 	curl_multi_cleanup(client->multi);
 	uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+	uv_close((uv_handle_t *)&client->soon, on_timer_closed);
 	credential_close(client->credential, on_credential_closed, client);
 }

@@ -582,8 +582,7 @@ static void start_list(struct watch *watch)
 	struct buf path;
 	buf_init(&path, 4 * TOKEN_CEILING);
 	add_path(watch, &path);
-	if (watch->times.page && watch->expired_pages < EXPIRED_PAGES)
-		buf_addf(&path, "?limit=%u", watch->times.page);
+	buf_addf(&path, "?limit=%u", watch->expired_pages < EXPIRED_PAGES ? watch->times.page : 0);
 	if (watch->page) {
 		buf_adds(&path, "&continue=");
 		add_escaped(&path, watch->page);
