@@ -152,6 +152,15 @@ static int read_exec(struct reader *reader, const struct node *exec)
 	return 0;
 }
 
+/* They become part of a header's line. */
+static bool is_plain(const char *text)
+{
+	for (; text && *text; text++)
+		if ((unsigned char)*text <= ' ' || *text == 127)
+			return false;
+	return true;
+}
+
 static int read_user(struct reader *reader, const struct node *user)
 {
 	static const char *const foreign[] = {"auth-provider", "as-uid", "as-groups", "as-user-extra"};
@@ -164,6 +173,8 @@ static int read_user(struct reader *reader, const struct node *user)
 	access->username = text_of(reader, user, "username");
 	access->password = text_of(reader, user, "password");
 	access->as = text_of(reader, user, "as");
+	if (!is_plain(access->token) || !is_plain(access->as))
+		return err_set(reader->err, -EINVAL, "%s: the user's token or name holds blanks or control characters", reader->path);
 	int ret = read_pem(reader, user, "client-certificate", &access->cert);
 	if (!ret)
 		ret = read_pem(reader, user, "client-key", &access->key);

@@ -52,15 +52,17 @@ secrets() {
 	printf '%s,admin,admin,system:masters\n%s,hatchway,hatchway\n' "$token" "hatchway-$token" >"$VAR/tokens.csv"
 	chmod 600 "$VAR/tokens.csv"
 	config admin "$token" >"$KUBECONFIG"
-	config hatchway "hatchway-$token" >"$VAR/kubeconfig.hatchway"
+	# The controller's own user, whose token can be rotated: tokens.csv, start-api, token.hatchway.
+	printf 'hatchway-%s' "$token" >"$VAR/token.hatchway"
+	config hatchway | sed 's/token: ""/tokenFile: token.hatchway/' >"$VAR/kubeconfig.hatchway"
 }
 
-config() { # user token
+config() { # user [token]
 	cat <<Y
 apiVersion: v1
 kind: Config
 clusters: [{name: light, cluster: {server: "https://$NODE:6443", certificate-authority: pki/apiserver.crt}}]
-users: [{name: $1, user: {token: "$2"}}]
+users: [{name: $1, user: {token: "${2:-}"}}]
 contexts: [{name: light, context: {cluster: light, user: $1}}]
 current-context: light
 Y
