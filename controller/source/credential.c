@@ -7,6 +7,7 @@
 #include "controller/source/json.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #define READ_MS 1000
 #define EXEC_MS 60000
@@ -235,7 +236,9 @@ static const char *exec_info(struct arena *arena, const struct kube_access *acce
 	if (access->exec.cluster_info)
 		cluster = arena_printf(arena, ",\"cluster\":{\"server\":\"%s\",\"insecure-skip-tls-verify\":%s}", access->server,
 		                       access->insecure ? "true" : "false");
-	return arena_printf(arena, "KUBERNETES_EXEC_INFO={\"apiVersion\":\"%s\",\"kind\":\"ExecCredential\",\"spec\":{\"interactive\":false%s}}",
+	return arena_printf(arena,
+	                    "KUBERNETES_EXEC_INFO={\"apiVersion\":\"%s\",\"kind\":\"ExecCredential\","
+	                    "\"spec\":{\"interactive\":false%s}}",
 	                    access->exec.api_version, cluster);
 }
 
@@ -265,9 +268,19 @@ static int start_plugin(struct credential *credential, struct err *reterr)
 	uv_pipe_init(credential->loop, &credential->out, 0);
 	uv_timer_init(credential->loop, &credential->timer);
 	credential->out.data = credential->timer.data = credential->process.data = credential;
-	uv_stdio_container_t io[3] = {{.flags = UV_IGNORE}, {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data = {.stream = (uv_stream_t *)&credential->out}}, {.flags = UV_INHERIT_FD, .data = {.fd = 2}}};
-	uv_process_options_t options = {.exit_cb = on_exit_of, .file = args[0], .args = args, .env = make_env(&scratch, credential->access),
-	                                .stdio_count = 3, .stdio = io};
+	uv_stdio_container_t io[] = {
+		{.flags = UV_IGNORE},
+		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data = {.stream = (uv_stream_t *)&credential->out}},
+		{.flags = UV_INHERIT_FD, .data = {.fd = STDERR_FILENO}},
+	};
+	uv_process_options_t options = {
+		.exit_cb = on_exit_of,
+		.file = args[0],
+		.args = args,
+		.env = make_env(&scratch, credential->access),
+		.stdio_count = ARRAY_LEN(io),
+		.stdio = io,
+	};
 	credential->timed_out = false;
 	credential->failed = credential->answered = false;
 	int ret = uv_spawn(credential->loop, &credential->process, &options);

@@ -8,7 +8,9 @@
 
 #define GROUP "gateway.networking.k8s.io"
 #define ANSWER_CEILING (1u << 20)
-#define ABSENT_TWICE_MS 500
+#define AGAIN_MS 500     /* an absence is looked at again after this */
+#define ABSENCES_FIRST 2 /* that many in a row: it is not served */
+#define ABSENCES_LATER 5 /* what was served: its objects are going to be dropped */
 
 static const char *const versions[] = {"v1", "v1beta1"}; /* the better one first */
 
@@ -27,7 +29,7 @@ struct discovery {
 	size_t at;               /* 0: the group, i: versions[i - 1] */
 	bool has[ARRAY_LEN(versions)];
 	struct finding found[KIND_COUNT], told[KIND_COUNT];
-	bool absent[KIND_COUNT]; /* the last round did not find it */
+	unsigned absences[KIND_COUNT]; /* rounds in a row that did not find it */
 	bool known[KIND_COUNT];  /* told at least once */
 	bool again, failing;
 	unsigned silences; /* in a row */
@@ -69,19 +71,20 @@ static void end_round(struct discovery *discovery)
 {
 	uint64_t ms = discovery->times.poll_ms;
 	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
-		bool was_absent = discovery->absent[kind], absent = is_ours(kind) && !discovery->found[kind].version;
-		discovery->absent[kind] = absent;
 		if (!is_ours(kind))
 			continue;
+		bool absent = !discovery->found[kind].version;
+		unsigned *absences = &discovery->absences[kind];
+		*absences = absent ? *absences + (*absences < ABSENCES_LATER) : 0;
 		if (absent && ms > discovery->times.missing_ms)
 			ms = discovery->times.missing_ms;
-		if (!absent || was_absent)
+		if (!absent || *absences >= (discovery->told[kind].version ? ABSENCES_LATER : ABSENCES_FIRST))
 			tell(discovery, kind);
-		else if (ms > ABSENT_TWICE_MS)
-			ms = ABSENT_TWICE_MS;
+		else if (ms > AGAIN_MS)
+			ms = AGAIN_MS;
 	}
 	if (discovery->again)
-		ms = ABSENT_TWICE_MS;
+		ms = AGAIN_MS;
 	discovery->again = false;
 	ask_in(discovery, ms);
 }
@@ -214,7 +217,7 @@ void discovery_now(struct discovery *discovery)
 {
 	if (discovery->request)
 		discovery->again = true;
-	else if (uv_timer_get_due_in(&discovery->timer) > ABSENT_TWICE_MS)
+	else if (uv_timer_get_due_in(&discovery->timer) > AGAIN_MS)
 		ask_in(discovery, 0);
 }
 
