@@ -1,5 +1,5 @@
-/* Owns the watches of all kinds, the client they share, and when the whole has settled: at the end of the loop's turn in
- * which bytes came, so that one change is told at once and a burst in as many steps as it came in. */
+/* Owns the watches of all kinds, the client they share, and when the whole has settled: at the end of the loop's turn
+ * in which bytes came, so that one change is told at once and a burst in as many steps as it came in. */
 #include "controller/source/cluster.h"
 
 #include "hatchway/base/log.h"
@@ -12,9 +12,9 @@ struct cluster {
 	struct source_events events;
 	unsigned unsynced;
 	bool dirty, complete;
-	uv_check_t turn;  /* after a turn's bytes */
-	uv_idle_t hurry;  /* while dirty: the loop must not sleep before that */
-	unsigned open;    /* parts that are to be closed */
+	uv_check_t turn; /* after a turn's bytes */
+	uv_idle_t hurry; /* while dirty: the loop must not sleep before that */
+	unsigned open;   /* parts that are to be closed */
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 };
@@ -24,9 +24,9 @@ static const struct {
 	enum object_kind kind;
 	const char *version, *plural;
 } fixed_kinds[] = {
-	{KIND_NAMESPACE, "v1", "namespaces"},
-	{KIND_SERVICE, "v1", "services"},
-	{KIND_ENDPOINTSLICE, "v1", "endpointslices"},
+    {KIND_NAMESPACE, "v1", "namespaces"},
+    {KIND_SERVICE, "v1", "services"},
+    {KIND_ENDPOINTSLICE, "v1", "endpointslices"},
 };
 
 static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_REFERENCEGRANT};
@@ -34,9 +34,16 @@ static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, 
 struct cluster_options cluster_defaults(void)
 {
 	return (struct cluster_options){
-		.discovery = {.poll_ms = 10000, .missing_ms = 2000, .answer_ms = 10000},
-		.watch = {.connect_ms = 10000, .list_silence_s = 20, .list_total_ms = 120000, .watch_s = 300, .watch_silence_s = 180,
-		          .retry_ms = 50, .retry_max_ms = 10000, .forbidden_ms = 10000, .page = 500},
+	    .discovery = {.poll_ms = 10000, .missing_ms = 2000, .answer_ms = 10000},
+	    .watch = {.connect_ms = 10000,
+	              .list_silence_s = 20,
+	              .list_total_ms = 120000,
+	              .watch_s = 300,
+	              .watch_silence_s = 180,
+	              .retry_ms = 50,
+	              .retry_max_ms = 10000,
+	              .forbidden_ms = 10000,
+	              .page = 500},
 	};
 }
 
@@ -120,7 +127,8 @@ static void on_silent(void *ctx, const char *why)
 
 static void open_watch(struct cluster *cluster, uv_loop_t *loop, enum object_kind kind, const struct watch_times *times)
 {
-	const struct watch_events events = {{on_put, on_delete, NULL, on_problem, cluster}, on_synced, on_missing, cluster};
+	const struct watch_events events = {
+	    {on_put, on_delete, NULL, on_problem, cluster}, on_synced, on_missing, cluster};
 	cluster->watches[kind] = watch_open(loop, cluster->client, kind, times, &events);
 	cluster->unsynced++;
 	cluster->open++;
@@ -201,7 +209,8 @@ void cluster_describe(const struct cluster *cluster, struct buf *out)
 			watch_describe(cluster->watches[kind], out);
 }
 
-uint64_t cluster_resource_version(const struct cluster *cluster, enum object_kind kind, const char *namespace, const char *name)
+uint64_t cluster_resource_version(const struct cluster *cluster, enum object_kind kind, const char *namespace,
+                                  const char *name)
 {
 	return cluster->watches[kind] ? watch_resource_version(cluster->watches[kind], namespace, name) : 0;
 }

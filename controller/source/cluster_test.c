@@ -19,8 +19,23 @@
 #define LOG_MAX 20000
 #define SNAPSHOTS_MAX 4096
 
-enum fault { NONE, STATUS_500, STATUS_429, STATUS_401, STATUS_403, STATUS_410, NOTHING, GARBAGE, CUT, DRIP, HANG, ERROR_410, ERROR_500,
-             UNKNOWN_EVENT, FAULTS };
+enum fault {
+	NONE,
+	STATUS_500,
+	STATUS_429,
+	STATUS_401,
+	STATUS_403,
+	STATUS_410,
+	NOTHING,
+	GARBAGE,
+	CUT,
+	DRIP,
+	HANG,
+	ERROR_410,
+	ERROR_500,
+	UNKNOWN_EVENT,
+	FAULTS
+};
 
 /* ---- the API server ---- */
 
@@ -61,11 +76,11 @@ static struct server {
 	unsigned snapshot_rv[SNAPSHOTS_MAX];
 	size_t n_snapshots;
 	struct connection *connections;
-	char token[64];          /* "": anybody may come */
-	bool serves_crds, beta;  /* beta: only v1beta1 */
+	char token[64];         /* "": anybody may come */
+	bool serves_crds, beta; /* beta: only v1beta1 */
 	bool forbidden[KIND_COUNT];
-	bool frozen;             /* what is connected now is dead, but does not say so */
-	unsigned faults;         /* percent */
+	bool frozen;     /* what is connected now is dead, but does not say so */
+	unsigned faults; /* percent */
 	uint64_t dice;
 	unsigned requests, lists, watches;
 } s;
@@ -108,7 +123,8 @@ static void send_bytes(struct connection *c, const char *bytes, size_t n)
 		uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)n);
 		int got = uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
 		if (got == UV_EAGAIN) {
-			usleep(1000); /* the other end is in this very thread, but the kernel has room for all tests but the big one */
+			usleep(1000); /* the other end is in this very thread, but the kernel has room for all tests but
+			                 the big one */
 			buf_add(&c->out, bytes, n);
 			return;
 		}
@@ -164,15 +180,18 @@ static void answer(struct connection *c, int status, const char *more, const cha
 static void answer_status(struct connection *c, int status, const char *more)
 {
 	char body[200];
-	int n = snprintf(body, sizeof(body), "{\"kind\":\"Status\",\"code\":%d,\"message\":\"said by the test\"}", status);
+	int n =
+	    snprintf(body, sizeof(body), "{\"kind\":\"Status\",\"code\":%d,\"message\":\"said by the test\"}", status);
 	answer(c, status, more, body, (size_t)n, NONE);
 }
 
 static bool refuse(struct connection *c, enum fault fault)
 {
-	static const int statuses[] = {[STATUS_500] = 500, [STATUS_429] = 429, [STATUS_401] = 401, [STATUS_403] = 403, [STATUS_410] = 410};
+	static const int statuses[] = {
+	    [STATUS_500] = 500, [STATUS_429] = 429, [STATUS_401] = 401, [STATUS_403] = 403, [STATUS_410] = 410};
 	if (fault >= STATUS_500 && fault <= STATUS_410)
-		answer_status(c, statuses[fault], fault == STATUS_429 ? dice(10) ? "Retry-After: 0\r\n" : "Retry-After: 1\r\n" : "");
+		answer_status(c, statuses[fault],
+		              fault == STATUS_429 ? dice(10) ? "Retry-After: 0\r\n" : "Retry-After: 1\r\n" : "");
 	else if (fault == NOTHING)
 		close_connection(c);
 	else if (fault != HANG)
@@ -182,8 +201,9 @@ static bool refuse(struct connection *c, enum fault fault)
 
 static const char *plural_of(enum object_kind kind)
 {
-	static const char *const plurals[] = {"namespaces", "gatewayclasses", "gateways", "httproutes", "referencegrants", "services",
-	                                      "endpointslices", "secrets", "configmaps"};
+	static const char *const plurals[] = {"namespaces",     "gatewayclasses",  "gateways",
+	                                      "httproutes",     "referencegrants", "services",
+	                                      "endpointslices", "secrets",         "configmaps"};
 	return plurals[kind];
 }
 
@@ -208,14 +228,17 @@ static void answer_watch(struct connection *c, enum object_kind kind, unsigned f
 	}
 	send_bytes(c, head, sizeof(head) - 1);
 	if (from < s.compacted || fault == ERROR_410) {
-		static const char event[] = "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"message\":\"too old\"}}\n";
+		static const char event[] =
+		    "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"message\":\"too old\"}}\n";
 		send_bytes(c, event, sizeof(event) - 1);
 		return;
 	}
 	if (fault == ERROR_500 || fault == UNKNOWN_EVENT || fault == GARBAGE) {
-		const char *event = fault == ERROR_500       ? "{\"type\":\"ERROR\",\"object\":{\"code\":500,\"message\":\"no\"}}\n"
-		                    : fault == UNKNOWN_EVENT ? "{\"type\":\"WHAT\",\"object\":{\"metadata\":{\"resourceVersion\":\"1\"}}}\n"
-		                                             : "{\"type\":\"ADDED\",,}\n";
+		const char *event = fault == ERROR_500
+		                        ? "{\"type\":\"ERROR\",\"object\":{\"code\":500,\"message\":\"no\"}}\n"
+		                    : fault == UNKNOWN_EVENT
+		                        ? "{\"type\":\"WHAT\",\"object\":{\"metadata\":{\"resourceVersion\":\"1\"}}}\n"
+		                        : "{\"type\":\"ADDED\",,}\n";
 		send_bytes(c, event, strlen(event));
 		return;
 	}
@@ -227,7 +250,8 @@ static void answer_watch(struct connection *c, enum object_kind kind, unsigned f
 			send_event(c, s.log[i].event);
 	if (!c->closing && !dice(3)) {
 		char event[200];
-		snprintf(event, sizeof(event), "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"%u\"}}}\n", s.rv);
+		snprintf(event, sizeof(event),
+		         "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"%u\"}}}\n", s.rv);
 		send_event(c, event);
 	}
 }
@@ -299,11 +323,14 @@ static void answer_discovery(struct connection *c, bool group)
 	struct buf body;
 	buf_init(&body, 1 << 16);
 	if (group) {
-		buf_addf(&body, "{\"kind\":\"APIGroup\",\"versions\":[{\"version\":\"v1beta1\"}%s]}", s.beta ? "" : ",{\"version\":\"v1\"}");
+		buf_addf(&body, "{\"kind\":\"APIGroup\",\"versions\":[{\"version\":\"v1beta1\"}%s]}",
+		         s.beta ? "" : ",{\"version\":\"v1\"}");
 	} else {
-		buf_adds(&body, "{\"resources\":[{\"name\":\"gateways/status\",\"kind\":\"Gateway\",\"verbs\":[\"get\"]}");
+		buf_adds(&body,
+		         "{\"resources\":[{\"name\":\"gateways/status\",\"kind\":\"Gateway\",\"verbs\":[\"get\"]}");
 		for (enum object_kind kind = KIND_GATEWAYCLASS; kind <= KIND_REFERENCEGRANT; kind++)
-			buf_addf(&body, ",{\"name\":\"%s\",\"kind\":\"%s\",\"verbs\":[\"list\",\"watch\"]}", plural_of(kind), object_kind_name(kind));
+			buf_addf(&body, ",{\"name\":\"%s\",\"kind\":\"%s\",\"verbs\":[\"list\",\"watch\"]}",
+			         plural_of(kind), object_kind_name(kind));
 		buf_adds(&body, "]}");
 	}
 	answer(c, 200, "", body.data, body.len, NONE);
@@ -335,8 +362,8 @@ static void on_request(struct connection *c)
 	}
 	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
 		const char *group = object_kind_group(kind);
-		snprintf(prefix, sizeof(prefix), "%s%s/%s/%s", *group ? "/apis/" : "/api", group, crds && s.beta ? "v1beta1" : "v1",
-		         plural_of(kind));
+		snprintf(prefix, sizeof(prefix), "%s%s/%s/%s", *group ? "/apis/" : "/api", group,
+		         crds && s.beta ? "v1beta1" : "v1", plural_of(kind));
 		size_t length = strlen(prefix);
 		if (strncmp(path, prefix, length) || (path[length] && path[length] != '?'))
 			continue;
@@ -387,17 +414,24 @@ static void on_connection(uv_stream_t *server, int status)
 static char *make_json(const struct thing *thing, unsigned uid)
 {
 	struct buf out;
-	const char *group = object_kind_group(thing->kind), *namespace = object_kind_namespaced(thing->kind) ? "\"namespace\":\"ns\"," : "";
+	const char *group = object_kind_group(thing->kind),
+	           *namespace = object_kind_namespaced(thing->kind) ? "\"namespace\":\"ns\"," : "";
 	buf_init(&out, 1 << 16);
 	buf_adds(&out, "{");
 	if (*group) /* the built-in kinds' items do not say what they are */
-		buf_addf(&out, "\"apiVersion\":\"%s/%s\",\"kind\":\"%s\",", group, s.beta ? "v1beta1" : "v1", object_kind_name(thing->kind));
-	buf_addf(&out, "\"metadata\":{\"name\":\"%s\",%s\"uid\":\"u%u\",\"resourceVersion\":\"%u\",\"generation\":%u,"
-	               "\"creationTimestamp\":\"2026-11-23T15:00:00Z\",\"managedFields\":[{\"f:spec\":{}}]},", thing->name, namespace, uid,
-	         thing->rv, thing->generation);
+		buf_addf(&out, "\"apiVersion\":\"%s/%s\",\"kind\":\"%s\",", group, s.beta ? "v1beta1" : "v1",
+		         object_kind_name(thing->kind));
+	buf_addf(&out,
+	         "\"metadata\":{\"name\":\"%s\",%s\"uid\":\"u%u\",\"resourceVersion\":\"%u\",\"generation\":%u,"
+	         "\"creationTimestamp\":\"2026-11-23T15:00:00Z\",\"managedFields\":[{\"f:spec\":{}}]},",
+	         thing->name, namespace, uid, thing->rv, thing->generation);
 	if (thing->kind == KIND_HTTPROUTE)
-		buf_addf(&out, "\"spec\":{\"parentRefs\":[{\"name\":\"g\"}],\"hostnames\":[\"%s\"]},\"status\":{\"parents\":[]}}",
-		         thing->number == 666 ? "not a hostname" : thing->number % 2 ? "a.example" : "b.example");
+		buf_addf(
+		    &out,
+		    "\"spec\":{\"parentRefs\":[{\"name\":\"g\"}],\"hostnames\":[\"%s\"]},\"status\":{\"parents\":[]}}",
+		    thing->number == 666 ? "not a hostname"
+		    : thing->number % 2  ? "a.example"
+		                         : "b.example");
 	else
 		buf_addf(&out, "\"spec\":{\"ports\":[{\"port\":%u}]}}", 1 + thing->number % 60000);
 	return buf_take(&out);
@@ -468,7 +502,7 @@ static struct {
 	size_t n;
 	struct buf seen, problems;
 	unsigned settled;
-	bool unsettled;    /* something was told after the last settled() */
+	bool unsettled; /* something was told after the last settled() */
 	char dir[64];
 	bool timed_out, closed;
 } t;
@@ -494,7 +528,8 @@ static void on_delete(void *ctx, enum object_kind kind, const char *namespace, c
 	t.unsettled = true;
 	assert_string_not_equal(name, "immortal");
 	for (size_t i = 0; i < t.n; i++) {
-		if (t.objects[i]->kind == kind && !strcmp(t.objects[i]->name, name) && !strcmp(t.objects[i]->namespace, namespace)) {
+		if (t.objects[i]->kind == kind && !strcmp(t.objects[i]->name, name) &&
+		    !strcmp(t.objects[i]->namespace, namespace)) {
 			object_unref(t.objects[i]);
 			t.objects[i] = t.objects[--t.n];
 			return;
@@ -571,10 +606,17 @@ static struct cluster_options quick(void)
 	static char path[128];
 	snprintf(path, sizeof(path), "%s/config", t.dir);
 	return (struct cluster_options){
-		.kubeconfig = path,
-		.discovery = {.poll_ms = 100, .missing_ms = 30, .answer_ms = 200},
-		.watch = {.connect_ms = 1000, .list_silence_s = 2, .list_total_ms = 3000, .watch_s = 2, .watch_silence_s = 2, .retry_ms = 2,
-		          .retry_max_ms = 20, .forbidden_ms = 150, .page = 3},
+	    .kubeconfig = path,
+	    .discovery = {.poll_ms = 100, .missing_ms = 30, .answer_ms = 200},
+	    .watch = {.connect_ms = 1000,
+	              .list_silence_s = 2,
+	              .list_total_ms = 3000,
+	              .watch_s = 2,
+	              .watch_silence_s = 2,
+	              .retry_ms = 2,
+	              .retry_max_ms = 20,
+	              .forbidden_ms = 150,
+	              .page = 3},
 	};
 }
 
@@ -584,8 +626,10 @@ static void open_cluster(const char *user)
 	struct cluster_options options = quick();
 	char text[2048];
 	struct err err = {""};
-	snprintf(text, sizeof(text), "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:%d/'}}]\nusers: [{name: u, user: {%s}}]\n"
-	                             "contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n", s.port, user);
+	snprintf(text, sizeof(text),
+	         "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:%d/'}}]\nusers: [{name: u, user: {%s}}]\n"
+	         "contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n",
+	         s.port, user);
 	write_file("config", text);
 	if (cluster_open(&t.loop, &options, &events, &t.cluster, &err))
 		fail_msg("%s", err.text);
@@ -626,7 +670,8 @@ static int setup(void **state)
 		return -1;
 	uv_timer_init(&t.loop, &t.timer);
 	uv_tcp_init(&t.loop, &s.tcp);
-	if (uv_tcp_bind(&s.tcp, (struct sockaddr *)&address, 0) || uv_listen((uv_stream_t *)&s.tcp, 64, on_connection) ||
+	if (uv_tcp_bind(&s.tcp, (struct sockaddr *)&address, 0) ||
+	    uv_listen((uv_stream_t *)&s.tcp, 64, on_connection) ||
 	    uv_tcp_getsockname(&s.tcp, (struct sockaddr *)&address, &n))
 		return -1;
 	s.port = ntohs(address.sin_port);
@@ -801,14 +846,17 @@ static void plugins_give_tokens(void **state)
 	         "#!/bin/sh\n[ \"$EXTRA\" = yes ] && [ \"$1\" = arg ] || exit 1\n"
 	         "case $KUBERNETES_EXEC_INFO in *ExecCredential*) ;; *) exit 1 ;; esac\n"
 	         "token=$(cat %s/token)\n"
-	         "echo '{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"status\":{\"token\":\"'$token'\"}}'\n",
+	         "echo "
+	         "'{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/"
+	         "v1\",\"status\":{\"token\":\"'$token'\"}}'\n",
 	         t.dir);
 	write_file("token", "made-1");
 	write_file("plugin", script);
 	snprintf(path, sizeof(path), "%s/plugin", t.dir);
 	assert_int_equal(chmod(path, 0700), 0);
 	put_some(2);
-	open_cluster("exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, args: [arg], env: [{name: EXTRA, value: 'yes'}]}");
+	open_cluster("exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, args: [arg], env: [{name: "
+	             "EXTRA, value: 'yes'}]}");
 	assert_true(until(equal, 4000));
 	strcpy(s.token, "made-2");
 	write_file("token", "made-2");
@@ -982,21 +1030,21 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(lists_in_pages_then_watches),
-		TEST(a_burst_is_few_steps),
-		TEST(what_did_not_change_is_not_told),
-		TEST(what_went_while_away_is_deleted),
-		TEST(kinds_come_and_go),
-		TEST(an_old_version_is_good_enough),
-		TEST(tokens_rotate),
-		TEST(plugins_give_tokens),
-		TEST(a_plugin_that_fails_is_asked_again),
-		TEST(one_forbidden_kind_stops_nobody),
-		TEST(refused_objects_keep_their_last_state),
-		TEST(what_is_too_big_is_named),
-		TEST(a_dead_connection_is_found),
-		TEST(closing_at_any_time_leaves_nothing),
-		TEST(whatever_fails_it_converges),
+	    TEST(lists_in_pages_then_watches),
+	    TEST(a_burst_is_few_steps),
+	    TEST(what_did_not_change_is_not_told),
+	    TEST(what_went_while_away_is_deleted),
+	    TEST(kinds_come_and_go),
+	    TEST(an_old_version_is_good_enough),
+	    TEST(tokens_rotate),
+	    TEST(plugins_give_tokens),
+	    TEST(a_plugin_that_fails_is_asked_again),
+	    TEST(one_forbidden_kind_stops_nobody),
+	    TEST(refused_objects_keep_their_last_state),
+	    TEST(what_is_too_big_is_named),
+	    TEST(a_dead_connection_is_found),
+	    TEST(closing_at_any_time_leaves_nothing),
+	    TEST(whatever_fails_it_converges),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

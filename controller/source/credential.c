@@ -20,7 +20,7 @@ struct credential {
 	const struct kube_access *access;
 	void (*changed)(void *ctx);
 	void *ctx;
-	struct arena arena;  /* the plug-in's last answer */
+	struct arena arena; /* the plug-in's last answer */
 	char *token;
 	struct kube_pem cert, key;
 	int64_t expires;     /* Unix seconds; 0: never */
@@ -30,7 +30,7 @@ struct credential {
 	uv_process_t process;
 	uv_pipe_t out;
 	uv_timer_t timer;
-	unsigned running;    /* handles of the plug-in that are open */
+	unsigned running; /* handles of the plug-in that are open */
 	struct buf answer;
 	int64_t exit_status;
 	bool timed_out, closing;
@@ -38,7 +38,8 @@ struct credential {
 	void *closed_ctx;
 };
 
-struct credential *credential_open(uv_loop_t *loop, const struct kube_access *access, void (*changed)(void *ctx), void *ctx)
+struct credential *credential_open(uv_loop_t *loop, const struct kube_access *access, void (*changed)(void *ctx),
+                                   void *ctx)
 {
 	struct credential *credential = xcalloc(1, sizeof(*credential));
 	credential->loop = loop;
@@ -134,7 +135,8 @@ static int take_status(struct credential *credential, const struct node *root)
 	const char *token = node_text(status, "token"), *expires = node_text(status, "expirationTimestamp");
 	const char *cert = node_text(status, "clientCertificateData");
 	if (!node_is(root, "kind", "ExecCredential") || (!token && !cert))
-		return err_set(&credential->err, -EINVAL, "the exec plug-in's answer is no ExecCredential with a token or certificate");
+		return err_set(&credential->err, -EINVAL,
+		               "the exec plug-in's answer is no ExecCredential with a token or certificate");
 	if (token && !good_token(token))
 		return err_set(&credential->err, -EINVAL, "the exec plug-in's token holds blanks");
 	int64_t end = 0;
@@ -154,10 +156,11 @@ static int take_answer(struct credential *credential)
 	struct arena scratch;
 	struct node *root;
 	if (credential->timed_out)
-		return err_set(&credential->err, -ETIMEDOUT, "the exec plug-in %s took too long", credential->access->exec.command);
+		return err_set(&credential->err, -ETIMEDOUT, "the exec plug-in %s took too long",
+		               credential->access->exec.command);
 	if (credential->exit_status)
-		return err_set(&credential->err, -EIO, "the exec plug-in %s failed: exit code %d", credential->access->exec.command,
-		               (int)credential->exit_status);
+		return err_set(&credential->err, -EIO, "the exec plug-in %s failed: exit code %d",
+		               credential->access->exec.command, (int)credential->exit_status);
 	if (buf_failed(&credential->answer))
 		return err_set(&credential->err, -EFBIG, "the exec plug-in's answer is too long");
 	arena_init(&scratch);
@@ -234,8 +237,8 @@ static const char *exec_info(struct arena *arena, const struct kube_access *acce
 {
 	const char *cluster = "";
 	if (access->exec.cluster_info)
-		cluster = arena_printf(arena, ",\"cluster\":{\"server\":\"%s\",\"insecure-skip-tls-verify\":%s}", access->server,
-		                       access->insecure ? "true" : "false");
+		cluster = arena_printf(arena, ",\"cluster\":{\"server\":\"%s\",\"insecure-skip-tls-verify\":%s}",
+		                       access->server, access->insecure ? "true" : "false");
 	return arena_printf(arena,
 	                    "KUBERNETES_EXEC_INFO={\"apiVersion\":\"%s\",\"kind\":\"ExecCredential\","
 	                    "\"spec\":{\"interactive\":false%s}}",
@@ -269,17 +272,17 @@ static int start_plugin(struct credential *credential, struct err *reterr)
 	uv_timer_init(credential->loop, &credential->timer);
 	credential->out.data = credential->timer.data = credential->process.data = credential;
 	uv_stdio_container_t io[] = {
-		{.flags = UV_IGNORE},
-		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data = {.stream = (uv_stream_t *)&credential->out}},
-		{.flags = UV_INHERIT_FD, .data = {.fd = STDERR_FILENO}},
+	    {.flags = UV_IGNORE},
+	    {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data = {.stream = (uv_stream_t *)&credential->out}},
+	    {.flags = UV_INHERIT_FD, .data = {.fd = STDERR_FILENO}},
 	};
 	uv_process_options_t options = {
-		.exit_cb = on_exit_of,
-		.file = args[0],
-		.args = args,
-		.env = make_env(&scratch, credential->access),
-		.stdio_count = ARRAY_LEN(io),
-		.stdio = io,
+	    .exit_cb = on_exit_of,
+	    .file = args[0],
+	    .args = args,
+	    .env = make_env(&scratch, credential->access),
+	    .stdio_count = ARRAY_LEN(io),
+	    .stdio = io,
 	};
 	credential->timed_out = false;
 	credential->failed = credential->answered = false;

@@ -9,10 +9,12 @@
 struct credential;
 
 /* access must outlive it. changed: what was asked for by ready() has come, or failed. */
-struct credential *credential_open(uv_loop_t *loop, const struct kube_access *access, void (*changed)(void *ctx), void *ctx);
+struct credential *credential_open(uv_loop_t *loop, const struct kube_access *access, void (*changed)(void *ctx),
+                                   void *ctx);
 void credential_close(struct credential *credential, void (*cb)(void *ctx), void *ctx);
 
-/* 1: there is one. 0: a plug-in has been asked, changed() comes. -errno: it has failed, *reterr; asked again next time. */
+/* 1: there is one. 0: a plug-in has been asked, changed() comes. -errno: it has failed, *reterr; asked again next time.
+ */
 MUST_CHECK int credential_ready(struct credential *credential, struct err *reterr);
 /* Of the last ready(); NULL: none, certificates or nothing. */
 const char *credential_token(const struct credential *credential);

@@ -26,11 +26,11 @@ struct discovery {
 	uv_timer_t timer;
 	struct kube_request *request;
 	struct buf answer;
-	size_t at;               /* 0: the group, i: versions[i - 1] */
+	size_t at; /* 0: the group, i: versions[i - 1] */
 	bool has[ARRAY_LEN(versions)];
 	struct finding found[KIND_COUNT], told[KIND_COUNT];
 	unsigned absences[KIND_COUNT]; /* rounds in a row that did not find it */
-	bool known[KIND_COUNT];  /* told at least once */
+	bool known[KIND_COUNT];        /* told at least once */
 	bool again, failing;
 	unsigned silences; /* in a row */
 	void (*closed)(void *ctx);
@@ -123,7 +123,8 @@ static void read_resources(struct discovery *discovery, const struct node *root,
 			continue;
 		for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
 			struct finding *found = &discovery->found[kind];
-			if (!is_ours(kind) || found->version || !node_is(list->items[i], "kind", object_kind_name(kind)))
+			if (!is_ours(kind) || found->version ||
+			    !node_is(list->items[i], "kind", object_kind_name(kind)))
 				continue;
 			found->version = version;
 			strcpy(found->plural, name);

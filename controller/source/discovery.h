@@ -7,8 +7,8 @@
 #include "controller/source/kube_client.h"
 
 struct discovery_events {
-	/* kind is served as version under this plural. Told whenever it changes. version NULL: it is not served; told after
-	 * several answers in a row said so, since a server that has just started does not know its CRDs yet. */
+	/* kind is served as version under this plural. Told whenever it changes. version NULL: it is not served; told
+	 * after several answers in a row said so, since a server that has just started does not know its CRDs yet. */
 	void (*served)(void *ctx, enum object_kind kind, const char *version, const char *plural);
 	/* Questions went unanswered: the connection may be dead. */
 	void (*silent)(void *ctx, const char *why);

@@ -162,7 +162,8 @@ static bool left_out(const char *parent, const char *key)
 	return parent && !strcmp(parent, "metadata") && (!strcmp(key, "managedFields") || !strcmp(key, "annotations"));
 }
 
-static bool convert_map(const json_t *json, struct arena *scratch, const char *parent, unsigned depth, struct node *node)
+static bool convert_map(const json_t *json, struct arena *scratch, const char *parent, unsigned depth,
+                        struct node *node)
 {
 	size_t room = json_object_size(json);
 	void *iterator;

@@ -56,7 +56,9 @@ static void check(enum json_stream stream, const char *text, int wanted_ret, con
 
 static void lists_are_cut_into_items(void **state)
 {
-	check(JSON_LIST, "{\"kind\":\"XList\",\"metadata\":{\"resourceVersion\":\"7\",\"items\":[{}]},\"items\":[{\"a\":\"}]\\\"{\"}, {\"b\":[{}]}]}\n",
+	check(JSON_LIST,
+	      "{\"kind\":\"XList\",\"metadata\":{\"resourceVersion\":\"7\",\"items\":[{}]},\"items\":[{\"a\":\"}]\\\"{"
+	      "\"}, {\"b\":[{}]}]}\n",
 	      0, "metadata:{\"resourceVersion\":\"7\",\"items\":[{}]}\nitem:{\"a\":\"}]\\\"{\"}\nitem:{\"b\":[{}]}\n");
 	check(JSON_LIST, "{\"items\":null,\"metadata\":{}}", 0, "metadata:{}\n");
 	check(JSON_LIST, "{\"items\":[1,\"x\",[{}],{}],\"other\":{\"items\":[{}]},\"more\":[{}]}", 0, "item:{}\n");
@@ -129,8 +131,9 @@ static void depth_has_a_ceiling(void **state)
 
 static void trees_have_what_decoders_read(void **state)
 {
-	static const char text[] = "{\"metadata\":{\"name\":\"x\",\"managedFields\":[{}],\"annotations\":{\"a\":\"b\"}},"
-	                           "\"n\":-5,\"t\":true,\"r\":1.5,\"z\":null,\"spec\":{\"annotations\":{\"k\":\"\\u00e4\"}}}";
+	static const char text[] =
+	    "{\"metadata\":{\"name\":\"x\",\"managedFields\":[{}],\"annotations\":{\"a\":\"b\"}},"
+	    "\"n\":-5,\"t\":true,\"r\":1.5,\"z\":null,\"spec\":{\"annotations\":{\"k\":\"\\u00e4\"}}}";
 	struct arena scratch;
 	struct node *node;
 	struct err err;
@@ -144,8 +147,9 @@ static void trees_have_what_decoders_read(void **state)
 	assert_true(node_bool(node, "t", false));
 	assert_int_equal(node_get(node, "z")->type, NODE_NULL);
 	assert_string_equal(node_text(node_get(node_get(node, "spec"), "annotations"), "k"), "\xc3\xa4");
-	static const char *const bad[] = {"{\"a\":1,\"a\":2}", "{\"a\":\"\\u0000\"}", "{\"\\u0000\":1}", "{\"a\":\"\xff\"}", "{", "",
-	                                  "{\"a\":99999999999999999999}"};
+	static const char *const bad[] = {
+	    "{\"a\":1,\"a\":2}",           "{\"a\":\"\\u0000\"}", "{\"\\u0000\":1}", "{\"a\":\"\xff\"}", "{", "",
+	    "{\"a\":99999999999999999999}"};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		assert_int_equal(json_node(bad[i], strlen(bad[i]), &scratch, &node, &err), -EINVAL);
 	arena_done(&scratch);
@@ -154,13 +158,10 @@ static void trees_have_what_decoders_read(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lists_are_cut_into_items),
-		cmocka_unit_test(lists_that_are_cut_or_no_json_are_found),
-		cmocka_unit_test(watches_are_cut_into_events),
-		cmocka_unit_test(the_callback_can_stop),
-		cmocka_unit_test(what_is_too_big_is_passed_over),
-		cmocka_unit_test(depth_has_a_ceiling),
-		cmocka_unit_test(trees_have_what_decoders_read),
+	    cmocka_unit_test(lists_are_cut_into_items),       cmocka_unit_test(lists_that_are_cut_or_no_json_are_found),
+	    cmocka_unit_test(watches_are_cut_into_events),    cmocka_unit_test(the_callback_can_stop),
+	    cmocka_unit_test(what_is_too_big_is_passed_over), cmocka_unit_test(depth_has_a_ceiling),
+	    cmocka_unit_test(trees_have_what_decoders_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

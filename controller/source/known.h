@@ -6,9 +6,9 @@
 #include "controller/object/object.h"
 
 struct known_entry {
-	struct object *object;      /* NULL: free */
-	uint64_t version : 63;      /* metadata.resourceVersion; 0: not a number */
-	uint64_t seen : 1;          /* in the list that is being read */
+	struct object *object; /* NULL: free */
+	uint64_t version : 63; /* metadata.resourceVersion; 0: not a number */
+	uint64_t seen : 1;     /* in the list that is being read */
 };
 
 struct known {

@@ -29,7 +29,8 @@ static void a_random_walk_is_as_a_list(void **state)
 	for (unsigned step = 0; step < 20000; step++) {
 		dice = dice * 6364136223846793005ull + 1442695040888963407ull;
 		/* Fuller and emptier by turns. */
-		unsigned i = (unsigned)(dice >> 33) % NAMES, put = (unsigned)(dice >> 50) % 10 < (step / 2000 % 2 ? 3 : 7);
+		unsigned i = (unsigned)(dice >> 33) % NAMES,
+		         put = (unsigned)(dice >> 50) % 10 < (step / 2000 % 2 ? 3 : 7);
 		struct object *probe = new_object(i);
 		struct known_entry *entry = known_find(&known, probe->namespace, probe->name);
 		assert_ptr_equal(entry ? entry->object : NULL, model[i]);

@@ -1,6 +1,6 @@
-/* Owns curl's multi handle, its sockets as uv_poll handles and its one timer. curl says what to wait for, libuv waits, and
- * curl is told what has happened; nothing else may touch the sockets. curl must not be called from its own callbacks, so
- * requests' ends are told after it has returned. */
+/* Owns curl's multi handle, its sockets as uv_poll handles and its one timer. curl says what to wait for, libuv waits,
+ * and curl is told what has happened; nothing else may touch the sockets. curl must not be called from its own
+ * callbacks, so requests' ends are told after it has returned. */
 #include "controller/source/kube_client.h"
 
 #include "controller/object/schema.h"
@@ -52,7 +52,7 @@ struct kube_client {
 	uint64_t round; /* counts resets */
 	enum speaks speaks;
 	struct kube_request *scout; /* while it is unknown */
-	char *origin;   /* scheme://host[:port][/path] as requested */
+	char *origin;               /* scheme://host[:port][/path] as requested */
 	struct curl_slist *connect_to;
 	unsigned handles; /* open ones of ours, and the credential */
 	bool closing;
@@ -104,7 +104,8 @@ static const char *reason(struct kube_request *request, CURLcode code, long stat
 	const char *message = NULL;
 	if (code && !request->stopped)
 		return *request->error ? request->error : curl_easy_strerror(code);
-	if (request->error_body.len && !json_node(request->error_body.data, request->error_body.len, scratch, &root, &err))
+	if (request->error_body.len &&
+	    !json_node(request->error_body.data, request->error_body.len, scratch, &root, &err))
 		message = node_text(root, "message");
 	if (message && *message)
 		return message;
@@ -286,7 +287,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 		return length;
 	while (at < length && line[at] == ' ')
 		at++;
-	for (; at < length && line[at] >= '0' && line[at] <= '9' && seconds <= RETRY_AFTER_CEILING_S; at++, digits = true)
+	for (; at < length && line[at] >= '0' && line[at] <= '9' && seconds <= RETRY_AFTER_CEILING_S;
+	     at++, digits = true)
 		seconds = seconds * 10 + (unsigned long)(line[at] - '0');
 	if (digits)
 		request->retry_after_ms = 1000 * (seconds > RETRY_AFTER_CEILING_S ? RETRY_AFTER_CEILING_S : seconds);
@@ -469,7 +471,8 @@ void kube_client_reset(struct kube_client *client, const char *why)
 	client->round++;
 	curl_multi_cleanup(old);
 	for (;;) {
-		for (request = client->requests; request && (!request->easy || request->round > round); request = request->next)
+		for (request = client->requests; request && (!request->easy || request->round > round);
+		     request = request->next)
 			;
 		if (!request)
 			return;
@@ -489,7 +492,8 @@ static int make_origin(struct kube_client *client, struct err *reterr)
 	BUG_ON(!url);
 	CURLUcode bad = curl_url_set(url, CURLUPART_URL, access->server, 0);
 	if (!bad && access->tls_server_name) {
-		bad = curl_url_get(url, CURLUPART_HOST, &host, 0) || curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) ||
+		bad = curl_url_get(url, CURLUPART_HOST, &host, 0) ||
+		      curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) ||
 		      curl_url_set(url, CURLUPART_HOST, access->tls_server_name, 0);
 		snprintf(line, sizeof(line), "::%s:%s", host ? host : "", port ? port : "");
 		client->connect_to = curl_slist_append(NULL, line);

@@ -9,7 +9,8 @@
 
 /* How a request ended. status 0: no whole answer came. */
 struct kube_result {
-	int error;               /* 0: the answer came whole, whatever its status. -ECANCELED: bytes() has stopped it; others: -errno */
+	int error; /* 0: the answer came whole, whatever its status. -ECANCELED: bytes() has stopped it; others: -errno
+	            */
 	long status;             /* HTTP's */
 	uint64_t retry_after_ms; /* of the answer; 0: not given */
 	const char *text;        /* why, for a person; "" */
@@ -35,7 +36,8 @@ struct kube_client;
 struct kube_request;
 
 /* access must outlive it. */
-MUST_CHECK int kube_client_open(uv_loop_t *loop, const struct kube_access *access, struct kube_client **ret, struct err *reterr);
+MUST_CHECK int kube_client_open(uv_loop_t *loop, const struct kube_access *access, struct kube_client **ret,
+                                struct err *reterr);
 /* Cancels everything. */
 void kube_client_close(struct kube_client *client, void (*cb)(void *ctx), void *ctx);
 

@@ -1,5 +1,5 @@
-/* Owns the meaning of a kubeconfig: contexts, clusters, users, data fields, paths beside the file. What would change who
- * we are and is not supported is an error, never left out. */
+/* Owns the meaning of a kubeconfig: contexts, clusters, users, data fields, paths beside the file. What would change
+ * who we are and is not supported is an error, never left out. */
 #include "controller/source/kubeconfig.h"
 
 #include "controller/object/format.h"
@@ -122,9 +122,11 @@ static const char **read_list(struct reader *reader, const struct node *list, bo
 	*ret_n = 0;
 	for (size_t i = 0; i < n; i++) {
 		const struct node *item = list->items[i];
-		const char *name = pairs ? node_text(item, "name") : NULL, *value = pairs ? node_text(item, "value") : item->text;
+		const char *name = pairs ? node_text(item, "name") : NULL,
+		           *value = pairs ? node_text(item, "value") : item->text;
 		if (pairs ? name && value : value != NULL)
-			texts[(*ret_n)++] = pairs ? arena_printf(arena, "%s=%s", name, value) : arena_strdup(arena, value);
+			texts[(*ret_n)++] =
+			    pairs ? arena_printf(arena, "%s=%s", name, value) : arena_strdup(arena, value);
 	}
 	return texts;
 }
@@ -142,10 +144,12 @@ static int read_exec(struct reader *reader, const struct node *exec)
 	ret->api_version = text_of(reader, exec, "apiVersion");
 	if (!ret->api_version || (strcmp(ret->api_version, "client.authentication.k8s.io/v1") &&
 	                          strcmp(ret->api_version, "client.authentication.k8s.io/v1beta1")))
-		return err_set(reader->err, -EINVAL, "%s: the exec plug-in's apiVersion must be client.authentication.k8s.io/v1 or v1beta1",
+		return err_set(reader->err, -EINVAL,
+		               "%s: the exec plug-in's apiVersion must be client.authentication.k8s.io/v1 or v1beta1",
 		               reader->path);
 	if (node_is(exec, "interactiveMode", "Always"))
-		return err_set(reader->err, -EINVAL, "%s: the exec plug-in wants a terminal (interactiveMode Always)", reader->path);
+		return err_set(reader->err, -EINVAL, "%s: the exec plug-in wants a terminal (interactiveMode Always)",
+		               reader->path);
 	ret->args = read_list(reader, node_get(exec, "args"), false, &ret->n_args);
 	ret->env = read_list(reader, node_get(exec, "env"), true, &ret->n_env);
 	ret->cluster_info = node_bool(exec, "provideClusterInfo", false);
@@ -167,14 +171,16 @@ static int read_user(struct reader *reader, const struct node *user)
 	struct kube_access *access = reader->access;
 	for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
 		if (node_get(user, foreign[i]))
-			return err_set(reader->err, -EINVAL, "%s: the user's %s is not supported", reader->path, foreign[i]);
+			return err_set(reader->err, -EINVAL, "%s: the user's %s is not supported", reader->path,
+			               foreign[i]);
 	access->token = text_of(reader, user, "token");
 	access->token_file = path_of(reader, user, "tokenFile");
 	access->username = text_of(reader, user, "username");
 	access->password = text_of(reader, user, "password");
 	access->as = text_of(reader, user, "as");
 	if (!is_plain(access->token) || !is_plain(access->as))
-		return err_set(reader->err, -EINVAL, "%s: the user's token or name holds blanks or control characters", reader->path);
+		return err_set(reader->err, -EINVAL, "%s: the user's token or name holds blanks or control characters",
+		               reader->path);
 	int ret = read_pem(reader, user, "client-certificate", &access->cert);
 	if (!ret)
 		ret = read_pem(reader, user, "client-key", &access->key);
@@ -189,7 +195,8 @@ static int read_config(struct reader *reader, const struct node *root, const cha
 	if (!context || !*context)
 		return err_set(reader->err, -EINVAL, "%s: no current-context; name one with --context", reader->path);
 	int ret = find_named(reader, root, "contexts", "context", context, &chosen);
-	const char *cluster_name = ret ? NULL : node_text(chosen, "cluster"), *user_name = ret ? NULL : node_text(chosen, "user");
+	const char *cluster_name = ret ? NULL : node_text(chosen, "cluster"),
+	           *user_name = ret ? NULL : node_text(chosen, "user");
 	if (!ret && !cluster_name)
 		return err_set(reader->err, -EINVAL, "%s: context \"%s\" names no cluster", reader->path, context);
 	if (!ret)

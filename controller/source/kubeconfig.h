@@ -20,9 +20,9 @@ struct kube_exec {
 	const char *command;     /* NULL: no plug-in */
 	const char *api_version; /* client.authentication.k8s.io/v1 or v1beta1 */
 	const char **args;
-	const char **env;        /* NAME=value */
+	const char **env; /* NAME=value */
 	size_t n_args, n_env;
-	bool cluster_info;       /* provideClusterInfo */
+	bool cluster_info; /* provideClusterInfo */
 };
 
 struct kube_access {
@@ -45,6 +45,7 @@ MUST_CHECK int kube_access_load(struct kube_access *access, const char *path, co
 void kube_access_done(struct kube_access *access);
 
 /* A small file, NUL-terminated, in arena. */
-MUST_CHECK int kube_read_file(struct arena *arena, const char *path, const char **ret, size_t *ret_n, struct err *reterr);
+MUST_CHECK int kube_read_file(struct arena *arena, const char *path, const char **ret, size_t *ret_n,
+                              struct err *reterr);
 
 #endif

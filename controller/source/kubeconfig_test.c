@@ -34,30 +34,31 @@ static int load(const char *text, const char *context, struct kube_access *acces
 	return kube_access_load(access, path, context, err);
 }
 
-static const char two[] = "apiVersion: v1\n"
-                          "kind: Config\n"
-                          "clusters:\n"
-                          "- name: a\n"
-                          "  cluster: {server: 'https://a.example:6443//', certificate-authority: pki/ca.crt, tls-server-name: kubernetes}\n"
-                          "- name: b\n"
-                          "  cluster: {server: 'https://[::1]:6443', certificate-authority-data: UEVN, certificate-authority: x}\n"
-                          "users:\n"
-                          "- name: a\n"
-                          "  user: {client-certificate: /abs/crt, client-key: rel/key, token: ''}\n"
-                          "- name: b\n"
-                          "  user:\n"
-                          "    exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: aws, args: [eks, get-token],\n"
-                          "           env: [{name: A, value: b}], interactiveMode: IfAvailable, provideClusterInfo: true}\n"
-                          "- name: c\n"
-                          "  user: {tokenFile: tokens/x, client-certificate-data: Q1JU, client-key-data: S0VZ}\n"
-                          "contexts:\n"
-                          "- {name: a, context: {cluster: a, user: a}}\n"
-                          "- {name: b, context: {cluster: b, user: b}}\n"
-                          "- {name: c, context: {cluster: a, user: c}}\n"
-                          "- {name: nobody, context: {cluster: a}}\n"
-                          "- {name: lost, context: {cluster: z, user: a}}\n"
-                          "- {name: stranger, context: {cluster: a, user: z}}\n"
-                          "current-context: a\n";
+static const char two[] =
+    "apiVersion: v1\n"
+    "kind: Config\n"
+    "clusters:\n"
+    "- name: a\n"
+    "  cluster: {server: 'https://a.example:6443//', certificate-authority: pki/ca.crt, tls-server-name: kubernetes}\n"
+    "- name: b\n"
+    "  cluster: {server: 'https://[::1]:6443', certificate-authority-data: UEVN, certificate-authority: x}\n"
+    "users:\n"
+    "- name: a\n"
+    "  user: {client-certificate: /abs/crt, client-key: rel/key, token: ''}\n"
+    "- name: b\n"
+    "  user:\n"
+    "    exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: aws, args: [eks, get-token],\n"
+    "           env: [{name: A, value: b}], interactiveMode: IfAvailable, provideClusterInfo: true}\n"
+    "- name: c\n"
+    "  user: {tokenFile: tokens/x, client-certificate-data: Q1JU, client-key-data: S0VZ}\n"
+    "contexts:\n"
+    "- {name: a, context: {cluster: a, user: a}}\n"
+    "- {name: b, context: {cluster: b, user: b}}\n"
+    "- {name: c, context: {cluster: a, user: c}}\n"
+    "- {name: nobody, context: {cluster: a}}\n"
+    "- {name: lost, context: {cluster: z, user: a}}\n"
+    "- {name: stranger, context: {cluster: a, user: z}}\n"
+    "current-context: a\n";
 
 static void contexts_are_followed(void **state)
 {
@@ -111,24 +112,26 @@ static void what_is_wrong_is_said(void **state)
 	static const struct {
 		const char *text, *context, *said;
 	} cases[] = {
-		{two, "none", "no context \"none\""},
-		{two, "lost", "no cluster \"z\""},
-		{two, "stranger", "no user \"z\""},
-		{"contexts: []\n", NULL, "no current-context"},
-		{"", NULL, "no kubeconfig"},
-		{"- x\n", NULL, "no kubeconfig"},
-		{"a: [\n", NULL, "config:"},
-		{ONE("server: 'ftp://x'", ""), NULL, "no http(s) URL"},
-		{ONE("", ""), NULL, "no http(s) URL"},
-		{ONE("server: 'https://x', certificate-authority-data: '***'", ""), NULL, "certificate-authority-data is not base64"},
-		{ONE("server: 'https://x'", "exec: {apiVersion: v0, command: x}"), NULL, "apiVersion must be"},
-		{ONE("server: 'https://x'", "exec: {apiVersion: client.authentication.k8s.io/v1}"), NULL, "no command"},
-		{ONE("server: 'https://x'", "exec: {apiVersion: client.authentication.k8s.io/v1, command: x, interactiveMode: Always}"), NULL,
-	         "wants a terminal"},
-		{ONE("server: 'https://x'", "token: \"a\\nHost: b\""), NULL, "control characters"},
-		/* To leave these out would make us somebody else. */
-		{ONE("server: 'https://x'", "auth-provider: {name: gcp}"), NULL, "auth-provider is not supported"},
-		{ONE("server: 'https://x'", "as-groups: [x]"), NULL, "as-groups is not supported"},
+	    {two, "none", "no context \"none\""},
+	    {two, "lost", "no cluster \"z\""},
+	    {two, "stranger", "no user \"z\""},
+	    {"contexts: []\n", NULL, "no current-context"},
+	    {"", NULL, "no kubeconfig"},
+	    {"- x\n", NULL, "no kubeconfig"},
+	    {"a: [\n", NULL, "config:"},
+	    {ONE("server: 'ftp://x'", ""), NULL, "no http(s) URL"},
+	    {ONE("", ""), NULL, "no http(s) URL"},
+	    {ONE("server: 'https://x', certificate-authority-data: '***'", ""), NULL,
+	     "certificate-authority-data is not base64"},
+	    {ONE("server: 'https://x'", "exec: {apiVersion: v0, command: x}"), NULL, "apiVersion must be"},
+	    {ONE("server: 'https://x'", "exec: {apiVersion: client.authentication.k8s.io/v1}"), NULL, "no command"},
+	    {ONE("server: 'https://x'",
+	         "exec: {apiVersion: client.authentication.k8s.io/v1, command: x, interactiveMode: Always}"),
+	     NULL, "wants a terminal"},
+	    {ONE("server: 'https://x'", "token: \"a\\nHost: b\""), NULL, "control characters"},
+	    /* To leave these out would make us somebody else. */
+	    {ONE("server: 'https://x'", "auth-provider: {name: gcp}"), NULL, "auth-provider is not supported"},
+	    {ONE("server: 'https://x'", "as-groups: [x]"), NULL, "as-groups is not supported"},
 	};
 	struct kube_access access;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -145,9 +148,9 @@ static void what_is_wrong_is_said(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(contexts_are_followed),
-		cmocka_unit_test(data_wins_over_files),
-		cmocka_unit_test(what_is_wrong_is_said),
+	    cmocka_unit_test(contexts_are_followed),
+	    cmocka_unit_test(data_wins_over_files),
+	    cmocka_unit_test(what_is_wrong_is_said),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

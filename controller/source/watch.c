@@ -1,6 +1,6 @@
 /* Owns one kind's cycle
  *
- *   idle → LIST page … page → WATCH → (ended: WATCH from the last version | 410: LIST | error: wait, then the same)
+ *   idle → LIST page … page → WATCH → (ended: WATCH from the last version; 410: LIST; error: wait, the same)
  *
  * and the table of what was delivered, by which a list's differences are found. Objects are decoded one by one as their
  * bytes come in; nothing of a list is kept but the table. Never deletes an object because a request failed. */
@@ -13,12 +13,12 @@
 
 #include <uthash.h>
 
-#define TOKEN_CEILING 8192        /* of a continue token */
-#define VERSION_CEILING 64        /* of a resourceVersion */
-#define FAILURES_BEFORE_LIST 5    /* watches that failed in a row without one event: the version may be the reason */
-#define SHORT_WATCH_MS 1000       /* one that ends sooner, and without an event, counts as failed */
-#define EXPIRATIONS_AT_ONCE 2     /* answered with a list at once; more in a row are waited for */
-#define EXPIRED_PAGES 2           /* lists that expired between pages: the next one is asked for whole */
+#define TOKEN_CEILING 8192     /* of a continue token */
+#define VERSION_CEILING 64     /* of a resourceVersion */
+#define FAILURES_BEFORE_LIST 5 /* watches that failed in a row without one event: the version may be the reason */
+#define SHORT_WATCH_MS 1000    /* one that ends sooner, and without an event, counts as failed */
+#define EXPIRATIONS_AT_ONCE 2  /* answered with a list at once; more in a row are waited for */
+#define EXPIRED_PAGES 2        /* lists that expired between pages: the next one is asked for whole */
 
 enum state { WATCH_IDLE, WATCH_LIST, WATCH_WATCH, WATCH_WAIT };
 
@@ -43,8 +43,8 @@ struct watch {
 	bool splitting;
 	struct known known;
 	struct refused *refused;
-	char at[VERSION_CEILING];   /* resourceVersion to go on from; "": list */
-	char *page, *next_page;     /* continue tokens: of the page asked for (NULL: the first), and what it says itself */
+	char at[VERSION_CEILING]; /* resourceVersion to go on from; "": list */
+	char *page, *next_page; /* continue tokens: of the page asked for (NULL: the first), and what it says itself */
 	char list_at[VERSION_CEILING];
 	bool got_metadata, synced, forbidden, expired, got_event, failing;
 	unsigned list_failures, watch_failures; /* in a row; a watch's end with an event, or when it has lasted */
@@ -373,8 +373,9 @@ static bool on_watch_piece(void *ctx, enum json_piece piece, const char *bytes, 
 	}
 	arena_init(&scratch);
 	if (!json_node(bytes, n, &scratch, &node, &watch->err))
-		good = node->type == NODE_MAP && node_get(node, "object") ? take_event(watch, node, &scratch)
-		                                                          : (err_set(&watch->err, 0, "no event"), false);
+		good = node->type == NODE_MAP && node_get(node, "object")
+		           ? take_event(watch, node, &scratch)
+		           : (err_set(&watch->err, 0, "no event"), false);
 	arena_done(&scratch);
 	return good;
 }
@@ -547,7 +548,8 @@ static void add_escaped(struct buf *out, const char *text)
 {
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
-		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.')
+		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+		    c == '_' || c == '.')
 			buf_addc(out, *text);
 		else
 			buf_addf(out, "%%%02X", c);
@@ -578,7 +580,8 @@ static void send_request(struct watch *watch, const char *path, const struct kub
 
 static void start_list(struct watch *watch)
 {
-	const struct kube_deadlines deadlines = {watch->times.connect_ms, watch->times.list_silence_s, watch->times.list_total_ms};
+	const struct kube_deadlines deadlines = {watch->times.connect_ms, watch->times.list_silence_s,
+	                                         watch->times.list_total_ms};
 	struct buf path;
 	buf_init(&path, 4 * TOKEN_CEILING);
 	add_path(watch, &path);
@@ -598,7 +601,8 @@ static void start_list(struct watch *watch)
 static void start_watch(struct watch *watch)
 {
 	unsigned seconds = watch->times.watch_s + (unsigned)(random_number() % (watch->times.watch_s + 1));
-	const struct kube_deadlines deadlines = {watch->times.connect_ms, watch->times.watch_silence_s, (seconds + 30) * 1000};
+	const struct kube_deadlines deadlines = {watch->times.connect_ms, watch->times.watch_silence_s,
+	                                         (seconds + 30) * 1000};
 	struct buf path;
 	buf_init(&path, 1024);
 	add_path(watch, &path);
@@ -646,8 +650,9 @@ void watch_serve(struct watch *watch, const char *version, const char *plural)
 void watch_describe(const struct watch *watch, struct buf *out)
 {
 	static const char *const names[] = {"not served", "listing", "watching", "waiting"};
-	buf_addf(out, "watch %s %s %s objects %zu%s%s%s\n", object_kind_name(watch->kind), *watch->version ? watch->version : "-",
-	         names[watch->state], watch->known.n, watch->forbidden ? " forbidden" : "", watch->failing ? ": " : "",
+	buf_addf(out, "watch %s %s %s objects %zu%s%s%s\n", object_kind_name(watch->kind),
+	         *watch->version ? watch->version : "-", names[watch->state], watch->known.n,
+	         watch->forbidden ? " forbidden" : "", watch->failing ? ": " : "",
 	         watch->failing ? watch->err.text : "");
 }
 
@@ -657,8 +662,8 @@ uint64_t watch_resource_version(const struct watch *watch, const char *namespace
 	return entry ? entry->version : 0;
 }
 
-struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind, const struct watch_times *times,
-                         const struct watch_events *events)
+struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind,
+                         const struct watch_times *times, const struct watch_events *events)
 {
 	struct watch *watch = xcalloc(1, sizeof(*watch));
 	watch->loop = loop;

@@ -1,5 +1,5 @@
-/* One kind of a cluster kept up to date: LIST in pages, then WATCH from there, for ever. Every way it can end leads back
- * to a watch from the last version seen, or to a list whose differences are told. */
+/* One kind of a cluster kept up to date: LIST in pages, then WATCH from there, for ever. Every way it can end leads
+ * back to a watch from the last version seen, or to a list whose differences are told. */
 #ifndef HATCHWAY_SOURCE_WATCH_H
 #define HATCHWAY_SOURCE_WATCH_H
 
@@ -27,8 +27,8 @@ struct watch_times {
 };
 
 struct watch;
-struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind, const struct watch_times *times,
-                         const struct watch_events *events);
+struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind,
+                         const struct watch_times *times, const struct watch_events *events);
 void watch_close(struct watch *watch, void (*cb)(void *ctx), void *ctx);
 /* Begins, or goes on with this version. NULL: the kind is not served any more; all its objects are told as deleted. */
 void watch_serve(struct watch *watch, const char *version, const char *plural);
