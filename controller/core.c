@@ -9,19 +9,15 @@
 
 #define STATUS_LIMIT ((size_t)4 << 20)
 
-struct refusal {
-	enum table_kind kind;
-	char *key, *text;
-};
-
 struct core {
 	struct arena arena; /* the options' texts */
 	struct store store;
 	struct graph graph;
 	struct compile compile;
 	struct node_list status;
-	struct refusal *refusals;
+	struct haproxy_refusal *refusals; /* owns its texts */
 	size_t n_refusals;
+	char *not_held; /* why the proxy does not hold the table; NULL: it does */
 };
 
 /* ---- options ---- */
@@ -69,8 +65,8 @@ struct core *core_new(const struct core_options *options)
 static void forget_refusals(struct core *core)
 {
 	for (size_t i = 0; i < core->n_refusals; i++) {
-		free(core->refusals[i].key);
-		free(core->refusals[i].text);
+		free((char *)(uintptr_t)core->refusals[i].key);
+		free((char *)(uintptr_t)core->refusals[i].text);
 	}
 	free(core->refusals);
 	core->refusals = NULL;
@@ -83,10 +79,12 @@ void core_free(struct core *core)
 		return;
 	compile_done(&core->compile, &core->store);
 	graph_done(&core->graph);
-	for (size_t i = 0; i < core->store.n_buckets; i++)
-		for (struct node *node = core->store.buckets[i]; node; node = node->chain)
+	struct hashed_walk walk = {.set = &core->store.nodes};
+	for (struct node *node; (node = hashed_walk(&walk));)
+		if (!node_is_leaf(node))
 			free(node->status);
 	forget_refusals(core);
+	free(core->not_held);
 	node_list_done(&core->status);
 	store_done(&core->store);
 	arena_done(&core->arena);
@@ -123,39 +121,46 @@ const struct table *core_table(const struct core *core)
 
 struct refusal_walk {
 	struct refusals *found;
-	struct arena *arena;
-	const struct refusal *refusal;
+	const struct haproxy_refusal *refusal;
 };
 
-static void gather(void *ctx, struct node *node, uint16_t port)
+static void gather(void *ctx, const struct origin *origin)
 {
-	static const char *const words[TABLE_KINDS] = {
-	        [TABLE_LISTENER] = "port", [TABLE_BACKEND] = "backend", [TABLE_RULE] = "rule", [TABLE_HOST] = "host"};
 	struct refusal_walk *walk = ctx;
 	struct refusals *found = walk->found;
 	if (!(found->n & (found->n - 1)))
 		found->items = xrealloc(found->items, (found->n ? found->n * 2 : 1) * sizeof(*found->items));
-	const char *text = arena_printf(walk->arena, "%s %s: %s", words[walk->refusal->kind], walk->refusal->key,
-	                                walk->refusal->text);
-	found->items[found->n++] = (struct refused){node, port, text};
+	found->items[found->n++] = (struct refused){
+	        .node = origin->node,
+	        .port = origin->port,
+	        .rule = origin->rule,
+	        .of = origin->of,
+	        .kind = walk->refusal->kind,
+	        .key = walk->refusal->key,
+	        .text = walk->refusal->text,
+	};
 }
 
-static struct refusals refusals_find(const struct core *core, struct arena *arena)
+static struct refusals refusals_find(const struct core *core)
 {
 	struct refusals found = {0};
-	struct refusal_walk walk = {.found = &found, .arena = arena};
+	struct refusal_walk walk = {.found = &found};
 	for (size_t i = 0; i < core->n_refusals; i++) {
 		walk.refusal = &core->refusals[i];
-		compile_origins(&core->compile, walk.refusal->kind, walk.refusal->key, gather, &walk);
+		if (!compile_origins(&core->compile, walk.refusal->kind, walk.refusal->key, gather, &walk))
+			gather(&walk, &(struct origin){.rule = ORIGIN_WHOLE});
 	}
 	refusals_sort(&found);
 	return found;
 }
 
-static void touch(void *ctx, struct node *node, uint16_t port)
+/* A route's Gateways count it, or not. */
+static void touch(void *ctx, const struct origin *origin)
 {
 	struct core *core = ctx;
-	graph_touch(&core->status, node);
+	graph_touch(&core->status, origin->node);
+	if (origin->node->kind == KIND_HTTPROUTE && node_route(origin->node))
+		graph_touch_parents(&core->graph, node_route(origin->node), &core->status);
 }
 
 static void touch_refused(struct core *core)
@@ -185,8 +190,20 @@ void core_refused(struct core *core, const struct haproxy_refusal *refusals, siz
 	core->n_refusals = n;
 	for (size_t i = 0; i < n; i++)
 		core->refusals[i] =
-		        (struct refusal){refusals[i].kind, xstrdup(refusals[i].key), xstrdup(refusals[i].text)};
+		        (struct haproxy_refusal){refusals[i].kind, xstrdup(refusals[i].key), xstrdup(refusals[i].text)};
 	touch_refused(core);
+}
+
+const struct haproxy_refusal *core_refusals(const struct core *core, size_t *ret_n)
+{
+	*ret_n = core->n_refusals;
+	return core->refusals;
+}
+
+void core_held(struct core *core, bool held, const char *why)
+{
+	free(core->not_held);
+	core->not_held = held ? NULL : xstrdup(why);
 }
 
 /* ---- status out ---- */
@@ -212,9 +229,7 @@ bool core_status_changes(struct core *core, int64_t now, size_t limit,
 	size_t n = core->status.n < limit ? core->status.n : limit;
 	if (!n)
 		return false;
-	struct arena arena;
-	arena_init(&arena);
-	struct refusals refusals = refusals_find(core, &arena);
+	struct refusals refusals = refusals_find(core);
 	struct node_list slice = {0};
 	struct buf text;
 	buf_init(&text, STATUS_LIMIT);
@@ -232,28 +247,22 @@ bool core_status_changes(struct core *core, int64_t now, size_t limit,
 	buf_done(&text);
 	node_list_done(&slice);
 	free(refusals.items);
-	arena_done(&arena);
 	return core->status.n > 0;
 }
 
-void core_status_table(const struct core *core, struct buf *out)
+size_t core_status_table(const struct core *core, struct buf *out)
 {
-	struct arena arena;
-	arena_init(&arena);
-	struct refusals refusals = refusals_find(core, &arena);
-	status_table(&core->graph, &refusals, out);
+	struct refusals refusals = refusals_find(core);
+	size_t n = status_table(&core->graph, &refusals, core->not_held, out);
 	free(refusals.items);
-	arena_done(&arena);
+	return n;
 }
 
 size_t core_problems(const struct core *core, struct buf *out)
 {
-	struct arena arena;
-	arena_init(&arena);
-	struct refusals refusals = refusals_find(core, &arena);
-	size_t n = status_problems(&core->graph, &refusals, out);
+	struct refusals refusals = refusals_find(core);
+	size_t n = status_problems(&core->graph, &refusals, core->not_held, out);
 	free(refusals.items);
-	arena_done(&arena);
 	return n;
 }
 

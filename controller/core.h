@@ -39,10 +39,18 @@ void core_delete(struct core *core, enum object_kind kind, const char *namespace
 void core_update(struct core *core, struct table_changes *changes);
 const struct table *core_table(const struct core *core);
 
-/* What the proxy refused after the last applied generation (all that is outstanding): becomes conditions. A listener's
- * is Programmed=False/Pending (of the Gateway too, if no listener is left), a rule's, host's or backend's
- * Accepted=False/Pending of every route it concerns, with what was said. attachedRoutes does not follow. */
+/* What the proxy refused after the last applied generation (all that is outstanding): becomes conditions, with what was
+ * said. A listener's is Programmed=False/Pending (of the Gateway too, if no listener is left), and so is that of a
+ * listener's own host without routes. A rule's, host's or backend's is PartiallyInvalid=True/UnsupportedValue of every
+ * route it concerns; once no rule of a route is left that serves, Accepted=False/UnsupportedValue, and attachedRoutes
+ * counts it no more. One that no object wants is a problem of its own. */
 void core_refused(struct core *core, const struct haproxy_refusal *refusals, size_t n);
+/* As last given; for explain. */
+const struct haproxy_refusal *core_refusals(const struct core *core, size_t *ret_n);
+
+/* Does the proxy hold what core_update() produced? why (copied; printable): what people are told while it does not. It
+ * does until something else is said. Status documents do not tell: they are written once it does. */
+void core_held(struct core *core, bool held, const char *why);
 
 /* ---- status: documents as `kubectl get -o yaml` shows them (apiVersion, kind, metadata, status) ---- */
 
@@ -59,10 +67,12 @@ bool core_status_changes(struct core *core, int64_t now, size_t limit,
                          void (*cb)(void *ctx, const struct core_status *status), void *ctx);
 
 /* One line of `hatchway status` / kubectl get for every GatewayClass, Gateway and route, then every condition that is not
- * as one would like it, with reason and message. */
-void core_status_table(const struct core *core, struct buf *out);
+ * as one would like it, with reason and message. While the proxy does not hold it, a line before says so, and PROGRAMMED
+ * is Unknown where it would be True. Returns core_problems(). */
+size_t core_status_table(const struct core *core, struct buf *out);
 /* Counts what `hatchway check` calls an error: conditions with the wrong status, Gateways without a GatewayClass and
- * parentRefs without a Gateway (to which the API gives no status). Names each in out, one line each. */
+ * parentRefs without a Gateway (to which the API gives no status), refusals that no object wants, and a proxy that does
+ * not hold the table. Names each in out, one line each. */
 size_t core_problems(const struct core *core, struct buf *out);
 
 /* Who attaches to whom, sorted, for `hatchway dump graph` and golden texts. */

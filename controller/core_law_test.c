@@ -54,8 +54,9 @@ static char *people_text(const struct core *core)
 {
 	struct buf out;
 	buf_init(&out, FIXTURE_LIMIT);
-	core_status_table(core, &out);
-	buf_addf(&out, "%zu\n", core_problems(core, &out));
+	size_t n = core_status_table(core, &out);
+	assert_int_equal(core_problems(core, &out), n);
+	buf_addf(&out, "%zu\n", n);
 	return buf_take(&out);
 }
 
@@ -137,18 +138,55 @@ static void same(const char *what, char *got, char *expected)
 	free(expected);
 }
 
-/* Sometimes the proxy refuses a unit or two of the table. */
-static size_t some_refusals(struct walk *w, struct haproxy_refusal *refusals, size_t most)
+#define REFUSALS 16
+
+/* Sometimes the proxy refuses some units of the table: rules the most, so that routes lose all of theirs; or something
+ * nobody wants. */
+static size_t some_refusals(struct walk *w, struct haproxy_refusal *refusals)
 {
 	size_t n = 0;
-	for (int kind = 0; kind < TABLE_KINDS && n < most && !roll(w, 4); kind++) {
+	for (int kind = 0; kind < TABLE_KINDS; kind++) {
 		size_t n_units;
 		struct table_unit **units = table_sorted(core_table(w->core), (enum table_kind)kind, &n_units);
-		if (n_units)
-			refusals[n++] = (struct haproxy_refusal){(enum table_kind)kind, units[roll(w, (unsigned)n_units)]->key, "no"};
+		unsigned most = kind == TABLE_RULE ? 8 : 2;
+		for (unsigned k = n_units && !roll(w, 3) ? 1 + roll(w, most) : 0; k; k--) {
+			const char *key = units[roll(w, (unsigned)n_units)]->key;
+			const char *text = roll(w, 2) ? "no" : "never";
+			refusals[n++] = (struct haproxy_refusal){(enum table_kind)kind, key, text};
+		}
 		free(units);
 	}
+	if (!roll(w, 8)) {
+		const char *key = PICK(w, "a/r1/99", "a/r1/0@9", "7f00aa.p", "a/gone/0");
+		refusals[n++] = (struct haproxy_refusal){TABLE_RULE, key, "no"};
+	}
+	BUG_ON(n > REFUSALS);
 	return n;
+}
+
+static size_t times(const char *text, const char *what)
+{
+	size_t n = 0;
+	for (const char *p = text; (p = strstr(p, what)); p++)
+		n++;
+	return n;
+}
+
+/* Some attachedRoutes is above 0 exactly if some route tells Accepted=True; none has wrapped around. */
+static void check_attached(const struct walk *w)
+{
+	size_t accepted = 0, attached = 0;
+	for (size_t i = 0; i < w->n_status; i++) {
+		const char *text = strchr(w->status[i], '\n');
+		if (strstr(text, "\nkind: HTTPRoute\n"))
+			accepted += times(text, "reason: Accepted\n      status: \"True\"");
+		for (const char *p = text; strstr(text, "\nkind: Gateway\n") && (p = strstr(p, "attachedRoutes: ")); p++) {
+			unsigned long n = strtoul(p + strlen("attachedRoutes: "), NULL, 10);
+			assert_true(n <= WORLD);
+			attached += n;
+		}
+	}
+	assert_true(!accepted == !attached);
 }
 
 static void note_reasons(const char *status)
@@ -166,8 +204,8 @@ static void note_reasons(const char *status)
 
 static void compare_with_scratch(struct walk *w)
 {
-	struct haproxy_refusal refusals[TABLE_KINDS];
-	size_t n = some_refusals(w, refusals, TABLE_KINDS);
+	struct haproxy_refusal refusals[REFUSALS];
+	size_t n = some_refusals(w, refusals);
 	struct walk fresh = {.core = core_for_walk()};
 	for (size_t i = w->n; i > 1; i--) { /* any order */
 		size_t j = roll(w, (unsigned)i);
@@ -184,6 +222,7 @@ static void compare_with_scratch(struct walk *w)
 	core_status_changes(fresh.core, FIXTURE_NOW, SIZE_MAX, status_given, &fresh);
 	for (size_t i = 0; i < w->n_status; i++)
 		note_reasons(w->status[i]);
+	check_attached(w);
 	same("table", fixture_table(w->core), fixture_table(fresh.core));
 	same("graph", fixture_graph(w->core), fixture_graph(fresh.core));
 	same("status", status_text(w), status_text(&fresh));

@@ -4,7 +4,7 @@
  * Comment lines of an input may give options and refusals:
  *   #: addresses 10.0.0.1 10.0.0.2        the machine's
  *   #: port-map 80:8080
- *   #: refused rule sample/a/0 text …     what the proxy answered: listener, backend, rule or host */
+ *   #: refused rule sample/a/0 text …     what the proxy answered: listener, backend, rule or host (80_a.b for "80 a.b") */
 #include "controller/core_fixture.h"
 
 #include <dirent.h>
@@ -45,7 +45,7 @@ static void hold_against(const char *name, const char *suffix, const char *got)
 
 /* ---- the comment lines ---- */
 
-#define MOST 8
+#define MOST 24
 
 struct directives {
 	struct arena arena;
@@ -60,6 +60,8 @@ static void refusal_directive(struct directives *d, char *rest)
 	static const char *const kinds[TABLE_KINDS] = {"listener", "backend", "rule", "host"};
 	char *kind = strtok_r(NULL, " ", &rest), *key = strtok_r(NULL, " ", &rest);
 	assert_true(kind && key && d->n_refusals < MOST);
+	if (strcmp(kind, "host") == 0)
+		key[strcspn(key, "_")] = ' ';
 	for (size_t i = 0; i < TABLE_KINDS; i++)
 		if (strcmp(kinds[i], kind) == 0)
 			d->refusals[d->n_refusals++] = (struct haproxy_refusal){(enum table_kind)i, key, rest};
@@ -165,7 +167,7 @@ static struct gateway *gateway_by_hand(const char *name, struct listener *listen
 	struct gateway *g = xcalloc(1, sizeof(*g));
 	g->object = (struct object){.refs = 1,
 	                            .kind = KIND_GATEWAY,
-	                            .version = "v1",
+	                            .version = VERSION_V1,
 	                            .namespace = "s",
 	                            .name = name,
 	                            .uid = "",
@@ -218,6 +220,21 @@ static size_t times(const char *text, const char *what)
 	return n;
 }
 
+/* ---- what people are told ---- */
+
+static void check_table(const struct core *core, size_t problems, const char *expected)
+{
+	struct buf table, named;
+	buf_init(&table, FIXTURE_LIMIT);
+	buf_init(&named, FIXTURE_LIMIT);
+	assert_int_equal(core_status_table(core, &table), problems);
+	assert_int_equal(core_problems(core, &named), problems);
+	assert_int_equal(times(named.data, "\n"), problems);
+	assert_string_equal(table.data, expected);
+	buf_done(&table);
+	buf_done(&named);
+}
+
 #define TIMES_GATEWAY                                                                                                  \
 	"{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: gw, namespace: s}, spec: "         \
 	"{gatewayClassName: hatchway, listeners: [{name: http, port: 80, protocol: HTTP}]}}"
@@ -261,12 +278,98 @@ static void test_transition_times(void **state)
 	core_free(core);
 }
 
+#define TOLD(column, address, programmed)                                                                              \
+	"GATEWAYCLASS   CONTROLLER                ACCEPTED\n"                                                          \
+	"hatchway       hatchway.dev/controller   True\n\n"                                                            \
+	"GATEWAY   CLASS      " column "   ACCEPTED   PROGRAMMED\n"                                                    \
+	"s/gw      hatchway   " address "   True       " programmed "\n\n"                                             \
+	"HTTPROUTE   HOSTNAMES   ACCEPTED   RESOLVEDREFS\n"                                                            \
+	"s/r         *           True       True\n"
+#define NOT_HELD "HAProxy does not hold this: HAProxy is down: it would not start\n"
+
+/* Nobody is told that a proxy serves what it does not hold; documents stay as they were. */
+static void test_held(void **state)
+{
+	static const char *const addresses[] = {"10.0.0.1"};
+	struct core *core =
+	        core_new(&(struct core_options){.implicit_class = "hatchway", .addresses = addresses, .n_addresses = 1});
+	size_t given = 0;
+	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_objects(TIMES_SERVICE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 1000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+	check_table(core, 0, TOLD("ADDRESS ", "10.0.0.1", "True"));
+
+	char why[] = "HAProxy is down: it would not start";
+	core_held(core, false, why);
+	*why = 'X'; /* it was copied */
+	check_table(core, 1, NOT_HELD "\n" TOLD("ADDRESS ", "10.0.0.1", "Unknown"));
+	core_status_changes(core, 2000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+
+	const struct haproxy_refusal refusals[] = {{TABLE_LISTENER, "80", "taken"}, {TABLE_RULE, "7f00.p", "nobody's"}};
+	core_refused(core, refusals, ARRAY_LEN(refusals));
+	check_table(core, 4, NOT_HELD "\n" TOLD("ADDRESS", "-      ", "False") "\nHAProxy refused 7f00.p: nobody's\n"
+	            "Gateway s/gw: Programmed=False Pending: HAProxy refused every listener\n"
+	            "Gateway s/gw, listener http: Programmed=False Pending: HAProxy refused port 80: taken\n");
+
+	core_held(core, true, NULL);
+	core_refused(core, NULL, 0);
+	check_table(core, 0, TOLD("ADDRESS ", "10.0.0.1", "True"));
+	core_free(core);
+}
+
+static size_t attached(struct core *core)
+{
+	struct buf text;
+	buf_init(&text, FIXTURE_LIMIT);
+	core_status_changes(core, 1000, SIZE_MAX, add_status, &text);
+	const char *at = strstr(text.data, "attachedRoutes: ");
+	size_t n = at ? strtoul(at + strlen("attachedRoutes: "), NULL, 10) : SIZE_MAX;
+	buf_done(&text);
+	return n;
+}
+
+/* The Gateway's document follows refusals that come and go, and is not given where it says the same. */
+static void test_attached_follows_refusals(void **state)
+{
+	const struct haproxy_refusal refusal = {TABLE_RULE, "s/r/0", "no"}, other = {TABLE_BACKEND, "s.web:80", "no"};
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_objects(TIMES_SERVICE, false, fixture_put, core);
+	fixture_update(core);
+	assert_int_equal(attached(core), 1);
+	core_refused(core, &refusal, 1);
+	assert_int_equal(attached(core), 0);
+	core_refused(core, &refusal, 1);
+	assert_int_equal(attached(core), SIZE_MAX);
+	core_refused(core, &other, 1); /* the rule stands */
+	assert_int_equal(attached(core), 1);
+	core_refused(core, NULL, 0);
+	assert_int_equal(attached(core), SIZE_MAX);
+	core_refused(core, &refusal, 1);
+	assert_int_equal(attached(core), 0);
+	core_delete(core, KIND_HTTPROUTE, "s", "r"); /* no longer counted, nor taken off */
+	fixture_update(core);
+	core_status_changes(core, 1000, SIZE_MAX, count_status, &(size_t){0});
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_refused(core, NULL, 0);
+	assert_int_equal(attached(core), 1);
+	core_free(core);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_golden),
 	        cmocka_unit_test(test_hostname_conflict),
 	        cmocka_unit_test(test_transition_times),
+	        cmocka_unit_test(test_held),
+	        cmocka_unit_test(test_attached_follows_refusals),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

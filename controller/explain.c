@@ -1,4 +1,4 @@
-/* The reference matcher's walk, printed. */
+/* The reference matcher's walk, printed, and beside each unit what HAProxy refused of it. */
 #include "controller/explain.h"
 
 #include "hatchway/base/words.h"
@@ -81,18 +81,42 @@ static const struct table_listener *find_listener(const struct table *table, con
 	return found;
 }
 
+/* ---- refusals ---- */
+
+struct refused {
+	const struct haproxy_refusal *list;
+	size_t n;
+};
+
+/* What was said of the unit, or NULL. */
+static const char *refusal_of(const struct refused *refused, enum table_kind kind, const char *key)
+{
+	for (size_t i = 0; i < refused->n; i++)
+		if (refused->list[i].kind == kind && !strcmp(refused->list[i].key, key))
+			return refused->list[i].text;
+	return NULL;
+}
+
 /* ---- the walk ---- */
+
+struct walk {
+	const struct refused *refused;
+	struct buf *out;
+};
 
 static void print_host(void *ctx, const struct table_host *host)
 {
-	struct buf *out = ctx;
-	buf_addf(out, "host      %s\n", *host->pattern ? host->pattern : "any (\"\")");
+	const struct walk *walk = ctx;
+	const char *refusal = refusal_of(walk->refused, TABLE_HOST, host->unit.key);
+	buf_addf(walk->out, "host      %s\n", *host->pattern ? host->pattern : "any (\"\")");
+	if (refusal)
+		buf_addf(walk->out, "          HAProxy refused some of this host, its answers may differ: %s\n", refusal);
 }
 
 static void print_entry(void *ctx, const struct table_entry *entry, const char *why)
 {
 	static const char *const types[] = {"prefix", "exact", "regex"};
-	struct buf *out = ctx;
+	struct buf *out = ((struct walk *)ctx)->out;
 	const struct table_match *match = &entry->match;
 	buf_addf(out, "          %s %s", why ? "-" : "*", types[match->path_type]);
 	word_add(out, match->path);
@@ -133,7 +157,8 @@ static void print_rewrite(const struct table_rewrite *rewrite, struct buf *out)
 		buf_addf(out, "          path prefix %s becomes \"%s\"\n", rewrite->prefix, rewrite->path);
 }
 
-static void print_backend(const struct table *table, const struct table_ref *ref, double share, struct buf *out)
+static void print_backend(const struct table *table, const struct refused *refused, const struct table_ref *ref,
+                          double share, struct buf *out)
 {
 	const struct table_backend *backend = ref->backend ? table_backend(table, ref->backend) : NULL;
 	buf_addf(out, "          %-40s weight %-4u %6.2f %%", ref->backend ? ref->backend : "invalid reference: answers 500",
@@ -141,6 +166,9 @@ static void print_backend(const struct table *table, const struct table_ref *ref
 	if (backend && !backend->n_endpoints)
 		buf_adds(out, "  no ready endpoint: answers 503");
 	buf_addc(out, '\n');
+	const char *refusal = ref->backend ? refusal_of(refused, TABLE_BACKEND, ref->backend) : NULL;
+	if (refusal)
+		buf_addf(out, "            HAProxy refused this backend or an endpoint of it: %s\n", refusal);
 	for (size_t i = 0; backend && i < backend->n_endpoints; i++) {
 		const struct table_endpoint *endpoint = &backend->endpoints[i];
 		bool v6 = strchr(endpoint->address, ':');
@@ -149,7 +177,8 @@ static void print_backend(const struct table *table, const struct table_ref *ref
 	}
 }
 
-static void print_forward(const struct table *table, const struct table_rule *rule, struct buf *out)
+static void print_forward(const struct table *table, const struct refused *refused, const struct table_rule *rule,
+                          struct buf *out)
 {
 	double sum = 0;
 	for (size_t i = 0; i < rule->n_refs; i++)
@@ -167,11 +196,12 @@ static void print_forward(const struct table *table, const struct table_rule *ru
 	print_headers("response", &rule->response, out);
 	buf_adds(out, "answer    forwarded to\n");
 	for (size_t i = 0; i < rule->n_refs; i++)
-		print_backend(table, &rule->refs[i], 100.0 * rule->refs[i].weight / sum, out);
+		print_backend(table, refused, &rule->refs[i], 100.0 * rule->refs[i].weight / sum, out);
 }
 
-static void print_rule(const struct table *table, const char *key, struct buf *out)
+static void print_rule(const struct table *table, const struct refused *refused, const char *key, struct buf *out)
 {
+	const char *refusal = refusal_of(refused, TABLE_RULE, key);
 	const struct table_rule *rule = table_rule(table, key);
 	buf_addf(out, "rule      %s", key);
 	if (rule && rule->name)
@@ -179,6 +209,8 @@ static void print_rule(const struct table *table, const char *key, struct buf *o
 	buf_addc(out, '\n');
 	if (!rule) {
 		buf_adds(out, "answer    500: the rule cannot be served\n");
+	} else if (refusal) {
+		buf_addf(out, "answer    500: HAProxy refused this rule: %s\n", refusal);
 	} else if (rule->action == TABLE_STATUS) {
 		buf_addf(out, "answer    %u\n", rule->status);
 	} else if (rule->action == TABLE_REDIRECT) {
@@ -191,14 +223,17 @@ static void print_rule(const struct table *table, const char *key, struct buf *o
 			buf_addf(out, ", port %u", rule->redirect_port);
 		buf_addc(out, '\n');
 	} else {
-		print_forward(table, rule, out);
+		print_forward(table, refused, rule, out);
 	}
 }
 
-int explain(const struct table *table, const struct explain_request *request, struct buf *out, struct err *reterr)
+int explain(const struct table *table, const struct haproxy_refusal *refusals, size_t n_refusals,
+            const struct explain_request *request, struct buf *out, struct err *reterr)
 {
+	const struct refused refused = {refusals, n_refusals};
+	struct walk to = {&refused, out};
 	struct target target = {.request.method = request->method};
-	const struct table_walk walk = {print_host, print_entry, out};
+	const struct table_walk walk = {print_host, print_entry, &to};
 	arena_init(&target.arena);
 	int ret = parse_url(&target, request->url, reterr);
 	parse_headers(&target, request->headers, request->n_headers);
@@ -213,8 +248,11 @@ int explain(const struct table *table, const struct explain_request *request, st
 	buf_addf(out, "listener  %s (port %u, bound to %s%s%u, from %s)\n", listener->unit.key, listener->port,
 	         listener->bind_address, *listener->bind_address ? ":" : "port ", listener->bind_port, listener->origin);
 	const struct table_entry *entry = table_match(table, &target.request, &walk);
-	if (entry)
-		print_rule(table, entry->rule, out);
+	const char *refusal = refusal_of(&refused, TABLE_LISTENER, listener->unit.key);
+	if (refusal)
+		buf_addf(out, "answer    none: HAProxy does not listen there: %s\n", refusal);
+	else if (entry)
+		print_rule(table, &refused, entry->rule, out);
 	else
 		buf_adds(out, "answer    404: no rule matches\n");
 	arena_done(&target.arena);

@@ -1,7 +1,9 @@
-/* `hatchway explain`: which listener, host, rule and backends answer a request, and why. Pure: a table in, text out. */
+/* `hatchway explain`: which listener, host, rule and backends answer a request, and why. Pure: a table and what the proxy refused
+ * of it in, text out. */
 #ifndef HATCHWAY_EXPLAIN_H
 #define HATCHWAY_EXPLAIN_H
 
+#include "hatchway/haproxy.h"
 #include "hatchway/table.h"
 
 struct explain_request {
@@ -12,7 +14,9 @@ struct explain_request {
 	const char *listener;       /* key; NULL: the URL's port decides */
 };
 
-/* 0: some rule answers; 1: the answer is 404; -EINVAL: the request makes no sense (*reterr). */
-MUST_CHECK int explain(const struct table *table, const struct explain_request *request, struct buf *out, struct err *reterr);
+/* 0: some rule answers; 1: the answer is 404; -EINVAL: the request makes no sense (*reterr). What HAProxy refused of the
+ * units in the request's way is told where it stands in that way. */
+MUST_CHECK int explain(const struct table *table, const struct haproxy_refusal *refusals, size_t n_refusals,
+                       const struct explain_request *request, struct buf *out, struct err *reterr);
 
 #endif

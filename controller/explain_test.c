@@ -35,7 +35,10 @@ struct explain_case {
 	const char *url, *header;
 	int ret;
 	const char *expected; /* the whole answer, or the error */
+	struct haproxy_refusal refused;
 };
+
+#define NONE {TABLE_KINDS, NULL, NULL} /* nothing refused */
 
 static const struct explain_case cases[] = {
 	{"helloworld.sample.com/hello?a=b", "X-V: 1", 0,
@@ -52,7 +55,7 @@ static const struct explain_case cases[] = {
 	 "            v1-a 127.0.0.1:5001\n"
 	 "            v1-b [::1]:5001 draining\n"
 	 "          sample.v2:5000                           weight 9      9.00 %  no ready endpoint: answers 503\n"
-	 "          invalid reference: answers 500           weight 1      1.00 %\n"},
+	 "          invalid reference: answers 500           weight 1      1.00 %\n", NONE},
 	{"http://x.sample.com:8080/old/y", NULL, 0,
 	 "request   GET http://x.sample.com:8080/old/y\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
@@ -62,7 +65,7 @@ static const struct explain_case cases[] = {
 	 "host      any (\"\")\n"
 	 "          * prefix /old  -> sample/helloworld/1  matches\n"
 	 "rule      sample/helloworld/1\n"
-	 "answer    301 redirect, scheme https\n"},
+	 "answer    301 redirect, scheme https\n", NONE},
 	{"other/broken", NULL, 0,
 	 "request   GET http://other/broken\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
@@ -70,17 +73,67 @@ static const struct explain_case cases[] = {
 	 "          - prefix /old  -> sample/helloworld/1  (no: path)\n"
 	 "          * prefix /broken  -> nowhere  matches\n"
 	 "rule      nowhere\n"
-	 "answer    500: the rule cannot be served\n"},
+	 "answer    500: the rule cannot be served\n", NONE},
 	{"other", NULL, 1,
 	 "request   GET http://other/\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
 	 "host      any (\"\")\n"
 	 "          - prefix /old  -> sample/helloworld/1  (no: path)\n"
 	 "          - prefix /broken  -> nowhere  (no: path)\n"
-	 "answer    404: no rule matches\n"},
-	{"other:81/", NULL, -EINVAL, "no listener on port 81; there are: 80"},
-	{"other:x/", NULL, -EINVAL, "\"x\": no such port"},
-	{"https://other/", NULL, -EINVAL, "\"https://other/\": only http:// so far"},
+	 "answer    404: no rule matches\n", NONE},
+	{"other/broken/x", NULL, 0,
+	 "request   GET http://other/broken/x\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      any (\"\")\n"
+	 "          - prefix /old  -> sample/helloworld/1  (no: path)\n"
+	 "          * prefix /broken  -> nowhere  matches\n"
+	 "rule      nowhere\n"
+	 "answer    500: the rule cannot be served\n",
+	 {TABLE_RULE, "sample/helloworld/1", "another rule's refusal"}},
+	{"other/old", NULL, 0,
+	 "request   GET http://other/old\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      any (\"\")\n"
+	 "          * prefix /old  -> sample/helloworld/1  matches\n"
+	 "rule      sample/helloworld/1\n"
+	 "answer    500: HAProxy refused this rule: header X-A: a value with a line break\n",
+	 {TABLE_RULE, "sample/helloworld/1", "header X-A: a value with a line break"}},
+	{"other/old", NULL, 0,
+	 "request   GET http://other/old\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      any (\"\")\n"
+	 "          * prefix /old  -> sample/helloworld/1  matches\n"
+	 "answer    none: HAProxy does not listen there: port 8080 is taken\n",
+	 {TABLE_LISTENER, "80", "port 8080 is taken"}},
+	{"other/old", NULL, 0,
+	 "request   GET http://other/old\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      any (\"\")\n"
+	 "          HAProxy refused some of this host, its answers may differ: a path that no request can have\n"
+	 "          * prefix /old  -> sample/helloworld/1  matches\n"
+	 "rule      sample/helloworld/1\n"
+	 "answer    301 redirect, scheme https\n",
+	 {TABLE_HOST, "80 ", "a path that no request can have"}},
+	{"helloworld.sample.com/hello", NULL, 0,
+	 "request   GET http://helloworld.sample.com/hello\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      *.sample.com\n"
+	 "          - exact /hello header X-V = \"2\"  -> sample/helloworld/0  (no: header X-V)\n"
+	 "          * exact /hello  -> sample/helloworld/0  matches\n"
+	 "rule      sample/helloworld/0 (canary)\n"
+	 "          request header set X-A: 1\n"
+	 "          request timeout 500 ms\n"
+	 "answer    forwarded to\n"
+	 "          sample.v1:5000                           weight 90    90.00 %\n"
+	 "            HAProxy refused this backend or an endpoint of it: server limit reached\n"
+	 "            v1-a 127.0.0.1:5001\n"
+	 "            v1-b [::1]:5001 draining\n"
+	 "          sample.v2:5000                           weight 9      9.00 %  no ready endpoint: answers 503\n"
+	 "          invalid reference: answers 500           weight 1      1.00 %\n",
+	 {TABLE_BACKEND, "sample.v1:5000", "server limit reached"}},
+	{"other:81/", NULL, -EINVAL, "no listener on port 81; there are: 80", NONE},
+	{"other:x/", NULL, -EINVAL, "\"x\": no such port", NONE},
+	{"https://other/", NULL, -EINVAL, "\"https://other/\": only http:// so far", NONE},
 };
 
 static void explains(void **state)
@@ -92,7 +145,7 @@ static void explains(void **state)
 		const struct explain_request request = {cases[i].url, "GET", &cases[i].header, cases[i].header != NULL, NULL};
 		struct buf out;
 		buf_init(&out, 65536);
-		assert_int_equal(explain(table, &request, &out, &err), cases[i].ret);
+		assert_int_equal(explain(table, &cases[i].refused, cases[i].refused.key != NULL, &request, &out, &err), cases[i].ret);
 		assert_string_equal(cases[i].ret < 0 ? err.text : out.data, cases[i].expected);
 		buf_done(&out);
 	}

@@ -128,6 +128,8 @@ static int ask_offline(const struct options *options, const char **words, int n)
 	buf_init(&out, (size_t)256 << 20);
 	if (!offline_read(&offline, options, options->manifests)) {
 		code = question_answer(offline.core, words, n, &out);
+		if (!code && offline.problems && !strcmp(words[0], "status"))
+			code = 1; /* the files' problems are named already */
 		fputs(out.data, code > 1 ? stderr : stdout);
 	}
 	buf_done(&out);

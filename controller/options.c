@@ -56,6 +56,9 @@ static int parse_port_map(struct options *options, const char *text, struct err 
 		    !bind_port || (*p && *p != ','))
 			return err_set(reterr, -EINVAL, "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"%s\"",
 			               text);
+		for (size_t i = 0; i < options->n_port_map; i++)
+			if (options->port_map[i].port == port || options->port_map[i].bind_port == bind_port)
+				return err_set(reterr, -EINVAL, "--port-map: a port is in two pairs of \"%s\"", text);
 		options->port_map[options->n_port_map++] = (struct port_map){(uint16_t)port, (uint16_t)bind_port};
 		p += *p == ',';
 	}

@@ -65,6 +65,8 @@ static void wrong_flags_are_named(void **state)
 		{"run --port-map 80", "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"80\""},
 		{"run --port-map 80:70000", "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"80:70000\""},
 		{"run --port-map 0:1", "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"0:1\""},
+		{"run --port-map 80:1,80:2", "--port-map: a port is in two pairs of \"80:1,80:2\""},
+		{"run --port-map 80:1,81:1", "--port-map: a port is in two pairs of \"80:1,81:1\""},
 		{"run --threads many", "--threads: a number from 0 to 1024, not \"many\""},
 		{"run --manifests", "--manifests: needs a value"},
 		{"run --nonsense", "--nonsense: no such flag; see hatchway --help"},

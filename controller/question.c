@@ -30,7 +30,9 @@ static int answer_explain(const struct core *core, const char **words, int n, st
 		.headers = words + 4,
 		.n_headers = (size_t)n - 4,
 	};
-	int ret = explain(core_table(core), &request, out, &err);
+	size_t n_refusals;
+	const struct haproxy_refusal *refusals = core_refusals(core, &n_refusals);
+	int ret = explain(core_table(core), refusals, n_refusals, &request, out, &err);
 	if (ret >= 0)
 		return 0;
 	buf_addf(out, "%s\n", err.text);
@@ -40,8 +42,7 @@ static int answer_explain(const struct core *core, const char **words, int n, st
 int question_answer(const struct core *core, const char **words, int n, struct buf *out)
 {
 	if (n == 1 && !strcmp(words[0], "status")) {
-		core_status_table(core, out);
-		return 0;
+		return core_status_table(core, out) ? 1 : 0;
 	}
 	if (n == 2 && !strcmp(words[0], "dump"))
 		return answer_dump(core, words[1], out);

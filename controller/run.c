@@ -6,23 +6,32 @@
 #include "controller/question.h"
 #include "controller/source/cluster.h"
 #include "controller/source/file.h"
-#include "controller/source/status_dir.h"
+#include "controller/source/status_writer.h"
 #include "hatchway/base/log.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STATUS_AT_ONCE 16
+/* A change of as many units leaves holes in the heap that are worth giving back. */
+#define BURST 1000
+
+#define STATUS_AT_ONCE 64
+#define PROBLEMS_MAX 1000
+
+struct problem;
+
+/* A closed terminal (SIGHUP) ends it as properly as the others. */
+static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP};
 
 struct run {
 	uv_loop_t loop;
-	uv_signal_t sigterm, sigint;
-	uv_idle_t status_turn;
+	uv_signal_t signals[ARRAY_LEN(stop_signals)];
 	const struct options *options;
 	char state_dir[4096];
-	struct status_dir *status_dir; /* NULL: a cluster, and no --status-dir */
+	struct status_writer *status; /* NULL: a cluster, and no --status-dir */
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
@@ -31,7 +40,10 @@ struct run {
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
+	bool burst;                   /* a big change was submitted, and its status is not all written yet */
 	bool swept;                   /* what an earlier run left in the status folder is gone */
+	struct problem *problems;     /* of files */
+	uint64_t readings;            /* bursts of the source so far */
 	bool closing;
 	int exit_code;
 };
@@ -41,33 +53,33 @@ struct run {
 static void on_status(void *ctx, const struct core_status *status)
 {
 	struct run *run = ctx;
-	struct err err = {""};
-	if (status_dir_write(run->status_dir, object_kind_name(status->kind), status->namespace, status->name, status->text,
-	                     &err))
-		log_line(LOG_WARN, "status not written", "kind", object_kind_name(status->kind), "namespace", status->namespace,
-		         "name", status->name, "error", err.text, NULL);
+	status_writer_add(run->status, object_kind_name(status->kind), status->namespace, status->name, status->text);
 }
 
 /* A few at a time, so that ten thousand of them never stand in the way of a change. While a newer generation is on its
  * way they wait for its applied(): what they would say is not held yet. */
-static void on_status_turn(uv_idle_t *idle)
-{
-	struct run *run = idle->data;
-	struct err err = {""};
-	if (run->applied == run->generation && core_status_changes(run->core, time(NULL), STATUS_AT_ONCE, on_status, run))
-		return;
-	uv_idle_stop(idle);
-	if (run->applied != run->generation || run->swept)
-		return;
-	run->swept = true;
-	if (status_dir_sweep(run->status_dir, &err))
-		log_line(LOG_WARN, "old status not removed", "error", err.text, NULL);
-}
-
 static void write_status(struct run *run)
 {
-	if (run->status_dir)
-		uv_idle_start(&run->status_turn, on_status_turn);
+	bool more = run->status != NULL;
+	while (more && run->applied == run->generation && !run->closing && !status_writer_busy(run->status)) {
+		more = core_status_changes(run->core, time(NULL), STATUS_AT_ONCE, on_status, run);
+		bool sweep = !more && !run->swept;
+		run->swept |= sweep;
+		status_writer_start(run->status, sweep);
+	}
+	if (!more && run->burst)
+		malloc_trim(0);
+	run->burst &= more;
+}
+
+static void on_status_done(void *ctx)
+{
+	write_status(ctx);
+}
+
+static void on_status_failed(void *ctx, const char *kind, const char *namespace, const char *name, const char *error)
+{
+	log_line(LOG_WARN, "status not written", "kind", kind, "namespace", namespace, "name", name, "error", error, NULL);
 }
 
 /* ---- HAProxy ---- */
@@ -77,6 +89,7 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 	struct run *run = ctx;
 	char text[32], took[32];
 	run->applied = generation;
+	core_held(run->core, true, NULL);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)generation);
 	snprintf(took, sizeof(took), "%.3f", (double)(uv_hrtime() - run->submitted_at_ns) / 1e6);
 	log_line(LOG_INFO, run->served ? "applied" : "serving", "generation", text, "ms", took, NULL);
@@ -90,7 +103,10 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 static void on_state(void *ctx, enum haproxy_state state, const char *text)
 {
 	static const char *const names[] = {"down", "syncing", "synced"};
+	struct run *run = ctx;
 	log_line(state == HAPROXY_DOWN ? LOG_WARN : LOG_DEBUG, "haproxy", "state", names[state], "detail", text, NULL);
+	if (state == HAPROXY_DOWN)
+		core_held(run->core, false, text);
 }
 
 /* ---- the source ---- */
@@ -115,8 +131,10 @@ static void on_settled(void *ctx)
 {
 	struct run *run = ctx;
 	struct table_changes changes = {0};
+	run->readings++;
 	core_update(run->core, &changes);
 	/* The first submit is the whole table, also when it is empty: it takes over what HAProxy holds. */
+	run->burst |= changes.n >= BURST;
 	if (changes.n || !run->generation) {
 		run->submitted_at_ns = uv_hrtime();
 		haproxy_submit(run->haproxy, &changes, ++run->generation);
@@ -126,14 +144,62 @@ static void on_settled(void *ctx)
 	table_changes_done(&changes);
 }
 
+/* What could not be read is shown by `status` as long as it is so. */
+struct problem {
+	struct problem *next;
+	uint64_t reading; /* the burst of events it came with */
+	unsigned line;
+	char *path, *text;
+};
+
+/* Those of the path (NULL: all) that an earlier reading than `reading` found. */
+static void problems_drop(struct run *run, const char *path, uint64_t reading)
+{
+	for (struct problem **at = &run->problems; *at;) {
+		struct problem *problem = *at;
+		if ((path && strcmp(problem->path, path)) || problem->reading >= reading) {
+			at = &problem->next;
+			continue;
+		}
+		*at = problem->next;
+		free(problem->path);
+		free(problem->text);
+		free(problem);
+	}
+}
+
+static void problem_add(struct run *run, const char *path, unsigned line, const char *text)
+{
+	struct problem **at = &run->problems;
+	problems_drop(run, path, run->readings);
+	for (size_t n = 0; *at; at = &(*at)->next)
+		if (++n == PROBLEMS_MAX || (!strcmp((*at)->path, path) && !strcmp((*at)->text, text)))
+			return;
+	*at = xcalloc(1, sizeof(**at));
+	**at = (struct problem){NULL, run->readings, line, xstrdup(path), xstrdup(text)};
+}
+
+static void problems_print(const struct run *run, struct buf *out)
+{
+	for (const struct problem *problem = run->problems; problem; problem = problem->next)
+		if (problem->line)
+			buf_addf(out, "%s:%u: %s\n", problem->path, problem->line, problem->text);
+		else
+			buf_addf(out, "%s: %s\n", problem->path, problem->text);
+}
+
 static void on_problem(void *ctx, const char *path, unsigned line, const char *text)
 {
+	struct run *run = ctx;
 	char number[16];
 	snprintf(number, sizeof(number), "%u", line);
-	if (text)
+	if (text) {
+		problem_add(run, path, line, text);
 		log_line(LOG_ERROR, "not read, its last good content stays", "of", path, "line", number, "error", text, NULL);
-	else
+	} else {
+		problems_drop(run, path, UINT64_MAX);
 		log_line(LOG_INFO, "fine again", "of", path, NULL);
+	}
 }
 
 /* ---- questions ---- */
@@ -152,18 +218,33 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 			cluster_describe(run->cluster, out);
 		return 0;
 	}
-	return question_answer(run->core, words, n, out);
+	int code = question_answer(run->core, words, n, out);
+	if (n == 1 && !strcmp(words[0], "status") && run->problems) {
+		buf_adds(out, "\nNot read, and so not what is served:\n");
+		problems_print(run, out);
+		code = 1;
+	}
+	return code;
 }
 
-/* ---- the end: source, admin socket, HAProxy's side, signals ---- */
+/* ---- the end: source, admin socket, HAProxy's side, status, signals ---- */
 
 static void close_signals(void *ctx)
 {
 	struct run *run = ctx;
+	run->status = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++)
+		uv_close((uv_handle_t *)&run->signals[i], NULL);
+}
+
+static void close_status(void *ctx)
+{
+	struct run *run = ctx;
 	run->haproxy = NULL;
-	uv_close((uv_handle_t *)&run->sigterm, NULL);
-	uv_close((uv_handle_t *)&run->sigint, NULL);
-	uv_close((uv_handle_t *)&run->status_turn, NULL);
+	if (run->status)
+		status_writer_close(run->status, close_signals, run);
+	else
+		close_signals(run);
 }
 
 static void close_haproxy(void *ctx)
@@ -171,9 +252,9 @@ static void close_haproxy(void *ctx)
 	struct run *run = ctx;
 	run->admin = NULL;
 	if (run->haproxy)
-		haproxy_close(run->haproxy, close_signals, run);
+		haproxy_close(run->haproxy, close_status, run);
 	else
-		close_signals(run);
+		close_status(run);
 }
 
 static void close_admin(void *ctx)
@@ -202,7 +283,7 @@ static void begin_close(struct run *run)
 
 static void on_signal(uv_signal_t *signal, int number)
 {
-	log_line(LOG_INFO, "stopping", "signal", number == SIGINT ? "SIGINT" : "SIGTERM", NULL);
+	log_line(LOG_INFO, "stopping", "signal", strsignal(number), NULL);
 	begin_close(signal->data);
 }
 
@@ -232,14 +313,19 @@ static int make_dir(const char *path, char *ret, size_t size, struct err *reterr
 	return 0;
 }
 
-static int open_status_dir(struct run *run, struct err *reterr)
+static int open_status(struct run *run, struct err *reterr)
 {
+	const struct status_writer_events events = {on_status_done, on_status_failed, run};
 	const struct options *options = run->options;
+	struct status_dir *dir;
 	char path[4096];
 	if (!options->manifests && !options->status_dir)
 		return 0;
 	snprintf(path, sizeof(path), "%.4000s/.status", options->manifests);
-	return status_dir_open(options->status_dir ? options->status_dir : path, &run->status_dir, reterr);
+	int ret = status_dir_open(options->status_dir ? options->status_dir : path, &dir, reterr);
+	if (!ret)
+		run->status = status_writer_open(&run->loop, dir, &events);
+	return ret;
 }
 
 static int open_source(struct run *run, struct err *reterr)
@@ -270,7 +356,7 @@ static int open_all(struct run *run, struct err *reterr)
 	if (!ret && options->manifests && access(options->manifests, R_OK | X_OK))
 		ret = err_set(reterr, -errno, "%s: %s", options->manifests, strerror(errno));
 	if (!ret)
-		ret = open_status_dir(run, reterr);
+		ret = open_status(run, reterr);
 	if (ret)
 		return ret;
 	options_core(options, &core_options);
@@ -287,19 +373,29 @@ static int open_all(struct run *run, struct err *reterr)
 	return open_source(run, reterr);
 }
 
+/* One arena for the few threads there are. Big blocks live apart from the heap and go back when freed: without the fixed
+ * threshold glibc would soon take them from the heap too, and every burst would leave its high-water mark. */
+static void tune_heap(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 512 * 1024);
+}
+
 int run(const struct options *options)
 {
+	tune_heap();
 	struct run *run = xcalloc(1, sizeof(*run));
 	struct err err = {""};
 	run->options = options;
 	BUG_ON(uv_loop_init(&run->loop));
-	uv_signal_init(&run->loop, &run->sigterm);
-	uv_signal_init(&run->loop, &run->sigint);
-	uv_idle_init(&run->loop, &run->status_turn);
-	run->status_turn.data = run;
-	run->sigterm.data = run->sigint.data = run;
-	uv_signal_start(&run->sigterm, on_signal, SIGTERM);
-	uv_signal_start(&run->sigint, on_signal, SIGINT);
+	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++) {
+		uv_signal_init(&run->loop, &run->signals[i]);
+		run->signals[i].data = run;
+		uv_signal_start(&run->signals[i], on_signal, stop_signals[i]);
+	}
+	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	if (open_all(run, &err)) {
 		fprintf(stderr, "hatchway: %s\n", err.text);
@@ -312,9 +408,8 @@ int run(const struct options *options)
 	}
 	uv_run(&run->loop, UV_RUN_DEFAULT);
 	BUG_ON(uv_loop_close(&run->loop));
-	if (run->status_dir)
-		status_dir_close(run->status_dir);
 	core_free(run->core);
+	problems_drop(run, NULL, UINT64_MAX);
 	int code = run->exit_code;
 	free(run);
 	return code;

@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define MARK_MAX 4000
+/* `show info` tells it from a buffer of 16 KB. What does not fit is marked: then any port may be ours. */
+#define MARK_MAX 12000
+#define MARK_CUT "/more"
 
 void binds_init(struct binds *binds)
 {
@@ -70,9 +72,9 @@ static bool runs(const struct binds *binds, const struct bind *bind)
 	size_t n = (size_t)snprintf(port, sizeof(port), ":%u", bind->port);
 
 	for (const char *p = binds->running; (p = strstr(p, port)); p += n)
-		if (p[n] == ' ' || !p[n])
+		if (p[n] == '/' || !p[n])
 			return true;
-	return false;
+	return strstr(binds->running, MARK_CUT) != NULL;
 }
 
 static char *why_not(const struct bind *bind, int error)
@@ -94,18 +96,21 @@ static void make_text(struct binds *binds, const struct sync_events *events)
 	struct buf text, mark;
 	size_t n = 0;
 
-	buf_init(&mark, MARK_MAX);
+	buf_init(&mark, MARK_MAX + 200);
 	for (size_t i = 0; i < binds->n; i++)
 		if (!binds->list[i].refused)
 			good[n++] = (struct sync_bind){binds->list[i].key, binds->list[i].address, binds->list[i].port};
 	char *config = events->config(events->ctx, good, n);
 	buf_addf(&mark, "hatchway-%016" PRIx64, hash_bytes(config, strlen(config), 0));
-	for (size_t i = 0; i < binds->n && mark.len < MARK_MAX - 200; i++) {
+	/* One word: a line of the configuration has room for 64. No comma: `show info` would quote it. */
+	for (size_t i = 0; i < binds->n && mark.len < MARK_MAX; i++) {
 		char name[80];
 		bind_name(&binds->list[i], name);
 		if (!binds->list[i].refused)
-			buf_addf(&mark, " %s", name);
+			buf_addf(&mark, "/%s", name);
 	}
+	if (mark.len >= MARK_MAX)
+		buf_adds(&mark, MARK_CUT);
 	buf_init(&text, (size_t)16 << 20);
 	buf_addf(&text, "%s\n# What hatchway recognizes this configuration by, in `show info`.\nglobal\n\tdescription %s\n", config,
 	         mark.data);

@@ -168,7 +168,7 @@ static void set_server(const struct step *step, struct buf *out)
 	struct server_value value;
 
 	BUG_ON(!server_value_parse(step->value, &value));
-	if (step->op == STEP_SET_WEIGHT)
+	if (step->op == STEP_RAISE_WEIGHT || step->op == STEP_LOWER_WEIGHT)
 		buf_addf(out, "set server %s weight %u", step->key, value.weight);
 	else
 		buf_addf(out, "set server %s state %s", step->key, states[value.state]);
@@ -227,8 +227,10 @@ int command_line(const struct step *step, const struct map_names *maps, struct b
 		return add_server(step, out, reterr);
 	case STEP_SET_ADDRESS:
 		return set_address(step, out, reterr);
-	case STEP_SET_WEIGHT:
-	case STEP_SET_STATE:
+	case STEP_RAISE_WEIGHT:
+	case STEP_RAISE_STATE:
+	case STEP_LOWER_STATE:
+	case STEP_LOWER_WEIGHT:
 	case STEP_STOP_SERVER:
 	case STEP_RETIRE_SERVER:
 		set_server(step, out);

@@ -21,11 +21,12 @@ const char *const config_maps[] = {
 /* How often a request may fall from one host to a less specific one; as many as a name has labels, in practice fewer. */
 #define FALLS 8
 
-unsigned config_maxconn(uint64_t fd_limit)
+unsigned config_maxconn(uint64_t fd_limit, size_t n_listeners)
 {
-	if (fd_limit <= FD_RESERVE + 200)
+	uint64_t others = FD_RESERVE + 2 * (uint64_t)n_listeners;
+	if (fd_limit <= others + 200)
 		return 100;
-	uint64_t n = (fd_limit - FD_RESERVE) / 2;
+	uint64_t n = (fd_limit - others) / 2;
 	return n > MAXCONN_LIMIT ? MAXCONN_LIMIT : (unsigned)n;
 }
 
@@ -37,7 +38,7 @@ static void render_global(const struct config_input *input, struct buf *out)
 	              "\tstats socket unix@haproxy.sock mode 600 level admin severity-output number\n"
 	              "\tstats timeout 1h\n");
 	buf_addf(out, "\t# Of %llu file descriptors, two for each connection.\n\tmaxconn %u\n",
-	         (unsigned long long)input->fd_limit, config_maxconn(input->fd_limit));
+	         (unsigned long long)input->fd_limit, config_maxconn(input->fd_limit, input->n_listeners));
 	if (input->threads)
 		buf_addf(out, "\tnbthread %u\n", input->threads);
 	if (input->root)

@@ -24,8 +24,9 @@ extern const char *const config_maps[];
 /* hatchway.lua, to be written beside the configuration. */
 extern const char *const config_lua;
 
-/* Connections at once that fit the descriptors: one to the client, one to the server each. */
-unsigned config_maxconn(uint64_t fd_limit);
+/* Connections at once that fit the descriptors: one to the client, one to the server each; two for a listener (IPv4 and
+ * IPv6), and some for HAProxy itself. */
+unsigned config_maxconn(uint64_t fd_limit, size_t n_listeners);
 
 /* Same input, same bytes. A listener whose address or port cannot be one is left out; render refuses it. */
 void config_render(const struct config_input *input, struct buf *out);

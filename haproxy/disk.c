@@ -1,8 +1,8 @@
 /* Owns everything hatchway writes for HAProxy. The loop's thread decides what is written and hands over lines; a worker
  * thread reads the old file, merges and writes. The worker sees only its job, never an image.
  *
- * A file is lines sorted by key, so that one changed route costs one pass over its file in the worker and nothing on the
- * loop. Sorting puts "/" first: a backend's servers follow it directly. */
+ * A file is lines sorted by key: the worker finds the place of a changed line by bisection and copies the rest as it is,
+ * and nothing is to be done on the loop. Sorting puts "/" first: a backend's servers follow it directly. */
 #include "haproxy/disk.h"
 
 #include "haproxy/command.h"
@@ -16,7 +16,6 @@
 #define SHARDS 256
 #define FILES (MAPS + SHARDS)
 #define FSYNC_MAX 8 /* more files than this are made durable together */
-#define FILE_MAX ((size_t)1 << 30)
 
 struct line {
 	char *key;
@@ -28,7 +27,6 @@ struct patch {
 	struct line *lines;
 	size_t n, cap;
 	bool ensure; /* make it if it is not there */
-	bool whole; /* the lines are the whole file; else they replace those of their keys */
 };
 
 struct text {
@@ -43,6 +41,7 @@ struct disk {
 	struct text *texts;
 	size_t n_texts;
 	bool all, busy;
+	bool unsynced; /* written in a hurry: the disk may not have it yet */
 };
 
 /* A flush under way; the worker's own. */
@@ -50,13 +49,21 @@ struct job {
 	uv_work_t work;
 	struct disk *disk;
 	char *dir;
-	struct patch patches[FILES];
+	struct patch patches[FILES]; /* or */
+	const struct item **items;   /* all there is */
+	size_t n_items;
+	bool hurry, unsynced;
 	struct text *texts;
 	size_t n_texts;
 	int error;
 	struct err err;
 	void (*cb)(void *ctx, int error, const char *why);
 	void *ctx;
+};
+
+struct place {
+	unsigned file;
+	const struct item *item;
 };
 
 static unsigned file_of(enum item_kind kind, const char *key)
@@ -92,36 +99,44 @@ static int line_cmp(const void *a, const void *b)
 
 /* ---- lines ---- */
 
-static char *server_line(const struct item *item)
+/* false: it has no line. */
+static bool server_line(const struct item *item, struct buf *out)
 {
 	struct server_value value;
-	struct buf text;
 
 	/* The path of a unix socket HAProxy does not tell, and nobody wants it. */
 	if (!server_value_parse(item->value, &value) || !strcmp(value.address, ADDRESS_UNIX))
-		return NULL;
-	buf_init(&text, 4096);
+		return false;
 	/* A file cannot say "drain"; no new requests is what matters of it. */
-	buf_addf(&text, "\tserver %s %s weight %u%s%s", item->key + server_key_backend(item->key) + 1, value.address,
+	buf_addf(out, "\tserver %s %s weight %u%s%s", item->key + server_key_backend(item->key) + 1, value.address,
 	         value.state == SERVER_DRAIN ? 0 : value.weight, value.h2c ? " proto h2" : "",
 	         value.state == SERVER_MAINT ? " disabled" : "");
-	return buf_take(&text);
+	return true;
 }
 
-static char *item_line(const struct item *item)
+/* What is wanted may be what HAProxy would not take; what is held never is. */
+static bool item_line(const struct item *item, struct buf *out)
+{
+	if (command_check((enum item_kind)item->kind, item->key, item->value, NULL))
+		return false;
+	if (item->kind == ITEM_SERVER)
+		return server_line(item, out);
+	buf_adds(out, item->kind == ITEM_BACKEND ? "backend " : "");
+	buf_adds(out, item->key);
+	buf_adds(out, item->kind == ITEM_BACKEND ? " from http" : " ");
+	buf_adds(out, item->kind == ITEM_BACKEND ? "" : item->value);
+	return true;
+}
+
+static char *item_text(const struct item *item)
 {
 	struct buf text;
 
-	if (!item)
-		return NULL;
-	if (item->kind == ITEM_SERVER)
-		return server_line(item);
 	buf_init(&text, 1 << 20);
-	if (item->kind == ITEM_BACKEND)
-		buf_addf(&text, "backend %s from http", item->key);
-	else
-		buf_addf(&text, "%s %s", item->key, item->value);
-	return buf_take(&text);
+	if (item && item_line(item, &text))
+		return buf_take(&text);
+	buf_done(&text);
+	return NULL;
 }
 
 static void patch_add(struct patch *patch, const char *key, char *text)
@@ -183,7 +198,7 @@ void disk_text(struct disk *disk, const char *name, const char *text)
 
 bool disk_dirty(const struct disk *disk)
 {
-	if (disk->all)
+	if (disk->all || disk->unsynced)
 		return true;
 	for (unsigned i = 0; i < FILES; i++)
 		if (disk->patches[i].n)
@@ -201,37 +216,6 @@ bool disk_busy(const struct disk *disk)
 
 /* ---- the worker ---- */
 
-static int read_file(const char *path, struct buf *out, struct err *reterr)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char *block;
-	ssize_t n;
-
-	if (fd < 0)
-		return errno == ENOENT ? -ENOENT : err_set(reterr, -errno, "%s: %s", path, strerror(errno));
-	block = xmalloc(65536);
-	while ((n = read(fd, block, 65536)) > 0)
-		buf_add(out, block, (size_t)n);
-	int r = n < 0 ? err_set(reterr, -errno, "%s: %s", path, strerror(errno)) : 0;
-	free(block);
-	close(fd);
-	return r;
-}
-
-static int write_all(int fd, const char *data, size_t n, bool durable)
-{
-	while (n) {
-		ssize_t w = write(fd, data, n);
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w < 0)
-			return -errno;
-		data += w;
-		n -= (size_t)w;
-	}
-	return durable && fsync(fd) ? -errno : 0;
-}
-
 static int tmp_name(const char *path, char tmp[4096], struct err *reterr)
 {
 	if ((size_t)snprintf(tmp, 4096, "%s.tmp", path) >= 4096)
@@ -239,23 +223,32 @@ static int tmp_name(const char *path, char tmp[4096], struct err *reterr)
 	return 0;
 }
 
-/* Under its temporary name; put_file() makes it the file. */
-static int write_file(const char *path, const struct buf *text, bool durable, struct err *reterr)
+/* A file under its temporary name; put_file() makes it the file. */
+static FILE *tmp_open(const char *path, struct err *reterr)
 {
 	char tmp[4096];
-	int named = tmp_name(path, tmp, reterr);
 
-	if (named)
-		return named;
-	if (buf_failed(text))
-		return err_set(reterr, -EFBIG, "%s: too long", path);
+	if (tmp_name(path, tmp, reterr))
+		return NULL;
 	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_set(reterr, -errno, "%s: %s", tmp, strerror(errno));
-	int r = write_all(fd, text->data, text->len, durable);
-	if (close(fd) && !r)
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!f) {
+		err_set(reterr, -errno, "%s: %s", tmp, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+	}
+	return f;
+}
+
+static int tmp_close(FILE *f, const char *path, bool durable, struct err *reterr)
+{
+	int r = fflush(f) || ferror(f) ? -errno : 0;
+
+	if (!r && durable && fsync(fileno(f)))
 		r = -errno;
-	return r ? err_set(reterr, r, "%s: %s", path, strerror(-r)) : 0;
+	if (fclose(f) && !r)
+		r = -errno;
+	return r ? err_set(reterr, r ? r : -EIO, "%s: %s", path, strerror(-r)) : 0;
 }
 
 static int put_file(const char *path, struct err *reterr)
@@ -268,100 +261,372 @@ static int put_file(const char *path, struct err *reterr)
 	return r;
 }
 
-/* The key of a line of a file of ours; backend: the section it stands in. NULL: a comment. */
-static bool line_key(const char *line, size_t n, bool shard, char backend[1024], struct buf *key)
+/* The key of a line of a shard; backend: the section it stands in. false: a comment. */
+static bool shard_key(const char *line, size_t n, char backend[1024], struct buf *key)
 {
-	size_t end = 0;
+	size_t end = 8;
 
 	buf_clear(key);
-	if (!n || *line == '#')
+	if (n < 8)
 		return false;
-	if (shard && *line == '\t') {
-		if (n < 8 || memcmp(line, "\tserver ", 8))
-			return false;
-		while (8 + end < n && line[8 + end] != ' ')
-			end++;
-		buf_addf(key, "%s/%.*s", backend, (int)end, line + 8);
-	} else if (shard) {
-		if (n < 8 || memcmp(line, "backend ", 8))
-			return false;
-		while (8 + end < n && line[8 + end] != ' ')
-			end++;
-		snprintf(backend, 1024, "%.*s", (int)end, line + 8);
-		buf_adds(key, backend);
-	} else {
-		while (end < n && line[end] != ' ')
-			end++;
-		buf_add(key, line, end);
+	while (end < n && line[end] != ' ')
+		end++;
+	if (!memcmp(line, "\tserver ", 8)) {
+		buf_addf(key, "%s/%.*s", backend, (int)end - 8, line + 8);
+		return true;
 	}
+	if (memcmp(line, "backend ", 8))
+		return false;
+	snprintf(backend, 1024, "%.*s", (int)end - 8, line + 8);
+	buf_adds(key, backend);
 	return true;
 }
 
-static void add_line(struct buf *out, const struct line *line)
+/* As key_cmp() of the line's key, up to the blank, and `key`. Comments are before everything. */
+static int map_line_cmp(const char *line, const char *end, const char *key)
 {
-	if (!line->text)
-		return;
-	buf_adds(out, line->text);
-	buf_addc(out, '\n');
+	if (line < end && *line == '#')
+		return -1;
+	for (;; line++, key++) {
+		unsigned char x = line < end && *line != ' ' && *line != '\n' ? (unsigned char)*line : 0;
+		unsigned char y = (unsigned char)*key;
+		if (x != y)
+			return (x == '/' ? 1 : x) - (y == '/' ? 1 : y);
+		if (!x)
+			return 0;
+	}
 }
 
-/* Old lines, less those of the patch's keys, and the patch's, in order. */
-static void merge(const struct buf *old, const struct patch *patch, bool shard, struct buf *out)
+/* The old file, read in parts: at 10,000 routes a map has a megabyte, of which one line is of interest. */
+struct old {
+	int fd; /* -1: there is none */
+	off_t size;
+	char *block;
+	size_t cap;
+};
+
+#define BLOCK ((size_t)65536)
+
+/* The line that byte `at` is part of, for the moment; the text begins at `low` or before. */
+struct old_line {
+	off_t from, to;
+	const char *text, *end;
+};
+
+/* Where one line of a patch goes in the old file: it takes the place of [from, to), which is empty or one line. */
+struct edit {
+	off_t from, to;
+	const struct line *line;
+	bool changes;
+};
+
+static int old_open(struct old *old, const char *path, struct err *reterr)
+{
+	struct stat st;
+
+	*old = (struct old){.fd = open(path, O_RDONLY | O_CLOEXEC)};
+	if (old->fd < 0)
+		return errno == ENOENT ? -ENOENT : err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+	if (fstat(old->fd, &st)) {
+		int r = err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+		close(old->fd);
+		return r;
+	}
+	old->size = st.st_size;
+	old->cap = BLOCK;
+	old->block = xmalloc(old->cap);
+	return 0;
+}
+
+static void old_close(struct old *old)
+{
+	if (old->fd >= 0)
+		close(old->fd);
+	free(old->block);
+}
+
+/* All n bytes or an error: nobody else changes these files. */
+static int old_read(struct old *old, off_t at, size_t n)
+{
+	if (n > old->cap) {
+		old->cap = n;
+		old->block = xrealloc(old->block, n);
+	}
+	for (size_t have = 0; have < n;) {
+		ssize_t r = pread(old->fd, old->block + have, n - have, at + (off_t)have);
+		if (r <= 0)
+			return r ? -errno : -EIO;
+		have += (size_t)r;
+	}
+	return 0;
+}
+
+static int old_line_at(struct old *old, off_t low, off_t at, struct old_line *ret)
+{
+	for (off_t around = 1024;; around *= 4) {
+		off_t from = at - low > around ? at - around : low;
+		off_t to = old->size - at > around ? at + around : old->size;
+		int r = old_read(old, from, (size_t)(to - from));
+		if (r)
+			return r;
+		const char *here = old->block + (at - from), *end = old->block + (to - from);
+		const char *before = memrchr(old->block, '\n', (size_t)(at - from));
+		const char *after = memchr(here, '\n', (size_t)(end - here));
+		if ((!before && from > low) || (!after && to < old->size))
+			continue;
+		ret->text = before ? before + 1 : old->block;
+		ret->end = after ? after : end;
+		ret->from = from + (ret->text - old->block);
+		ret->to = from + (ret->end - old->block) + (after != NULL);
+		return 0;
+	}
+}
+
+static bool line_changes(const struct line *line, const char *text, const char *end)
+{
+	size_t n = (size_t)(end - text);
+
+	return !line->text || strlen(line->text) != n || memcmp(line->text, text, n);
+}
+
+/* The first line not before the key, from `low` on. */
+static int find_line(struct old *old, off_t low, const char *key, struct edit *ret)
+{
+	struct old_line line;
+	off_t high = old->size;
+	int r, order;
+
+	*ret = (struct edit){.from = high, .to = high};
+	while (low < high) {
+		r = old_line_at(old, low, low + (high - low) / 2, &line);
+		if (r)
+			return r;
+		order = map_line_cmp(line.text, line.end, key);
+		if (order < 0)
+			low = line.to;
+		else
+			high = line.from;
+		if (!order)
+			*ret = (struct edit){.from = line.from, .to = line.to};
+	}
+	if (ret->from != low)
+		*ret = (struct edit){.from = low, .to = low};
+	return 0;
+}
+
+static int edit_map(struct old *old, const struct patch *patch, struct edit *edits)
+{
+	struct old_line line;
+	off_t low = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < patch->n && !r; i++) {
+		struct edit *edit = &edits[i];
+		r = find_line(old, low, patch->lines[i].key, edit);
+		edit->line = &patch->lines[i];
+		edit->changes = edit->line->text != NULL;
+		if (!r && edit->to > edit->from) {
+			r = old_line_at(old, edit->from, edit->from, &line);
+			edit->changes = !r && line_changes(edit->line, line.text, line.end);
+		}
+		low = edit->to;
+	}
+	return r;
+}
+
+/* Shards are small, and a server's line does not tell its backend. */
+static int edit_shard(struct old *old, const struct patch *patch, struct edit *edits)
 {
 	char backend[1024] = "";
 	struct buf key;
 	size_t i = 0;
+	int r = old->size ? old_read(old, 0, (size_t)old->size) : 0;
+	const char *text = old->size && !r ? old->block : "", *end = text + (r ? 0 : old->size), *next;
 
 	buf_init(&key, 1 << 20);
-	for (const char *p = old->data, *end = p + old->len; p < end;) {
-		const char *newline = memchr(p, '\n', (size_t)(end - p));
-		size_t n = (size_t)((newline ? newline : end) - p);
-		if (line_key(p, n, shard, backend, &key)) {
-			int order = 1;
-			for (; i < patch->n && (order = key_cmp(patch->lines[i].key, key.data)) < 0; i++)
-				add_line(out, &patch->lines[i]);
-			if (i == patch->n || order > 0) {
-				buf_add(out, p, n);
-				buf_addc(out, '\n');
-			}
+	for (const char *line = text; line < end && i < patch->n; line = next) {
+		const char *newline = memchr(line, '\n', (size_t)(end - line));
+		next = newline ? newline + 1 : end;
+		if (!shard_key(line, (size_t)((newline ? newline : end) - line), backend, &key))
+			continue;
+		for (int order = -1; i < patch->n && order < 0;) {
+			order = key_cmp(patch->lines[i].key, key.data);
+			if (order > 0)
+				break;
+			const struct line *with = &patch->lines[i];
+			edits[i++] = (struct edit){line - text, (order ? line : next) - text, with,
+			                           order ? with->text != NULL : line_changes(with, line, newline ? newline : end)};
 		}
-		p += n + 1;
 	}
 	for (; i < patch->n; i++)
-		add_line(out, &patch->lines[i]);
+		edits[i] = (struct edit){old->size, old->size, &patch->lines[i], patch->lines[i].text != NULL};
 	buf_done(&key);
+	return r;
 }
 
 static const char header[] = "# Written by hatchway from what HAProxy holds; changes made here are lost.\n";
+
+static int copy_range(struct old *old, off_t from, off_t to, FILE *f)
+{
+	while (from < to) {
+		size_t n = (size_t)(to - from) < BLOCK ? (size_t)(to - from) : BLOCK;
+		int r = old_read(old, from, n);
+		if (r)
+			return r;
+		fwrite(old->block, 1, n, f);
+		from += (off_t)n;
+	}
+	return 0;
+}
+
+static int write_edits(FILE *f, struct old *old, const struct edit *edits, size_t n)
+{
+	off_t at = 0;
+	int r = 0;
+
+	if (!old->size)
+		fputs(header, f);
+	for (size_t i = 0; i < n && !r; i++) {
+		r = copy_range(old, at, edits[i].from, f);
+		at = edits[i].to;
+		if (edits[i].line->text) {
+			fputs(edits[i].line->text, f);
+			fputc('\n', f);
+		}
+	}
+	return r ? r : copy_range(old, at, old->size, f);
+}
+
+static bool any_changes(const struct edit *edits, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (edits[i].changes)
+			return true;
+	return false;
+}
+
+static int patch_old(struct old *old, const char *path, const struct patch *patch, bool shard, bool durable,
+                     bool *ret_written, struct err *reterr)
+{
+	struct edit *edits = xcalloc(patch->n, sizeof(*edits));
+	int r = shard ? edit_shard(old, patch, edits) : edit_map(old, patch, edits);
+	bool changes = !r && (any_changes(edits, patch->n) || patch->ensure);
+	FILE *f = changes ? tmp_open(path, reterr) : NULL;
+
+	if (f) {
+		int closed;
+		r = write_edits(f, old, edits, patch->n);
+		closed = tmp_close(f, path, durable, reterr);
+		*ret_written = !r && !closed;
+		if (r)
+			err_set(reterr, r, "%s: %s", path, strerror(-r));
+		else
+			r = closed;
+	} else if (changes) {
+		r = -EIO; /* tmp_open() has told */
+	} else if (r) {
+		err_set(reterr, r, "%s: %s", path, strerror(-r));
+	}
+	free(edits);
+	return r;
+}
 
 /* *ret_written: there is something to put. */
 static int patch_file(const char *path, const struct patch *patch, bool shard, bool durable, bool *ret_written,
                       struct err *reterr)
 {
-	struct buf old, text;
-	bool same = false;
+	struct old old;
+	int r = old_open(&old, path, reterr);
+	bool missing = r == -ENOENT;
 
-	buf_init(&old, FILE_MAX);
-	buf_init(&text, FILE_MAX);
-	int r = read_file(path, &old, reterr);
-	if (r == -ENOENT && !patch->whole && !patch->ensure && !shard) {
-		err_set(reterr, r, "%s has gone", path);
-	} else if ((patch->ensure && !r) || (r == -ENOENT && shard && !patch->n)) {
-		r = 0;
-		same = true;
-	} else if (!r || r == -ENOENT) {
-		buf_adds(&text, header);
-		if (patch->whole)
-			for (size_t i = 0; i < patch->n; i++)
-				add_line(&text, &patch->lines[i]);
-		else
-			merge(&old, patch, shard, &text);
-		same = !r && old.len == text.len && !memcmp(old.data, text.data, old.len);
-		r = same ? 0 : write_file(path, &text, durable, reterr);
+	if (missing && !shard && !patch->ensure)
+		return err_set(reterr, r, "%s has gone", path);
+	if (r && !missing)
+		return r;
+	r = patch->ensure && !missing ? 0 : patch_old(&old, path, patch, shard, durable, ret_written, reterr);
+	old_close(&old);
+	return r;
+}
+
+/* ---- whole files ---- */
+
+/* Text goes to a file, or is compared with one. */
+struct sink {
+	FILE *f;
+	bool compare, same;
+};
+
+static void sink_add(struct sink *sink, const char *p, size_t n)
+{
+	char block[4096];
+
+	if (!sink->compare) {
+		fwrite(p, 1, n, sink->f);
+		return;
 	}
-	*ret_written = !r && !same;
-	buf_done(&old);
-	buf_done(&text);
+	while (n && sink->same) {
+		size_t part = n < sizeof(block) ? n : sizeof(block);
+		sink->same = fread(block, 1, part, sink->f) == part && !memcmp(block, p, part);
+		p += part;
+		n -= part;
+	}
+}
+
+static bool of_backend(const struct item *server, const struct item *backend)
+{
+	size_t n = server_key_backend(server->key);
+
+	return backend && !strncmp(server->key, backend->key, n) && !backend->key[n];
+}
+
+static void sink_items(struct sink *sink, const struct place *places, size_t n)
+{
+	const struct item *backend = NULL;
+	struct buf line;
+
+	sink_add(sink, header, strlen(header));
+	buf_init(&line, 1 << 20);
+	for (size_t i = 0; i < n; i++) {
+		const struct item *item = places[i].item;
+		buf_clear(&line);
+		/* A server without its backend has no place. */
+		if ((item->kind == ITEM_SERVER && !of_backend(item, backend)) || !item_line(item, &line))
+			continue;
+		if (item->kind == ITEM_BACKEND)
+			backend = item;
+		buf_addc(&line, '\n');
+		sink_add(sink, line.data, line.len);
+	}
+	buf_done(&line);
+}
+
+static bool file_is(const char *path, const struct place *places, size_t n, bool *ret_missing)
+{
+	struct sink sink = {.f = fopen(path, "re"), .compare = true, .same = true};
+
+	*ret_missing = !sink.f && errno == ENOENT;
+	if (!sink.f)
+		return false;
+	sink_items(&sink, places, n);
+	bool same = sink.same && fgetc(sink.f) == EOF;
+	fclose(sink.f);
+	return same;
+}
+
+static int whole_file(const char *path, const struct place *places, size_t n, bool shard, bool *ret_written,
+                      struct err *reterr)
+{
+	struct sink sink = {0};
+	bool missing;
+
+	if (file_is(path, places, n, &missing) || (missing && shard && !n))
+		return 0;
+	sink.f = tmp_open(path, reterr);
+	if (!sink.f)
+		return -EIO;
+	sink_items(&sink, places, n);
+	int r = tmp_close(sink.f, path, false, reterr);
+	*ret_written = !r;
 	return r;
 }
 
@@ -396,7 +661,7 @@ static int put_patches(struct job *job, const bool *written)
 			r = put_file(path, &job->err);
 	}
 	for (int i = 0; i < 2 && !r; i++) {
-		if (!touched[i])
+		if (!touched[i] || job->hurry)
 			continue;
 		r = job_path(job, i ? "backends" : "maps", path);
 		if (!r)
@@ -416,29 +681,74 @@ static int sync_all(struct job *job)
 	return r ? err_set(&job->err, r, "%s: %s", job->dir, strerror(-r)) : 0;
 }
 
-static int write_patches(struct job *job)
+static int place_cmp(const void *a, const void *b)
 {
-	bool written[FILES] = {0};
+	const struct place *x = a, *y = b;
+
+	if (x->file != y->file)
+		return x->file < y->file ? -1 : 1;
+	return key_cmp(x->item->key, y->item->key);
+}
+
+static int write_items(struct job *job, bool *written)
+{
+	struct place *places = xcalloc(job->n_items, sizeof(*places));
 	char path[4096], name[64];
-	size_t n = 0, n_written = 0;
+	size_t at = 0;
 	int r = 0;
 
-	for (unsigned i = 0; i < FILES; i++)
-		n += job->patches[i].n > 0;
+	for (size_t i = 0; i < job->n_items; i++)
+		places[i] = (struct place){file_of((enum item_kind)job->items[i]->kind, job->items[i]->key), job->items[i]};
+	if (job->n_items)
+		qsort(places, job->n_items, sizeof(*places), place_cmp);
 	for (unsigned i = 0; i < FILES && !r; i++) {
-		struct patch *patch = &job->patches[i];
-		if (!patch->n && !patch->whole && !patch->ensure)
-			continue;
-		if (patch->n)
-			qsort(patch->lines, patch->n, sizeof(*patch->lines), line_cmp);
+		size_t from = at;
+		while (at < job->n_items && places[at].file == i)
+			at++;
 		file_name(i, name);
 		r = job_path(job, name, path);
 		if (!r)
-			r = patch_file(path, patch, i >= MAPS, n < FSYNC_MAX, &written[i], &job->err);
-		n_written += written[i];
+			r = whole_file(path, places + from, at - from, i >= MAPS, &written[i], &job->err);
 	}
-	if (!r && n_written && n >= FSYNC_MAX)
+	free(places);
+	return r;
+}
+
+static int write_patches(struct job *job, bool *written, bool durable)
+{
+	char path[4096], name[64];
+	int r = 0;
+
+	for (unsigned i = 0; i < FILES && !r; i++) {
+		struct patch *patch = &job->patches[i];
+		if (!patch->n && !patch->ensure)
+			continue;
+		file_name(i, name);
+		r = job_path(job, name, path);
+		if (!r)
+			r = patch_file(path, patch, i >= MAPS, durable, &written[i], &job->err);
+	}
+	return r;
+}
+
+/* New contents are on the disk before their names are, but for what must be quick: HAProxy is waiting for it. */
+static int write_files(struct job *job)
+{
+	bool written[FILES] = {0};
+	size_t n = 0, n_written = 0;
+
+	for (unsigned i = 0; i < FILES; i++)
+		n += job->patches[i].n > 0;
+	bool each = !job->hurry && !job->items && n < FSYNC_MAX;
+	int r = job->items ? write_items(job, written) : write_patches(job, written, each);
+	for (unsigned i = 0; i < FILES; i++)
+		n_written += written[i];
+	if (!r && job->hurry)
+		job->unsynced |= n_written || job->n_texts;
+	else if (!r && (job->unsynced || (n_written && !each)))
 		r = sync_all(job);
+	if (!r && !job->hurry)
+		job->unsynced = false;
 	return r ? r : put_patches(job, written);
 }
 
@@ -448,24 +758,23 @@ static int write_texts(struct job *job)
 	int r = 0;
 
 	for (size_t i = 0; i < job->n_texts && !r; i++) {
-		struct buf text;
-		buf_init(&text, FILE_MAX);
-		buf_adds(&text, job->texts[i].text);
 		r = job_path(job, job->texts[i].name, path);
-		if (!r)
-			r = write_file(path, &text, true, &job->err);
+		FILE *f = r ? NULL : tmp_open(path, &job->err);
+		if (!f)
+			return r ? r : -EIO;
+		fputs(job->texts[i].text, f);
+		r = tmp_close(f, path, !job->hurry, &job->err);
 		if (!r)
 			r = put_file(path, &job->err);
-		buf_done(&text);
 	}
-	return r || !job->n_texts ? r : sync_dir(job->dir, &job->err);
+	return r || !job->n_texts || job->hurry ? r : sync_dir(job->dir, &job->err);
 }
 
 static void on_work(uv_work_t *work)
 {
 	struct job *job = work->data;
 
-	job->error = write_patches(job);
+	job->error = write_files(job);
 	if (!job->error)
 		job->error = write_texts(job);
 }
@@ -476,8 +785,10 @@ static void after_work(uv_work_t *work, int status)
 	struct disk *disk = job->disk;
 
 	disk->busy = false;
+	disk->unsynced |= job->unsynced;
 	for (unsigned i = 0; i < FILES; i++)
 		patch_done(&job->patches[i]);
+	image_snapshot_free(job->items, job->n_items);
 	for (size_t i = 0; i < job->n_texts; i++) {
 		free(job->texts[i].name);
 		free(job->texts[i].text);
@@ -495,21 +806,6 @@ static void after_work(uv_work_t *work, int status)
 
 /* ---- flush ---- */
 
-static void take_all(struct job *job, const struct image *held)
-{
-	size_t n;
-	const struct item **items = image_sorted(held, &n);
-
-	for (unsigned i = 0; i < FILES; i++)
-		job->patches[i].whole = true;
-	for (size_t i = 0; i < n; i++) {
-		char *text = item_line(items[i]);
-		if (text)
-			patch_add(&job->patches[file_of(items[i]->kind, items[i]->key)], items[i]->key, text);
-	}
-	free(items);
-}
-
 static void take_touched(struct job *job, struct disk *disk, const struct image *held)
 {
 	for (unsigned i = 0; i < FILES; i++) {
@@ -522,18 +818,22 @@ static void take_touched(struct job *job, struct disk *disk, const struct image 
 			if (k && !strcmp(key, patch->lines[k - 1].key))
 				continue;
 			enum item_kind kind = i < MAPS ? map_kind(i) : strchr(key, '/') ? ITEM_SERVER : ITEM_BACKEND;
-			patch_add(&job->patches[i], key, item_line(image_get(held, kind, key)));
+			patch_add(&job->patches[i], key, item_text(image_get(held, kind, key)));
 		}
 		patch_done(patch);
 	}
 }
 
-void disk_flush(struct disk *disk, const struct image *held, void (*cb)(void *ctx, int error, const char *why), void *ctx)
+void disk_flush(struct disk *disk, const struct image *held, bool hurry,
+                void (*cb)(void *ctx, int error, const char *why), void *ctx)
 {
 	struct job *job = xcalloc(1, sizeof(*job));
 
 	BUG_ON(disk->busy);
 	disk->busy = true;
+	job->hurry = hurry;
+	job->unsynced = disk->unsynced;
+	disk->unsynced = false;
 	job->disk = disk;
 	job->dir = xstrdup(disk->dir);
 	job->cb = cb;
@@ -543,7 +843,7 @@ void disk_flush(struct disk *disk, const struct image *held, void (*cb)(void *ct
 		for (unsigned i = 0; i < MAPS; i++)
 			job->patches[i].ensure = true;
 	else if (disk->all)
-		take_all(job, held);
+		job->items = image_snapshot(held, &job->n_items);
 	else
 		take_touched(job, disk, held);
 	if (held)

@@ -22,10 +22,12 @@ void disk_text(struct disk *disk, const char *name, const char *text);
 bool disk_dirty(const struct disk *disk);
 bool disk_busy(const struct disk *disk);
 
-/* Takes from `held` what is to be written and writes it in a worker thread (tmp, fsync, rename); cb on the loop. Not
- * while disk_busy(). On an error everything is dirty again. held NULL: nothing is known; the map files that HAProxy needs
- * are made if they are missing, and the texts written. */
-void disk_flush(struct disk *disk, const struct image *held, void (*cb)(void *ctx, int error, const char *why), void *ctx);
+/* Takes from the image what is to be written and writes it in a worker thread (tmp, fsync, rename); cb on the loop. Not
+ * while disk_busy(). On an error everything is dirty again. image NULL: nothing is known; the map files that HAProxy needs
+ * are made if they are missing, and the texts written. hurry: without waiting for the disk; it is dirty until the next
+ * flush, which does. */
+void disk_flush(struct disk *disk, const struct image *image, bool hurry,
+                void (*cb)(void *ctx, int error, const char *why), void *ctx);
 
 /* Not while disk_busy(). */
 void disk_close(struct disk *disk);

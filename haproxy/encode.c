@@ -9,7 +9,7 @@
 #define HEADERS_LIMIT ((size_t)64 << 10)
 #define REGEX_LIMIT 4096
 /* Enough for honest expressions on a URL, and under a millisecond for hostile ones. */
-#define REGEX_PREFIX "(*LIMIT_MATCH=20000)(*LIMIT_DEPTH=500)^(?:"
+#define REGEX_PREFIX "(*LIMIT_MATCH=500000)^(?:"
 #define REGEX_SUFFIX ")\\z"
 
 /* ASCII only: isalnum() would ask the locale. */

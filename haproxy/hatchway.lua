@@ -46,15 +46,30 @@ end
 
 -- ---- compiling ----
 
+local function new_regex(text)
+	local ok, re = Regex.new(text, true)
+	if not ok then error("regular expression: " .. tostring(re)) end
+	return re
+end
+
+-- text: limits, then "^(?:<pattern>)\\z"
 local function regex(id)
 	local re = regexes[id]
 	if re then return re end
 	local text = entry(string.format("regex-%02d", byte(id) % BUCKETS), id)
 	if not text then error("no regex " .. id) end
-	local ok
-	ok, re = Regex.new(decode(text), true)
-	if not ok then error("regex " .. id .. ": " .. tostring(re)) end
-	return keep(regexes, id, re)
+	text = decode(text)
+	local at = find(text, "^", 1, true)
+	return keep(regexes, id, {yes = new_regex(text), limits = sub(text, 1, at - 1), body = sub(text, at)})
+end
+
+-- A search that ran into a limit (steps, or the 32 KB that HAProxy gives PCRE2) says "no", too, and a long enough path
+-- must not slip past its route that way. So a "no" counts only when the negation says "yes"; else the request fails.
+local function regex_matches(re, value)
+	if re.yes:exec(value) then return true end
+	re.no = re.no or new_regex(re.limits .. "^(?!" .. re.body .. ")")
+	if re.no:exec(value) then return false end
+	error("regular expression gave up: " .. re.body)
 end
 
 -- "=value" or "~<regex id>" → a function of the value
@@ -65,7 +80,7 @@ local function value_test(text)
 		return function(value) return value == wanted end
 	end
 	local re = regex(rest)
-	return function(value) return re:exec(value) end
+	return function(value) return regex_matches(re, value) end
 end
 
 -- Lines of one name are joined by ",". One line is the rule, and reading it alone much cheaper than all headers.

@@ -1,7 +1,7 @@
 /* Images: counted sets of shared, immutable items. Owns the items' memory and their text form; never talks to anyone.
  *
- * Open addressing with linear probing over slots of {item, count}: at 10,000 routes an image has some 50,000 items and
- * there are two images, so that a slot costs 16 bytes and an item is one block shared by both. */
+ * Open addressing with linear probing over pointers: at 10,000 routes an image has some 40,000 items and there are two
+ * images, so that a slot costs 8 bytes and an item is one block shared by both. */
 #include "haproxy/image.h"
 
 #include "hatchway/base/hash.h"
@@ -12,13 +12,8 @@ const char *const item_kind_names[ITEM_KINDS] = {
 	[ITEM_RULE] = "rule",       [ITEM_PATH] = "path",     [ITEM_HOST] = "host",   [ITEM_LISTENER] = "listener",
 };
 
-struct slot {
-	struct item *item; /* NULL: free */
-	uint32_t count;
-};
-
 struct image {
-	struct slot *slots;
+	struct item **slots; /* NULL: free */
 	size_t n_slots; /* a power of two */
 	size_t n;
 	size_t counts[ITEM_KINDS];
@@ -27,11 +22,12 @@ struct image {
 	size_t n_touched, cap_touched;
 };
 
-static struct item *item_new(enum item_kind kind, const char *key, uint64_t hash, const char *value)
+static struct item *item_new(enum item_kind kind, const char *key, uint32_t hash, const char *value)
 {
 	size_t n_key = strlen(key) + 1, n_value = strlen(value) + 1;
 	struct item *item = xmalloc(sizeof(*item) + n_key + n_value);
 	item->refs = 1;
+	item->uses = 0;
 	item->kind = (uint8_t)kind;
 	item->hash = hash;
 	memcpy(item->key, key, n_key);
@@ -46,9 +42,9 @@ static void item_unref(struct item *item)
 		free(item);
 }
 
-static uint64_t item_hash(enum item_kind kind, const char *key)
+static uint32_t item_hash(enum item_kind kind, const char *key)
 {
-	return hash_bytes(key, strlen(key), (uint64_t)kind << 56);
+	return (uint32_t)hash_bytes(key, strlen(key), (uint64_t)kind << 56);
 }
 
 struct image *image_new(void)
@@ -65,33 +61,39 @@ void image_free(struct image *image)
 		return;
 	image_touched_clear(image);
 	for (size_t i = 0; i < image->n_slots; i++)
-		if (image->slots[i].item)
-			item_unref(image->slots[i].item);
+		if (image->slots[i])
+			item_unref(image->slots[i]);
 	free(image->touched);
 	free(image->slots);
 	free(image);
 }
 
 /* The slot that holds the key, or the free one where it belongs. */
-static struct slot *image_slot(const struct image *image, enum item_kind kind, const char *key, uint64_t hash)
+static struct item **image_slot(const struct image *image, enum item_kind kind, const char *key, uint32_t hash)
 {
 	size_t mask = image->n_slots - 1;
 	for (size_t i = hash & mask;; i = (i + 1) & mask) {
-		struct slot *slot = &image->slots[i];
-		if (!slot->item || (slot->item->hash == hash && slot->item->kind == kind && !strcmp(slot->item->key, key)))
-			return slot;
+		struct item *item = image->slots[i];
+		if (!item || (item->hash == hash && item->kind == kind && !strcmp(item->key, key)))
+			return &image->slots[i];
 	}
 }
 
 static void image_grow(struct image *image)
 {
-	struct slot *old = image->slots;
+	struct item **old = image->slots;
 	size_t n_old = image->n_slots;
 	image->n_slots *= 2;
 	image->slots = xcalloc(image->n_slots, sizeof(*image->slots));
-	for (size_t i = 0; i < n_old; i++)
-		if (old[i].item)
-			*image_slot(image, old[i].item->kind, old[i].item->key, old[i].item->hash) = old[i];
+	size_t mask = image->n_slots - 1;
+	for (size_t i = 0; i < n_old; i++) {
+		if (!old[i])
+			continue;
+		size_t at = old[i]->hash & mask;
+		while (image->slots[at])
+			at = (at + 1) & mask;
+		image->slots[at] = old[i];
+	}
 	free(old);
 }
 
@@ -108,44 +110,42 @@ static void image_touch(struct image *image, struct item *item)
 }
 
 /* Puts the item (a reference taken over) into the slot, in the place of what was there. */
-static struct slot *image_place(struct image *image, struct slot *slot, struct item *item)
+static void image_place(struct image *image, struct item **slot, struct item *item)
 {
-	if (slot->item) {
-		item_unref(slot->item);
+	if (*slot) {
+		item_unref(*slot);
 	} else {
 		image->counts[item->kind]++;
-		if (++image->n * 4 > image->n_slots * 3) {
+		if (++image->n * 5 > image->n_slots * 4) {
 			image_grow(image);
 			slot = image_slot(image, item->kind, item->key, item->hash);
 		}
-		slot->count = 0;
 	}
-	slot->item = item;
+	*slot = item;
 	image_touch(image, item);
-	return slot;
 }
 
 /* Linear probing without tombstones: whoever stands behind the hole and belongs before it moves up. */
-static void image_remove(struct image *image, struct slot *slot)
+static void image_remove(struct image *image, struct item **slot)
 {
 	size_t mask = image->n_slots - 1, hole = (size_t)(slot - image->slots);
-	image_touch(image, slot->item);
-	image->counts[slot->item->kind]--;
+	image_touch(image, *slot);
+	image->counts[(*slot)->kind]--;
 	image->n--;
-	item_unref(slot->item);
-	for (size_t i = (hole + 1) & mask; image->slots[i].item; i = (i + 1) & mask) {
-		size_t home = image->slots[i].item->hash & mask;
+	item_unref(*slot);
+	for (size_t i = (hole + 1) & mask; image->slots[i]; i = (i + 1) & mask) {
+		size_t home = image->slots[i]->hash & mask;
 		if (((i - home) & mask) >= ((i - hole) & mask)) {
 			image->slots[hole] = image->slots[i];
 			hole = i;
 		}
 	}
-	image->slots[hole] = (struct slot){0};
+	image->slots[hole] = NULL;
 }
 
 const struct item *image_get(const struct image *image, enum item_kind kind, const char *key)
 {
-	return image_slot(image, kind, key, item_hash(kind, key))->item;
+	return *image_slot(image, kind, key, item_hash(kind, key));
 }
 
 size_t image_count(const struct image *image, enum item_kind kind)
@@ -153,55 +153,92 @@ size_t image_count(const struct image *image, enum item_kind kind)
 	return image->counts[kind];
 }
 
-static struct slot *image_put(struct image *image, enum item_kind kind, const char *key, const char *value)
+static struct item *image_put(struct image *image, enum item_kind kind, const char *key, const char *value)
 {
-	uint64_t hash = item_hash(kind, key);
-	struct slot *slot = image_slot(image, kind, key, hash);
-	if (slot->item && !strcmp(slot->item->value, value))
-		return slot;
-	return image_place(image, slot, item_new(kind, key, hash, value));
+	uint32_t hash = item_hash(kind, key);
+	struct item **slot = image_slot(image, kind, key, hash), *old = *slot;
+	if (old && !strcmp(old->value, value))
+		return old;
+	struct item *item = item_new(kind, key, hash, value);
+	item->uses = old ? old->uses : 0;
+	image_place(image, slot, item);
+	return item;
 }
 
 void image_add(struct image *image, enum item_kind kind, const char *key, const char *value)
 {
-	image_put(image, kind, key, value)->count++;
+	image_put(image, kind, key, value)->uses++;
 }
 
 void image_set(struct image *image, enum item_kind kind, const char *key, const char *value)
 {
-	struct slot *slot = image_put(image, kind, key, value);
-	if (!slot->count)
-		slot->count = 1;
+	struct item *item = image_put(image, kind, key, value);
+	if (!item->uses)
+		item->uses = 1;
+}
+
+/* For reference counts, which are nobody's contents. */
+static struct item *item_ref(const struct item *item)
+{
+	union {
+		const struct item *c;
+		struct item *m;
+	} both = {.c = item};
+	both.m->refs++;
+	return both.m;
 }
 
 void image_share(struct image *image, const struct item *shared)
 {
-	struct slot *slot = image_slot(image, shared->kind, shared->key, shared->hash);
-	if (slot->item == shared)
-		return;
-	union {
-		const struct item *c;
-		struct item *m;
-	} item = {.c = shared}; /* only its count changes */
-	item.m->refs++;
-	slot = image_place(image, slot, item.m);
-	if (!slot->count)
-		slot->count = 1;
+	struct item **slot = image_slot(image, shared->kind, shared->key, shared->hash);
+	if (*slot != shared)
+		image_place(image, slot, item_ref(shared));
 }
 
 void image_drop(struct image *image, enum item_kind kind, const char *key)
 {
-	struct slot *slot = image_slot(image, kind, key, item_hash(kind, key));
-	BUG_ON(!slot->item || !slot->count);
-	if (!--slot->count)
+	struct item **slot = image_slot(image, kind, key, item_hash(kind, key));
+	BUG_ON(!*slot || !(*slot)->uses);
+	if (!--(*slot)->uses)
 		image_remove(image, slot);
 }
 
 void image_delete(struct image *image, enum item_kind kind, const char *key)
 {
-	struct slot *slot = image_slot(image, kind, key, item_hash(kind, key));
-	if (slot->item)
-		image_remove(image, slot);
+	struct item **slot = image_slot(image, kind, key, item_hash(kind, key));
+	if (!*slot)
+		return;
+	image_remove(image, slot);
+}
+
+const struct item *image_next(const struct image *image, size_t *cursor)
+{
+	while (*cursor < image->n_slots) {
+		const struct item *item = image->slots[(*cursor)++];
+		if (item)
+			return item;
+	}
+	return NULL;
+}
+
+const struct item **image_snapshot(const struct image *image, size_t *ret_n)
+{
+	const struct item **list = xcalloc(image->n, sizeof(const struct item *)), *item;
+	size_t n = 0, cursor = 0;
+	while ((item = image_next(image, &cursor)))
+		list[n++] = item_ref(item);
+	*ret_n = n;
+	return list;
+}
+
+void image_snapshot_free(const struct item **items, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct item *item = item_ref(items[i]);
+		item->refs--;
+		item_unref(item);
+	}
+	free(items);
 }
 
 void image_track(struct image *image, bool on)
@@ -237,11 +274,10 @@ static int item_cmp(const void *a, const void *b)
 
 const struct item **image_sorted(const struct image *image, size_t *ret_n)
 {
-	const struct item **list = xcalloc(image->n, sizeof(const struct item *));
-	size_t n = 0;
-	for (size_t i = 0; i < image->n_slots; i++)
-		if (image->slots[i].item)
-			list[n++] = image->slots[i].item;
+	const struct item **list = xcalloc(image->n, sizeof(const struct item *)), *item;
+	size_t n = 0, cursor = 0;
+	while ((item = image_next(image, &cursor)))
+		list[n++] = item;
 	if (n)
 		qsort(list, n, sizeof(const struct item *), item_cmp);
 	*ret_n = n;

@@ -8,7 +8,7 @@
  *   listener  "<bind port>" | "<addr>:<port>"   listener's key in the table           maps/listener.map
  *   host      "80/com.sample.www#"              host key it falls to, or "-"          maps/host.map
  *   path      "<host key>/hello/#"              rule reference                        maps/path.map
- *   rule      "<rule id>.<letter>"              one property of a rule                maps/rule.map
+ *   rule      "<rule id>"                       its properties, fields parted by "|"  maps/rule.map
  *   chain     "<chain id>"                      ordered tests → rule references       maps/chain.map
  *   regex     "<id>" (bucket by id)             the pattern                           maps/regex-NN.map
  *   backend   HAProxy backend name              named defaults it is made from
@@ -28,9 +28,10 @@ enum item_kind { ITEM_BACKEND, ITEM_SERVER, ITEM_REGEX, ITEM_CHAIN, ITEM_RULE, I
 extern const char *const item_kind_names[ITEM_KINDS];
 
 struct item {
-	uint32_t refs;
+	uint32_t refs;      /* images and lists that point here */
+	uint32_t uses;      /* in the image that made it: image_add() less image_drop() */
+	uint32_t hash;      /* of kind and key */
 	uint8_t kind;
-	uint64_t hash;      /* of kind and key */
 	const char *value;  /* points behind key in the same block */
 	char key[];
 };
@@ -48,7 +49,8 @@ size_t image_count(const struct image *image, enum item_kind kind);
 void image_add(struct image *image, enum item_kind kind, const char *key, const char *value);
 /* Sets the value, whatever it was, with count 1 if new; used by `reader`, and for items with one owner. */
 void image_set(struct image *image, enum item_kind kind, const char *key, const char *value);
-/* Shares `item` into this image (count 1): after a command was answered, held takes wanted's item. */
+/* Shares `item` into this image: after a command was answered, held takes wanted's item. Uses are counted only by the
+ * image that made the item: what is shared goes by image_delete(). */
 void image_share(struct image *image, const struct item *item);
 /* One use less; at none the item goes. It is a bug to drop what is not there. */
 void image_drop(struct image *image, enum item_kind kind, const char *key);
@@ -60,6 +62,12 @@ void image_delete(struct image *image, enum item_kind kind, const char *key);
 void image_track(struct image *image, bool on);
 const struct item *const *image_touched(const struct image *image, size_t *ret_n);
 void image_touched_clear(struct image *image);
+
+/* Every item in no special order: *cursor 0 at first; NULL at the end. The image must not change meanwhile. */
+const struct item *image_next(const struct image *image, size_t *cursor);
+/* All of them referenced, in no special order: to be read by another thread while the image changes. */
+const struct item **image_snapshot(const struct image *image, size_t *ret_n);
+void image_snapshot_free(const struct item **items, size_t n);
 
 /* Sorted by kind, then key bytes; an array to free(). */
 const struct item **image_sorted(const struct image *image, size_t *ret_n);

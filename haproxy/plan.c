@@ -61,14 +61,12 @@ static void step_add(struct plan *plan, enum step_op op, enum item_kind kind, co
 
 static void plan_map_item(struct plan *plan, const struct item *held, const struct item *wanted)
 {
-	enum item_kind kind = wanted ? wanted->kind : held->kind;
-
-	if (!held)
-		step_add(plan, map_ops[kind].add, kind, wanted->key, wanted->value);
-	else if (!wanted)
-		step_add(plan, map_ops[kind].del, kind, held->key, held->value);
+	if (!wanted)
+		step_add(plan, map_ops[held->kind].del, (enum item_kind)held->kind, held->key, held->value);
+	else if (!held)
+		step_add(plan, map_ops[wanted->kind].add, (enum item_kind)wanted->kind, wanted->key, wanted->value);
 	else if (strcmp(held->value, wanted->value))
-		step_add(plan, map_ops[kind].set, kind, wanted->key, wanted->value);
+		step_add(plan, map_ops[wanted->kind].set, (enum item_kind)wanted->kind, wanted->key, wanted->value);
 }
 
 static void plan_backend(struct plan *plan, const struct item *held, const struct item *wanted)
@@ -139,7 +137,7 @@ static void plan_server(struct plan *plan, const struct item *held, const struct
 	if (!held) {
 		step_add(plan, STEP_ADD_SERVER, ITEM_SERVER, wanted->key, wanted->value);
 		if (want.state != SERVER_MAINT)
-			step_add(plan, STEP_SET_STATE, ITEM_SERVER, wanted->key, wanted->value);
+			step_add(plan, STEP_RAISE_STATE, ITEM_SERVER, wanted->key, wanted->value);
 		return;
 	}
 	struct server_value have = server_value(held);
@@ -155,10 +153,12 @@ static void plan_server(struct plan *plan, const struct item *held, const struct
 		}
 		step_add(plan, STEP_SET_ADDRESS, ITEM_SERVER, wanted->key, wanted->value);
 	}
+	/* Enums of states rise from taking requests to taking none. */
+	bool more = want.state != have.state ? want.state < have.state : want.weight > have.weight;
 	if (have.weight != want.weight)
-		step_add(plan, STEP_SET_WEIGHT, ITEM_SERVER, wanted->key, wanted->value);
+		step_add(plan, more ? STEP_RAISE_WEIGHT : STEP_LOWER_WEIGHT, ITEM_SERVER, wanted->key, wanted->value);
 	if (have.state != want.state)
-		step_add(plan, STEP_SET_STATE, ITEM_SERVER, wanted->key, wanted->value);
+		step_add(plan, more ? STEP_RAISE_STATE : STEP_LOWER_STATE, ITEM_SERVER, wanted->key, wanted->value);
 }
 
 static bool is_backend_of_server(const struct image *wanted, const char *key)
@@ -234,25 +234,18 @@ static void plan_keys(struct plan *plan, const struct image *held, const struct 
 	free(sorted);
 }
 
-static int item_order(const struct item *a, const struct item *b)
-{
-	return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : strcmp(a->key, b->key);
-}
-
+/* In any order: the steps are sorted in the end. Without a list of either image: the plan of equals needs no memory. */
 static void plan_all(struct plan *plan, const struct image *held, const struct image *wanted)
 {
-	size_t n_held, n_wanted, i = 0, j = 0;
-	const struct item **have = image_sorted(held, &n_held);
-	const struct item **want = image_sorted(wanted, &n_wanted);
+	const struct item *item;
+	size_t cursor = 0;
 
-	while (i < n_held || j < n_wanted) {
-		int order = i == n_held ? 1 : j == n_wanted ? -1 : item_order(have[i], want[j]);
-		plan_pair(plan, order <= 0 ? have[i] : NULL, order >= 0 ? want[j] : NULL, wanted);
-		i += order <= 0;
-		j += order >= 0;
-	}
-	free(have);
-	free(want);
+	while ((item = image_next(wanted, &cursor)))
+		plan_pair(plan, image_get(held, (enum item_kind)item->kind, item->key), item, wanted);
+	cursor = 0;
+	while ((item = image_next(held, &cursor)))
+		if (!image_get(wanted, (enum item_kind)item->kind, item->key))
+			plan_pair(plan, item, NULL, wanted);
 }
 
 void plan_build(struct plan *plan, const struct image *held, const struct image *wanted, const struct plan_key *keys,

@@ -95,6 +95,62 @@ static void test_laws(void **state)
 	}
 }
 
+static bool takes(const struct image *image, const char *key)
+{
+	const struct item *item = image_get(image, ITEM_SERVER, key);
+	struct server_value value;
+
+	return item && server_value_parse(item->value, &value) && value.state == SERVER_READY && value.weight;
+}
+
+static bool any_takes(const struct image *image)
+{
+	for (char name[] = "a.b:80/p0"; name[8] < '6'; name[8]++)
+		if (takes(image, name))
+			return true;
+	return false;
+}
+
+static void random_servers(struct image *image, uint64_t *seed)
+{
+	static const char *const states[] = {"ready", "ready", "drain"};
+
+	image_set(image, ITEM_BACKEND, "a.b:80", "http");
+	for (char name[] = "a.b:80/p0"; name[8] < '6'; name[8]++) {
+		char value[100];
+		uint32_t x = testbed_random(seed);
+		snprintf(value, sizeof(value), "127.0.0.%u:80 weight %u %s", 1 + x % 2, x / 2 % 3, states[x / 6 % 3]);
+		if (x / 18 % 3)
+			image_set(image, ITEM_SERVER, name, value);
+	}
+}
+
+/* Where a server takes requests before and after, one does all the time between. */
+static void test_never_none(void **state)
+{
+	uint64_t seed = testbed_seed();
+	int tried = 0;
+
+	for (int i = 0; i < 2000; i++) {
+		struct image *held = image_new(), *wanted = image_new();
+		random_servers(held, &seed);
+		random_servers(wanted, &seed);
+		bool must = any_takes(held) && any_takes(wanted);
+		struct plan plan;
+		plan_init(&plan);
+		plan_build(&plan, held, wanted, NULL, 0);
+		tried += must;
+		for (size_t k = 0; k < plan.n; k++) {
+			plan_apply(&plan.steps[k], held, wanted);
+			assert_true(!must || any_takes(held));
+		}
+		plan_done(&plan);
+		image_free(held);
+		image_free(wanted);
+	}
+	assert_true(tried > 500);
+}
+
 static char *slurp(const char *path)
 {
 	struct buf text;
@@ -164,6 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_laws),
+		cmocka_unit_test(test_never_none),
 		cmocka_unit_test(test_golden),
 	};
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);

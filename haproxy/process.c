@@ -52,15 +52,23 @@ void process_raise_limits(void)
 		return;
 }
 
-/* What the child prints within two seconds. */
+/* What the child prints within ten seconds: the machine may be busy. */
 static void read_briefly(int fd, struct buf *out)
 {
 	struct pollfd wait = {.fd = fd, .events = POLLIN};
+	uint64_t end = uv_hrtime() + 10000000000u, now;
 	char block[1024];
-	ssize_t n;
 
-	while (poll(&wait, 1, 2000) > 0 && (n = read(fd, block, sizeof(block))) > 0)
+	/* A signal that interrupts is the loop's affair, later. */
+	while ((now = uv_hrtime()) < end) {
+		int ready = poll(&wait, 1, (int)((end - now) / 1000000) + 1);
+		ssize_t n = ready > 0 ? read(fd, block, sizeof(block)) : ready;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
 		buf_add(out, block, (size_t)n);
+	}
 }
 
 static int run_version(const char *binary, struct buf *out, struct err *reterr)
@@ -89,7 +97,8 @@ static int run_version(const char *binary, struct buf *out, struct err *reterr)
 		/* It has closed its output or had its time. */
 		if (!out->len)
 			kill(pid, SIGKILL);
-		waitpid(pid, &status, 0);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
 	}
 	return r;
 }

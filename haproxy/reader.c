@@ -48,6 +48,16 @@ void reader_info_line(const char *text, int *pid, bool *stopping, char version[4
 		snprintf(version, 48, "%s", text + 9);
 }
 
+static void hold(struct reading *reading, enum item_kind kind, const char *key, const char *value)
+{
+	const struct item *item = reading->like ? image_get(reading->like, kind, key) : NULL;
+
+	if (item && !strcmp(item->value, value))
+		image_share(reading->image, item);
+	else
+		image_set(reading->image, kind, key, value);
+}
+
 /* ---- show map ---- */
 
 /* "0 (maps/path.map) pattern loaded from file 'maps/path.map' used by map at … curr_ver=0 next_ver=0 entry_cnt=3" */
@@ -106,7 +116,7 @@ int reader_map_line(struct reading *reading, unsigned map, const char *line, str
 	if (!sound || image_get(reading->image, kind, copy))
 		extra_add(reading, map, line, n);
 	else
-		image_set(reading->image, kind, copy, value);
+		hold(reading, kind, copy, value);
 	free(copy);
 	return 0;
 }
@@ -155,7 +165,7 @@ int reader_server_line(struct reading *reading, char *line, struct err *reterr)
 	buf_addf(&key, "%s/%s", field[BE_NAME], field[NAME]);
 	server_value_dump(&value, &text);
 	if (value.weight <= 256 && server_value_parse(text.data, &value))
-		image_set(reading->image, ITEM_SERVER, key.data, text.data);
+		hold(reading, ITEM_SERVER, key.data, text.data);
 	else
 		n = 0;
 	buf_done(&key);
@@ -182,8 +192,7 @@ int reader_stat_line(struct reading *reading, char *line, struct err *reterr)
 	if (!status || !p)
 		return err_set(reterr, -EPROTO, "show stat said \"%.100s\"", line);
 	if (reader_is_ours(line))
-		image_set(reading->image, ITEM_BACKEND, line,
-		          strstr(status, "(UNPUB)") ? BACKEND_UNPUBLISHED : READER_DEFAULTS);
+		hold(reading, ITEM_BACKEND, line, strstr(status, "(UNPUB)") ? BACKEND_UNPUBLISHED : READER_DEFAULTS);
 	return 0;
 }
 
@@ -274,7 +283,7 @@ static void on_overview(void *ctx, size_t n_answers)
 		ask_contents(reader);
 }
 
-struct reader *reader_start(struct session *session,
+struct reader *reader_start(struct session *session, const struct image *like,
                             void (*cb)(void *ctx, int error, const char *why, struct reading *reading), void *ctx)
 {
 	struct reader *reader = xcalloc(1, sizeof(*reader));
@@ -283,6 +292,7 @@ struct reader *reader_start(struct session *session,
 	reader->cb = cb;
 	reader->ctx = ctx;
 	reader->reading.image = image_new();
+	reader->reading.like = like;
 	reader->reading.description = xstrdup("");
 	session_send(session, READER_INFO ";show map", strlen(READER_INFO ";show map"),
 	             &(struct session_call){.line = on_overview_line, .done = on_overview, .ctx = reader});

@@ -21,6 +21,7 @@ struct reading {
 	char *description; /* of `global`; config marks are told there; "" if none */
 	struct map_names maps;
 	struct image *image;
+	const struct image *like; /* lends the items that are equal; may be NULL */
 	struct reader_extra *extras;
 	size_t n_extras, cap_extras;
 };
@@ -33,8 +34,9 @@ bool reader_is_ours(const char *backend);
 struct reader;
 
 /* cb comes once, unless the session closes first. *reading is the callee's to keep or to reading_done(). error: -EPROTO,
- * an answer made no sense (*why); the session is still usable then. */
-struct reader *reader_start(struct session *session,
+ * an answer made no sense (*why); the session is still usable then. What equals an item of `like` (or NULL) is shared
+ * with it, so that what is held and wanted costs memory once; it must stay until cb or reader_free(). */
+struct reader *reader_start(struct session *session, const struct image *like,
                             void (*cb)(void *ctx, int error, const char *why, struct reading *reading), void *ctx);
 /* At any time, also when cb was called. */
 void reader_free(struct reader *reader);

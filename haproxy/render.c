@@ -9,8 +9,7 @@
 #include "haproxy/encode.h"
 #include "haproxy/rule.h"
 #include "haproxy/weights.h"
-
-#include <uthash.h>
+#include "hatchway/base/hash.h"
 
 /* A small list of nodes with repeats. One alone needs no array: most rules have one host. */
 struct links {
@@ -22,17 +21,15 @@ struct links {
 };
 
 struct node {
-	struct node *next_dirty;
 	struct table_unit *unit, *shown;
 	struct links users; /* rule: its hosts, once per entry; backend: rules whose weights depend on it */
-	UT_hash_handle hh;
-	uint8_t kind;
-	bool dirty, refused;
 	union {
 		struct {
-			char *reference; /* NULL: "!500", nothing held */
-			struct node *only;       /* the one backend it names, if that is all it holds */
-			struct backing *backing; /* else; NULL: nothing */
+			char *reference; /* NULL: "!500", or a plain rule's backend */
+			union {
+				struct node *only;       /* simple: the one backend it names, if that is all it holds */
+				struct backing *backing; /* else; NULL: nothing */
+			};
 		} rule;
 		struct {
 			uint32_t uses; /* by references and draws that name it */
@@ -43,7 +40,22 @@ struct node {
 			uint32_t n_chains, n_items;
 		} host;
 	};
+	uint32_t hash;
+	uint8_t kind;
+	bool dirty, refused;
+	bool simple : 1, plain : 1; /* rule: see above; its reference is its only backend's name */
 	char key[];
+};
+
+/* Open addressing with linear probing: there are three nodes for a route. */
+struct nodes {
+	struct node **slots; /* NULL: free */
+	size_t n, n_slots;   /* n_slots: a power of two, or 0 */
+};
+
+struct dirty {
+	struct node **list;
+	size_t n, cap;
 };
 
 /* What a rule holds in the image besides its properties. */
@@ -56,8 +68,8 @@ struct backing {
 };
 
 struct render {
-	struct node *nodes[TABLE_KINDS];
-	struct node *dirty[TABLE_KINDS];
+	struct nodes nodes[TABLE_KINDS];
+	struct dirty dirty[TABLE_KINDS];
 	struct haproxy_refusal *refusals;
 	size_t n_refusals, cap_refusals;
 	char error_500[64], error_503[64];
@@ -113,33 +125,82 @@ static void links_drop(struct links *links, const struct node *node)
 
 /* ---- nodes ---- */
 
+static struct node **node_slot(const struct nodes *nodes, const char *key, uint32_t hash)
+{
+	size_t mask = nodes->n_slots - 1;
+	for (size_t i = hash & mask;; i = (i + 1) & mask) {
+		struct node *node = nodes->slots[i];
+		if (!node || (node->hash == hash && !strcmp(node->key, key)))
+			return &nodes->slots[i];
+	}
+}
+
+static uint32_t key_hash(const char *key)
+{
+	return (uint32_t)hash_bytes(key, strlen(key), 0);
+}
+
 static struct node *node_find(const struct render *render, enum table_kind kind, const char *key)
 {
-	struct node *node;
-	HASH_FIND(hh, render->nodes[kind], key, strlen(key), node);
-	return node;
+	const struct nodes *nodes = &render->nodes[kind];
+	return nodes->n_slots ? *node_slot(nodes, key, key_hash(key)) : NULL;
+}
+
+static void nodes_grow(struct nodes *nodes)
+{
+	struct nodes old = *nodes;
+	nodes->n_slots = old.n_slots ? old.n_slots * 2 : 64;
+	nodes->slots = xcalloc(nodes->n_slots, sizeof(*nodes->slots));
+	for (size_t i = 0; i < old.n_slots; i++)
+		if (old.slots[i])
+			*node_slot(nodes, old.slots[i]->key, old.slots[i]->hash) = old.slots[i];
+	free(old.slots);
 }
 
 static struct node *node_get(struct render *render, enum table_kind kind, const char *key)
 {
+	struct nodes *nodes = &render->nodes[kind];
 	struct node *node = node_find(render, kind, key);
 	if (node)
 		return node;
+	if ((nodes->n + 1) * 4 > nodes->n_slots * 3)
+		nodes_grow(nodes);
 	size_t n = strlen(key);
 	node = xcalloc(1, sizeof(*node) + n + 1);
 	node->kind = (uint8_t)kind;
+	node->hash = key_hash(key);
 	memcpy(node->key, key, n + 1);
-	HASH_ADD(hh, render->nodes[kind], key, n, node);
+	*node_slot(nodes, key, node->hash) = node;
+	nodes->n++;
 	return node;
+}
+
+/* Whoever stands behind the hole and belongs before it moves up. */
+static void node_forget(struct nodes *nodes, const struct node *node)
+{
+	size_t mask = nodes->n_slots - 1, hole = (size_t)(node_slot(nodes, node->key, node->hash) - nodes->slots);
+	for (size_t i = (hole + 1) & mask; nodes->slots[i]; i = (i + 1) & mask) {
+		size_t home = nodes->slots[i]->hash & mask;
+		if (((i - home) & mask) >= ((i - hole) & mask)) {
+			nodes->slots[hole] = nodes->slots[i];
+			hole = i;
+		}
+	}
+	nodes->slots[hole] = NULL;
+	nodes->n--;
 }
 
 static void node_mark(struct render *render, struct node *node)
 {
+	struct dirty *dirty = &render->dirty[node->kind];
 	if (node->dirty)
 		return;
 	node->dirty = true;
-	node->next_dirty = render->dirty[node->kind];
-	render->dirty[node->kind] = node;
+	if (dirty->n == dirty->cap) {
+		dirty->cap = dirty->cap ? dirty->cap * 2 : 16;
+		dirty->list = xrealloc(dirty->list, dirty->cap * sizeof(*dirty->list));
+	}
+	dirty->list[dirty->n++] = node;
 }
 
 static void mark_users(struct render *render, const struct node *node)
@@ -160,14 +221,14 @@ static void backing_free(struct backing *backing)
 	free(backing);
 }
 
-static void node_free(struct render *render, struct node *node)
+static void node_free(struct node *node)
 {
-	HASH_DEL(render->nodes[node->kind], node);
 	table_unit_unref(node->unit);
 	table_unit_unref(node->shown);
 	if (node->kind == TABLE_RULE) {
 		free(node->rule.reference);
-		backing_free(node->rule.backing);
+		if (!node->simple)
+			backing_free(node->rule.backing);
 	} else if (node->kind == TABLE_HOST) {
 		free(node->host.items);
 	}
@@ -181,7 +242,8 @@ static void node_collect(struct render *render, struct node *node)
 	if (node->dirty || node->unit || node->shown || node->users.n ||
 	    (node->kind == TABLE_BACKEND && (node->backend.uses || node->backend.made)))
 		return;
-	node_free(render, node);
+	node_forget(&render->nodes[node->kind], node);
+	node_free(node);
 }
 
 static void node_show(struct node *node)
@@ -636,17 +698,28 @@ static struct backing *backing_new(const struct wish *wish)
 
 static void rule_hold(struct render *render, struct node *node, const struct wish *wish)
 {
-	struct backing *was = node->rule.backing;
+	struct backing *was = node->simple ? NULL : node->rule.backing;
+	struct node *only = node->simple ? node->rule.only : NULL;
 	for (uint32_t i = 0; i < wish->n_used; i++)
 		backend_use(render, wish->used[i]);
 	split_show(render, was, wish);
 	for (uint32_t i = 0; was && i < was->n_used; i++)
 		backend_unuse(render, was->used[i]);
-	if (node->rule.only)
-		backend_unuse(render, node->rule.only);
+	if (only)
+		backend_unuse(render, only);
 	node->rule.backing = backing_new(wish);
-	node->rule.only = !node->rule.backing && wish->n_used ? wish->used[0] : NULL;
+	node->simple = !node->rule.backing && wish->n_used;
+	if (node->simple)
+		node->rule.only = wish->used[0];
 	backing_free(was);
+}
+
+/* What hosts show for it. */
+static const char *rule_shown(const struct node *node)
+{
+	if (node->plain)
+		return node->rule.only->key;
+	return node->rule.reference ? node->rule.reference : "!500";
 }
 
 static void rule_refresh(struct render *render, struct node *node)
@@ -665,13 +738,15 @@ static void rule_refresh(struct render *render, struct node *node)
 		reference = rule_reference(render, node, &wish);
 	if (!strcmp(reference, "!500"))
 		wish = (struct wish){0}; /* refused: nothing is used */
+	const char *was = rule_shown(node); /* a backend's node stays at least until refresh_backends() */
+	char *owned = node->rule.reference;
 	rule_hold(render, node, &wish);
-	char *was = node->rule.reference;
-	node->rule.reference = strcmp(reference, "!500") != 0 ? xstrdup(reference) : NULL;
-	if (strcmp(was ? was : "!500", reference) != 0)
+	node->plain = node->simple && !strcmp(reference, node->rule.only->key);
+	node->rule.reference = !node->plain && strcmp(reference, "!500") != 0 ? xstrdup(reference) : NULL;
+	if (strcmp(was, reference) != 0)
 		mark_users(render, node);
-	reference_drop(render, was);
-	free(was);
+	reference_drop(render, owned);
+	free(owned);
 	node_show(node);
 }
 
@@ -680,7 +755,7 @@ static void rule_refresh(struct render *render, struct node *node)
 static const char *host_reference(void *ctx, const char *rule)
 {
 	const struct node *node = node_find(ctx, TABLE_RULE, rule);
-	return node && node->rule.reference ? node->rule.reference : "!500";
+	return node ? rule_shown(node) : "!500";
 }
 
 static const char *no_reference(void *ctx, const char *rule)
@@ -800,10 +875,13 @@ static void listener_show(struct render *render, struct node *node)
 
 static void listeners_refresh(struct render *render)
 {
-	struct node *node, *tmp;
+	const struct nodes *nodes = &render->nodes[TABLE_LISTENER];
 	size_t n = 0;
-	struct node **list = arena_array(&render->scratch, HASH_COUNT(render->nodes[TABLE_LISTENER]) + 1, sizeof(*list));
-	HASH_ITER(hh, render->nodes[TABLE_LISTENER], node, tmp) {
+	struct node **list = arena_array(&render->scratch, nodes->n + 1, sizeof(*list));
+	for (size_t i = 0; i < nodes->n_slots; i++) {
+		struct node *node = nodes->slots[i];
+		if (!node)
+			continue;
 		if (node->shown)
 			image_delete(render->wanted, ITEM_LISTENER,
 			             listener_item_key(render, (const struct table_listener *)node->shown));
@@ -821,12 +899,14 @@ static void listeners_refresh(struct render *render)
 
 static struct node *pop_dirty(struct render *render, enum table_kind kind)
 {
-	struct node *node = render->dirty[kind];
-	if (node) {
-		render->dirty[kind] = node->next_dirty;
-		node->next_dirty = NULL;
-		node->dirty = false;
+	struct dirty *dirty = &render->dirty[kind];
+	if (!dirty->n) {
+		free(dirty->list);
+		*dirty = (struct dirty){0};
+		return NULL;
 	}
+	struct node *node = dirty->list[--dirty->n];
+	node->dirty = false;
 	return node;
 }
 
@@ -882,8 +962,9 @@ static void refresh_backends(struct render *render)
 /* A host is in the users of its rules before these are refreshed, so that it hears of them. */
 static void link_hosts(struct render *render)
 {
-	for (struct node *node = render->dirty[TABLE_HOST]; node; node = node->next_dirty)
-		host_link(render, node, node->unit, true);
+	const struct dirty *dirty = &render->dirty[TABLE_HOST];
+	for (size_t i = 0; i < dirty->n; i++)
+		host_link(render, dirty->list[i], dirty->list[i]->unit, true);
 }
 
 void render_apply(struct render *render, const struct table_change *list, size_t n, struct image *wanted)
@@ -895,7 +976,7 @@ void render_apply(struct render *render, const struct table_change *list, size_t
 	refresh_rules(render);
 	refresh_backends(render);
 	refresh_hosts(render);
-	if (render->dirty[TABLE_LISTENER]) {
+	if (render->dirty[TABLE_LISTENER].n) {
 		listeners_refresh(render);
 		for (struct node *node; (node = pop_dirty(render, TABLE_LISTENER));)
 			node_collect(render, node);
@@ -921,12 +1002,15 @@ void render_set_instance(struct render *render, const char *instance)
 
 void render_free(struct render *render)
 {
-	struct node *node, *tmp;
 	if (!render)
 		return;
-	for (unsigned kind = 0; kind < TABLE_KINDS; kind++)
-		HASH_ITER(hh, render->nodes[kind], node, tmp)
-			node_free(render, node);
+	for (unsigned kind = 0; kind < TABLE_KINDS; kind++) {
+		for (size_t i = 0; i < render->nodes[kind].n_slots; i++)
+			if (render->nodes[kind].slots[i])
+				node_free(render->nodes[kind].slots[i]);
+		free(render->nodes[kind].slots);
+		free(render->dirty[kind].list);
+	}
 	for (size_t i = 0; i < render->n_refusals; i++) {
 		free((void *)(uintptr_t)render->refusals[i].key);
 		free((void *)(uintptr_t)render->refusals[i].text);

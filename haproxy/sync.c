@@ -15,6 +15,9 @@
 #include "hatchway/base/log.h"
 
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <unistd.h>
 
@@ -31,9 +34,11 @@
 
 enum phase {
 	PHASE_WAIT,     /* no session; the timer brings the next try */
+	PHASE_ABSENT,   /* nothing runs, and nothing is wanted yet */
 	PHASE_MASTER,   /* asking whether a master is alive */
 	PHASE_START,    /* files, then a new HAProxy */
 	PHASE_CONNECT,
+	PHASE_GREETED,  /* HAProxy is there; it is read once something is wanted, to compare with */
 	PHASE_READ,
 	PHASE_IDLE,     /* held is known */
 	PHASE_APPLY,
@@ -59,6 +64,8 @@ struct sync {
 	uv_timer_t retry, disk_timer, turn; /* turn: removals, refusals and the watch, in the idle phase */
 	unsigned failures, master_tries;
 	bool wiped; /* HAProxy did not start on the old files; they are empty now */
+	bool trim;       /* the reading left much free memory between what stays */
+	bool from_files; /* HAProxy has just started on what we wrote: the files need not be compared */
 
 	struct image *held; /* NULL: not known */
 	int pid;
@@ -185,6 +192,14 @@ static void on_session_closed(void *ctx, int error, const char *why)
 
 static void on_flushed(void *ctx, int error, const char *why);
 
+/* Loading and reading take more than what stays. */
+static void give_back_memory(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+}
+
 static void on_disk_timer(uv_timer_t *timer)
 {
 	struct sync *sync = timer->data;
@@ -192,7 +207,7 @@ static void on_disk_timer(uv_timer_t *timer)
 	if (disk_busy(sync->disk))
 		sync->flush_again = true;
 	else if (sync->held)
-		disk_flush(sync->disk, sync->held, on_flushed, sync);
+		disk_flush(sync->disk, sync->held, false, on_flushed, sync);
 }
 
 static void disk_soon(struct sync *sync, uint64_t ms)
@@ -217,9 +232,20 @@ static void on_flushed(void *ctx, int error, const char *why)
 		after_flush(sync, error);
 		return;
 	}
+	if (sync->trim)
+		give_back_memory();
+	sync->trim = false;
 	if (error || sync->flush_again || disk_dirty(sync->disk))
 		disk_soon(sync, error ? 1000 : DISK_AFTER_MS);
 	sync->flush_again = false;
+}
+
+/* The files of an HAProxy never seen are those of what is wanted: it comes up complete. */
+static void flush_all(struct sync *sync)
+{
+	const struct image *image = sync->held ? sync->held : sync->submitted ? sync->wanted : NULL;
+
+	disk_flush(sync->disk, image, sync->phase == PHASE_START, on_flushed, sync);
 }
 
 /* Everything known, now; after_flush() goes on. Waits for a flush under way first, and flushes again after it. */
@@ -227,7 +253,7 @@ static void flush_now(struct sync *sync)
 {
 	uv_timer_stop(&sync->disk_timer);
 	if (!disk_busy(sync->disk))
-		disk_flush(sync->disk, sync->held, on_flushed, sync);
+		flush_all(sync);
 	else
 		sync->flush_again = true;
 }
@@ -239,7 +265,7 @@ static void after_flush(struct sync *sync, int error)
 {
 	if (sync->flush_again) {
 		sync->flush_again = false;
-		disk_flush(sync->disk, sync->held, on_flushed, sync);
+		flush_all(sync);
 		return;
 	}
 	if (sync->phase == PHASE_CLOSE) {
@@ -272,6 +298,7 @@ static void on_started(void *ctx, int error, const char *why)
 		sync->counters.starts++;
 		sync->failures = 0;
 		sync->wiped = false;
+		sync->from_files = true;
 		log_line(LOG_INFO, "HAProxy started", (const char *)NULL);
 		connect_now(sync);
 		return;
@@ -305,10 +332,15 @@ static void on_master(void *ctx, int error, const char *text)
 		return;
 	}
 	sync->master_tries = 0;
-	if (!sync->binary || !sync->submitted) {
+	if (!sync->binary) {
 		if (!sync->failures++)
-			tell_state(sync, HAPROXY_DOWN, sync->binary ? "HAProxy is not running" : "no HAProxy at the socket; waiting");
-		wait_and_retry(sync, sync->binary ? 20 : backoff(sync->failures));
+			tell_state(sync, HAPROXY_DOWN, "no HAProxy at the socket; waiting");
+		wait_and_retry(sync, backoff(sync->failures));
+		return;
+	}
+	if (!sync->submitted) {
+		tell_state(sync, HAPROXY_DOWN, "HAProxy is not running");
+		sync->phase = PHASE_ABSENT; /* until sync_submit() */
 		return;
 	}
 	sync->phase = PHASE_START;
@@ -345,6 +377,7 @@ static void on_reloaded(void *ctx, int error, const char *why)
 	}
 	if (!error) {
 		sync->counters.reloads++;
+		sync->from_files = true;
 		drop_session(sync);
 		sync->all = true;
 		connect_now(sync);
@@ -400,8 +433,12 @@ static void on_read(void *ctx, int error, const char *why, struct reading *readi
 	keyset_clear(&sync->removals);
 	keyset_clear(&sync->refused);
 	keyset_clear(&sync->again);
-	disk_touch_all(sync->disk);
-	disk_soon(sync, DISK_AFTER_MS);
+	if (!sync->from_files)
+		disk_touch_all(sync->disk);
+	sync->from_files = false;
+	sync->trim = true;
+	if (disk_dirty(sync->disk))
+		disk_soon(sync, DISK_AFTER_MS);
 	sync->all = true;
 	sync->binds_new = true;
 	sync->failures = sync->master_tries = 0;
@@ -410,12 +447,20 @@ static void on_read(void *ctx, int error, const char *why, struct reading *readi
 	advance(sync);
 }
 
+static void read_held(struct sync *sync)
+{
+	sync->phase = PHASE_READ;
+	sync->reader = reader_start(sync->session, sync->wanted, on_read, sync);
+}
+
 static void on_ready(void *ctx)
 {
 	struct sync *sync = ctx;
 
-	sync->phase = PHASE_READ;
-	sync->reader = reader_start(sync->session, on_read, sync);
+	if (sync->submitted)
+		read_held(sync);
+	else
+		sync->phase = PHASE_GREETED;
 }
 
 static void connect_now(struct sync *sync)
@@ -435,6 +480,9 @@ static void refuse(struct sync *sync, const struct step *step, const char *text)
 	free(entry->text);
 	entry->text = xstrdup(text);
 	sync->refusals_new = true;
+	/* It may have come into a file with what was wanted. */
+	disk_touch(sync->disk, step->kind, step->key);
+	disk_soon(sync, DISK_AFTER_MS);
 	if (sync->retry_due <= now_ms(sync))
 		sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
 }
@@ -591,13 +639,12 @@ static void adopt_address(struct sync *sync, const char *key)
 
 static void adopt_addresses(struct sync *sync)
 {
-	size_t n;
-	const struct item **items = image_sorted(sync->wanted, &n);
+	const struct item *item;
+	size_t cursor = 0;
 
-	for (size_t i = 0; i < n; i++)
-		if (items[i]->kind == ITEM_SERVER)
-			adopt_address(sync, items[i]->key);
-	free(items);
+	while ((item = image_next(sync->wanted, &cursor)))
+		if (item->kind == ITEM_SERVER)
+			adopt_address(sync, item->key);
 }
 
 static void plan_touched(struct sync *sync)
@@ -622,6 +669,8 @@ static void plan_everything(struct sync *sync)
 {
 	adopt_addresses(sync);
 	plan_build(&sync->plan, sync->held, sync->wanted, NULL, 0);
+	/* From here on only what is touched. */
+	image_track(sync->wanted, true);
 }
 
 /* Extras first, then the plan up to what must wait; that goes on the list of removals. */
@@ -836,7 +885,12 @@ void sync_submit(struct sync *sync, uint64_t generation, const struct sync_bind 
 		sync->binds_new = true;
 	}
 	sync->submitted = true;
-	advance(sync);
+	if (sync->phase == PHASE_GREETED)
+		read_held(sync);
+	else if (sync->phase == PHASE_ABSENT)
+		connect_now(sync);
+	else
+		advance(sync);
 }
 
 struct haproxy_counters sync_counters(const struct sync *sync)
@@ -903,7 +957,6 @@ int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct 
 	sync->disk = disk;
 	sync->wanted = wanted;
 	sync->max_steps = options->max_steps;
-	image_track(wanted, true);
 	binds_init(&sync->binds);
 	for (size_t i = 0; i < options->n_files; i++)
 		disk_text(disk, options->files[i].name, options->files[i].text);
@@ -980,7 +1033,7 @@ static void close_step(struct sync *sync)
 	if (disk_busy(sync->disk) || sync->task)
 		return;
 	if (!sync->abandoned && sync->held && disk_dirty(sync->disk)) {
-		disk_flush(sync->disk, sync->held, on_flushed, sync);
+		disk_flush(sync->disk, sync->held, false, on_flushed, sync);
 		return;
 	}
 	if (sync->stop_on_exit) {

@@ -42,7 +42,7 @@ struct sync_options {
 	size_t max_steps; /* commands in one text, for tests of what happens between two; 0: as many as fit */
 };
 
-/* `wanted` tracks its touched keys, is changed by the caller only right before sync_submit(), and outlives the sync. */
+/* `wanted` will track its touched keys; it is changed by the caller only right before sync_submit(), and outlives the sync. */
 MUST_CHECK int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct sync_events *events,
                          struct image *wanted, struct sync **ret, struct err *reterr);
 /* wanted has changed. binds: all of them, or NULL: as before. */

@@ -2,7 +2,10 @@
 #define TESTBED_PORT 22100
 #include "haproxy/testbed.h"
 
+#include "haproxy/process.h"
 #include "hatchway/base/log.h"
+
+#include <sys/time.h>
 
 static void apply_settle(struct testbed *bed)
 {
@@ -295,6 +298,28 @@ static void test_lock(void **state)
 	testbed_end(bed);
 }
 
+static void on_alarm(int number)
+{
+}
+
+/* Signals that come while HAProxy tells its version change nothing. */
+static void test_version_interrupted(void **state)
+{
+	struct itimerval often = {{0, 200}, {0, 200}}, never = {0};
+	struct sigaction action = {.sa_handler = on_alarm}, old;
+	struct err err;
+	int r = 0;
+
+	sigaction(SIGALRM, &action, &old);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < 5 && !r; i++)
+		r = process_version(testbed_haproxy(), &err);
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &old, NULL);
+	if (r)
+		fail_msg("%s", err.text);
+}
+
 /* A port that is taken: the others go on, it is told, and comes when it is free. */
 static void test_bind_refused(void **state)
 {
@@ -406,6 +431,7 @@ int main(int argc, char **argv)
 		testbed_test(test_one_refused),
 		testbed_test(test_stop_on_exit),
 		testbed_test(test_lock),
+		testbed_test(test_version_interrupted),
 		testbed_test(test_bind_refused),
 		testbed_test(test_ten_thousand),
 	};

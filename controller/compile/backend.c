@@ -4,9 +4,9 @@
 #include <ctype.h>
 #include <string.h>
 
-const char *backend_key(struct arena *scratch, const struct backend_ref *ref)
+const char *backend_key(struct arena *scratch, const char *namespace, const char *name, uint16_t port)
 {
-	return arena_printf(scratch, "%s.%s:%u", ref->namespace, ref->name, ref->port);
+	return arena_printf(scratch, "%s.%s:%u", namespace, name, port);
 }
 
 static void queue(struct compile *compile, struct backend *backend)
@@ -22,20 +22,21 @@ static void queue(struct compile *compile, struct backend *backend)
 	compile->queued_backends[compile->n_queued_backends++] = backend;
 }
 
-static struct backend *want(struct compile *compile, const char *key, const struct backend_ref *ref)
+/* The Service a valid reference names has a node: the route's edge. */
+static struct backend *want(struct compile *compile, const struct backend_ref *ref)
 {
-	struct backend *backend = keyed_find(&compile->backends, key);
+	struct node *service = store_find(compile->graph->store, KIND_SERVICE, ref->namespace, ref->name);
+	BUG_ON(!service);
+	struct backend *backend = service->compile;
+	while (backend && backend->port != ref->port)
+		backend = backend->next;
 	if (backend)
 		return backend;
-	size_t n = strlen(key) + 1;
-	backend = xcalloc(1, sizeof(*backend) + n);
-	memcpy(backend->key, key, n);
+	backend = xcalloc(1, sizeof(*backend));
 	backend->port = ref->port;
-	backend->service = store_find(compile->graph->store, KIND_SERVICE, ref->namespace, ref->name);
-	BUG_ON(!backend->service);
-	backend->next = backend->service->compile;
-	backend->service->compile = backend;
-	keyed_add(&compile->backends, &backend->keyed);
+	backend->service = service;
+	backend->next = service->compile;
+	service->compile = backend;
 	return backend;
 }
 
@@ -44,19 +45,19 @@ void backend_use(struct compile *compile, const struct table_rule *rule, const s
 	for (size_t i = 0; i < rule->n_refs; i++) {
 		if (!rule->refs[i].backend)
 			continue;
-		struct backend *backend = want(compile, rule->refs[i].backend, &source->backend_refs[i]);
+		struct backend *backend = want(compile, &source->backend_refs[i]);
 		if (!backend->uses++)
 			queue(compile, backend);
 	}
 }
 
-void backend_unuse(struct compile *compile, const struct table_rule *rule)
+void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_rule *source)
 {
 	for (size_t i = 0; i < rule->n_refs; i++) {
 		if (!rule->refs[i].backend)
 			continue;
-		struct backend *backend = keyed_find(&compile->backends, rule->refs[i].backend);
-		BUG_ON(!backend || !backend->uses);
+		struct backend *backend = want(compile, &source->backend_refs[i]);
+		BUG_ON(!backend->uses);
 		if (!--backend->uses)
 			queue(compile, backend);
 	}
@@ -88,7 +89,7 @@ static void add_endpoint(struct found_list *list, const struct endpoint *e, uint
 {
 	bool ending = !e->ready && e->serving && e->terminating;
 	struct found f = {.port = port, .ready = e->ready, .target = e->target_name};
-	if ((!e->ready && !ending) || !e->n_addresses || !graph_address(e->addresses[0], f.address))
+	if ((!e->ready && !ending) || !graph_address(e->address, f.address))
 		return;
 	f.v6 = strchr(f.address, ':') != NULL;
 	if (list->n == list->cap) {
@@ -100,7 +101,7 @@ static void add_endpoint(struct found_list *list, const struct endpoint *e, uint
 
 static void add_slice(struct found_list *list, const struct endpoint_slice *slice, const struct service_port *port)
 {
-	if (strcmp(slice->address_type, "FQDN") == 0)
+	if (slice->fqdn)
 		return;
 	for (size_t p = 0; p < slice->n_ports; p++) {
 		const struct endpoint_port *ep = &slice->ports[p];
@@ -223,7 +224,7 @@ static enum table_protocol protocol_of(const struct service_port *port)
 	return TABLE_HTTP1;
 }
 
-static struct table_unit *build(const struct backend *backend)
+static struct table_unit *build(const struct backend *backend, const char *key)
 {
 	const struct service_port *port = find_port(backend);
 	BUG_ON(!port); /* or no rule would use it */
@@ -242,7 +243,7 @@ static struct table_unit *build(const struct backend *backend)
 		endpoints[i] = (struct table_endpoint){f->name, f->address, f->port, !f->ready && drain};
 	}
 	const struct table_backend like = {
-	        .unit = {.key = backend->key},
+	        .unit = {.key = key},
 	        .protocol = protocol_of(port),
 	        .endpoints = endpoints,
 	        .n_endpoints = list.n,
@@ -253,7 +254,7 @@ static struct table_unit *build(const struct backend *backend)
 	return &unit->unit;
 }
 
-static void backend_free(struct compile *compile, struct backend *backend)
+static void backend_free(struct backend *backend)
 {
 	struct backend *first = backend->service->compile;
 	if (first == backend)
@@ -263,8 +264,15 @@ static void backend_free(struct compile *compile, struct backend *backend)
 			first = first->next;
 		first->next = backend->next;
 	}
-	keyed_delete(&compile->backends, &backend->keyed);
 	free(backend);
+}
+
+void backends_free(struct backend *first)
+{
+	for (struct backend *next; first; first = next) {
+		next = first->next;
+		free(first);
+	}
 }
 
 void backends_build(struct compile *compile, struct table_changes *changes)
@@ -272,9 +280,13 @@ void backends_build(struct compile *compile, struct table_changes *changes)
 	for (size_t i = 0; i < compile->n_queued_backends; i++) {
 		struct backend *backend = compile->queued_backends[i];
 		backend->queued = false;
-		table_change(compile->table, changes, TABLE_BACKEND, backend->key, backend->uses ? build(backend) : NULL);
+		struct arena scratch;
+		arena_init(&scratch);
+		const char *key = backend_key(&scratch, backend->service->namespace, backend->service->name, backend->port);
+		table_change(compile->table, changes, TABLE_BACKEND, key, backend->uses ? build(backend, key) : NULL);
+		arena_done(&scratch);
 		if (!backend->uses)
-			backend_free(compile, backend);
+			backend_free(backend);
 	}
 	compile->n_queued_backends = 0;
 	if (compile->cap_queued_backends > 1024) {

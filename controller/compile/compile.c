@@ -5,8 +5,6 @@
 void compile_init(struct compile *compile, const struct graph *graph)
 {
 	*compile = (struct compile){.graph = graph, .table = table_new()};
-	keyed_init(&compile->hosts, offsetof(struct host, key));
-	keyed_init(&compile->backends, offsetof(struct backend, key));
 }
 
 void compile_update(struct compile *compile, const struct graph_delta *delta, struct table_changes *changes)
@@ -26,22 +24,25 @@ void compile_update(struct compile *compile, const struct graph_delta *delta, st
 
 void compile_done(struct compile *compile, struct store *store)
 {
-	for (size_t i = 0; i < store->n_buckets; i++)
-		for (struct node *node = store->buckets[i]; node; node = node->chain) {
-			if (node->kind == KIND_HTTPROUTE)
-				route_units_free(node->compile);
-			else if (node->kind == KIND_GATEWAY)
-				free(node->compile);
-			node->compile = NULL;
-		}
+	struct hashed_walk walk = {.set = &store->nodes};
+	for (struct node *node; (node = hashed_walk(&walk));) {
+		if (node->kind == KIND_HTTPROUTE)
+			route_units_free(node->compile);
+		else if (node->kind == KIND_GATEWAY)
+			free(node->compile);
+		else if (node->kind == KIND_SERVICE)
+			backends_free(node->compile);
+		else
+			continue;
+		node->compile = NULL;
+	}
 	struct port *port, *next_port;
 	HASH_ITER(hh, compile->ports, port, next_port)
 	{
 		HASH_DEL(compile->ports, port);
+		hosts_free(port);
 		free(port);
 	}
-	keyed_done(&compile->hosts);
-	keyed_done(&compile->backends);
 	free(compile->queued_hosts);
 	free(compile->queued_backends);
 	table_free(compile->table);

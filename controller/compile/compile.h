@@ -13,7 +13,6 @@
 #ifndef HATCHWAY_COMPILE_COMPILE_H
 #define HATCHWAY_COMPILE_COMPILE_H
 
-#include "controller/compile/keyed.h"
 #include "controller/graph/graph.h"
 #include "hatchway/table.h"
 
@@ -34,23 +33,21 @@ struct touched {
 };
 
 struct host {
-	struct keyed keyed; /* by key, "80 *.a.b" */
+	struct hashed hashed; /* by pattern, in its port */
+	bool root;            /* a listener's own hostname */
+	bool exists;          /* the table has it */
+	bool queued;
 	struct port *port;
-	struct host *next, **link; /* of the port */
 	struct membership *members;
 	struct host *falls_to;
 	struct touched *touched;
-	const char *pattern;
-	bool root;   /* a listener's own hostname */
-	bool exists; /* the table has it */
-	bool queued;
-	char key[];
+	char pattern[];
 };
 
 struct port {
 	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80" */
 	struct node *gateway; /* NULL: nobody's, about to go */
-	struct host *hosts;
+	struct hashed_set hosts;
 	uint16_t port;
 	bool roots_changed;
 	char address[48];
@@ -58,13 +55,11 @@ struct port {
 };
 
 struct backend {
-	struct keyed keyed; /* by key */
 	struct node *service;
 	struct backend *next; /* of the Service: node->compile */
-	size_t uses;
+	uint32_t uses;
 	uint16_t port;
 	bool queued;
-	char key[];
 };
 
 /* node->compile of a Gateway. */
@@ -76,8 +71,6 @@ struct gateway_ports {
 /* node->compile of an HTTPRoute. */
 struct route_units {
 	struct http_route *route; /* the version compiled; a reference */
-	struct table_rule **rules;
-	size_t n_rules;
 	size_t n_members;
 	struct membership members[];
 };
@@ -86,7 +79,6 @@ struct compile {
 	const struct graph *graph;
 	struct table *table;
 	struct port *ports;
-	struct keyed_set hosts, backends;
 	struct host **queued_hosts;
 	struct backend **queued_backends;
 	size_t n_queued_hosts, cap_queued_hosts, n_queued_backends, cap_queued_backends;
@@ -97,10 +89,19 @@ void compile_done(struct compile *compile, struct store *store);
 /* Compiles what delta names; appends what changed in compile->table. */
 void compile_update(struct compile *compile, const struct graph_delta *delta, struct table_changes *changes);
 
-/* Back from a unit's key to what asked for it: calls cb for the Gateway of a listener, with the port, and for every route
- * of a rule, host or backend (port 0). */
-void compile_origins(const struct compile *compile, enum table_kind kind, const char *key,
-                     void (*cb)(void *ctx, struct node *node, uint16_t port), void *ctx);
+/* What asked for a unit. */
+struct origin {
+	struct node *node; /* a Gateway or an HTTPRoute */
+	uint16_t port;     /* of the Gateway's listener; 0 for routes */
+	size_t rule;       /* of a route: the rule that the unit is, or that uses the backend; ORIGIN_WHOLE for hosts */
+	size_t of;         /* a rule's unit is one of so many */
+};
+#define ORIGIN_WHOLE SIZE_MAX
+typedef void origin_cb(void *ctx, const struct origin *origin);
+
+/* Back from a unit's key: calls cb for the Gateway of a listener, and for every route of a rule, host or backend (for a
+ * listener's own host without routes: the Gateway). False: nobody wants the unit, or it is not one. */
+bool compile_origins(const struct compile *compile, enum table_kind kind, const char *key, origin_cb *cb, void *ctx);
 
 /* ---- between the files of this room ---- */
 
@@ -112,14 +113,27 @@ void port_key(const char *address, uint16_t port, char *ret, size_t size);
 struct port *port_find(const struct compile *compile, const char *address, uint16_t port);
 
 /* host.c */
-struct host *host_want(struct compile *compile, struct port *port, const char *pattern);
+struct host *host_want(struct port *port, const char *pattern);
 void host_queue(struct compile *compile, struct host *host);
 void member_link(struct compile *compile, struct membership *member);
 void member_unlink(struct compile *compile, struct membership *member);
 void hosts_build(struct compile *compile, struct table_changes *changes);
+void hosts_free(struct port *port);
+const char *host_key(struct arena *scratch, const struct host *host);
+/* NULL: there is none. */
+struct host *host_find(const struct port *port, const char *pattern);
 
 /* route.c */
 void route_compile(struct compile *compile, struct node *route, struct table_changes *changes);
+/* One of a route's units; found again by its key, not kept. */
+struct route_rule {
+	size_t index;
+	const struct http_rule *source;
+	const struct port *port;
+	const char *key;
+};
+/* All of them, in scratch. */
+struct route_rule *route_rules(struct arena *scratch, const struct route_units *units, size_t *ret_n);
 void route_units_free(struct route_units *units);
 
 /* rule.c */
@@ -132,10 +146,12 @@ struct table_rule *rule_build(const struct compile *compile, const struct route_
 const char *rule_path(struct arena *scratch, const struct http_match *match);
 
 /* backend.c */
-const char *backend_key(struct arena *scratch, const struct backend_ref *ref);
+const char *backend_key(struct arena *scratch, const char *namespace, const char *name, uint16_t port);
+/* A rule's references that are valid; source: what it was built from. */
 void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_rule *source);
-void backend_unuse(struct compile *compile, const struct table_rule *rule);
+void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_rule *source);
 void backends_touch(struct compile *compile, const struct node *service);
 void backends_build(struct compile *compile, struct table_changes *changes);
+void backends_free(struct backend *first);
 
 #endif

@@ -1,54 +1,49 @@
 /* Hosts: which routes' matches stand in which order on a hostname (Gateway API, HTTPRouteRule.matches), and the wider
- * hostname tried next. */
+ * hostname tried next.
+ * Not applied yet: a hostname's specificity before intersection (GatewayRouteHostnameIntersectionPrecedence, 1.7). */
 #include "controller/compile/compile.h"
 #include "controller/graph/hostname.h"
 
 #include <string.h>
 #include <strings.h>
 
-static char *key_new(const struct port *port, const char *pattern)
+const char *host_key(struct arena *scratch, const struct host *host)
 {
-	size_t n = strlen(port->key) + 1 + strlen(pattern) + 1;
-	char *key = xmalloc(n);
-	snprintf(key, n, "%s %s", port->key, pattern);
-	return key;
+	return arena_printf(scratch, "%s %s", host->port->key, host->pattern);
 }
 
-static struct host *find(const struct compile *compile, const struct port *port, const char *pattern)
+struct host *host_find(const struct port *port, const char *pattern)
 {
-	char *key = key_new(port, pattern);
-	struct host *host = keyed_find(&compile->hosts, key);
-	free(key);
+	struct host *host = hashed_first(&port->hosts, hashed_text(&port->hosts, pattern));
+	while (host && strcmp(host->pattern, pattern) != 0)
+		host = hashed_next(host);
 	return host;
 }
 
-struct host *host_want(struct compile *compile, struct port *port, const char *pattern)
+struct host *host_want(struct port *port, const char *pattern)
 {
-	struct host *host = find(compile, port, pattern);
+	struct host *host = host_find(port, pattern);
 	if (!host) {
-		char *key = key_new(port, pattern);
-		host = xcalloc(1, sizeof(*host) + strlen(key) + 1);
-		strcpy(host->key, key);
-		free(key);
-		host->pattern = host->key + strlen(port->key) + 1;
+		host = xcalloc(1, sizeof(*host) + strlen(pattern) + 1);
+		strcpy(host->pattern, pattern);
 		host->port = port;
-		host->next = port->hosts;
-		host->link = &port->hosts;
-		if (port->hosts)
-			port->hosts->link = &host->next;
-		port->hosts = host;
-		keyed_add(&compile->hosts, &host->keyed);
+		hashed_add(&port->hosts, host, hashed_text(&port->hosts, pattern));
 	}
 	return host;
 }
 
-static void host_free(struct compile *compile, struct host *host)
+static void host_free(struct host *host)
 {
-	*host->link = host->next;
-	if (host->next)
-		host->next->link = host->link;
-	keyed_delete(&compile->hosts, &host->keyed);
+	hashed_delete(&host->port->hosts, host);
 	free(host);
+}
+
+void hosts_free(struct port *port)
+{
+	struct hashed_walk walk = {.set = &port->hosts};
+	for (struct host *host; (host = hashed_walk(&walk));)
+		free(host);
+	hashed_done(&port->hosts);
 }
 
 void host_queue(struct compile *compile, struct host *host)
@@ -103,7 +98,7 @@ static bool shall_exist(const struct host *host)
 
 /* ---- falls_to ---- */
 
-static struct host *wider(const struct compile *compile, const struct host *host)
+static struct host *wider(const struct host *host)
 {
 	if (host->root || !shall_exist(host))
 		return NULL;
@@ -111,7 +106,7 @@ static struct host *wider(const struct compile *compile, const struct host *host
 	struct host *found = NULL;
 	const char *next = hostname_widen(host->pattern, pattern);
 	while (next && !found) {
-		found = find(compile, host->port, next);
+		found = host_find(host->port, next);
 		if (found && !shall_exist(found))
 			found = NULL;
 		next = hostname_widen(next, pattern);
@@ -124,11 +119,12 @@ static struct host *wider(const struct compile *compile, const struct host *host
  * look again; a wildcard is rare, so the port's hosts are simply walked. */
 static void requeue_narrower(struct compile *compile, struct port *port, struct host *const *wildcards, size_t n)
 {
-	for (struct host *host = port->hosts; host; host = host->next) {
+	struct hashed_walk walk = {.set = &port->hosts};
+	for (struct host *host; (host = hashed_walk(&walk));) {
 		bool below = n > 8;
 		for (size_t i = 0; i < n && !below; i++)
 			below = wildcards[i]->port == port && hostname_covers(wildcards[i]->pattern, host->pattern);
-		if (below && !host->queued && wider(compile, host) != host->falls_to)
+		if (below && !host->queued && wider(host) != host->falls_to)
 			host_queue(compile, host);
 	}
 }
@@ -209,10 +205,10 @@ static int candidate_cmp(const void *va, const void *vb)
 
 /* Of several tests of one name the first counts (HTTPHeaderMatch.name, HTTPQueryParamMatch.name). */
 static struct table_test *tests(struct arena *scratch, const struct value_match *from, size_t n, bool any_case,
-                                size_t *ret_n)
+                                uint16_t *ret_n)
 {
 	struct table_test *list = arena_array(scratch, n, sizeof(*list));
-	size_t used = 0;
+	uint16_t used = 0;
 	for (size_t i = 0; i < n; i++) {
 		bool seen = false;
 		for (size_t j = 0; j < used && !seen; j++)
@@ -382,18 +378,18 @@ static struct entries merged(struct arena *scratch, const struct compile *compil
 	return all;
 }
 
-static struct table_unit *build(const struct compile *compile, const struct host *host)
+static struct table_unit *build(const struct compile *compile, const struct host *host, const char *key)
 {
 	struct arena scratch;
 	arena_init(&scratch);
 	struct entries entries;
-	const struct table_host *last = table_host(compile->table, host->port->key, host->pattern);
+	const struct table_host *last = (struct table_host *)table_get(compile->table, TABLE_HOST, key);
 	if (!last || (host->touched && host->touched->n > TOUCHED))
 		entries = gather(&scratch, host);
 	else
 		entries = merged(&scratch, compile, untouched(&scratch, host, last), gather_touched(&scratch, host));
 	const struct table_host like = {
-	        .unit = {.key = host->key},
+	        .unit = {.key = key},
 	        .listener = host->port->key,
 	        .pattern = host->pattern,
 	        .falls_to = host->falls_to ? host->falls_to->pattern : NULL,
@@ -410,18 +406,22 @@ void hosts_build(struct compile *compile, struct table_changes *changes)
 {
 	resolve_wildcards(compile);
 	for (size_t i = 0; i < compile->n_queued_hosts; i++)
-		compile->queued_hosts[i]->falls_to = wider(compile, compile->queued_hosts[i]);
+		compile->queued_hosts[i]->falls_to = wider(compile->queued_hosts[i]);
 	for (size_t i = 0; i < compile->n_queued_hosts; i++) {
 		struct host *host = compile->queued_hosts[i];
 		host->queued = false;
 		host->exists = shall_exist(host);
-		table_change(compile->table, changes, TABLE_HOST, host->key, host->exists ? build(compile, host) : NULL);
+		struct arena scratch;
+		arena_init(&scratch);
+		const char *key = host_key(&scratch, host);
+		table_change(compile->table, changes, TABLE_HOST, key, host->exists ? build(compile, host, key) : NULL);
+		arena_done(&scratch);
 		free(host->touched);
 		host->touched = NULL;
 	}
 	for (size_t i = 0; i < compile->n_queued_hosts; i++)
 		if (!compile->queued_hosts[i]->exists)
-			host_free(compile, compile->queued_hosts[i]);
+			host_free(compile->queued_hosts[i]);
 	compile->n_queued_hosts = 0;
 	if (compile->cap_queued_hosts > 1024) {
 		free(compile->queued_hosts);

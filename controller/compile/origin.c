@@ -3,75 +3,119 @@
 
 #include <string.h>
 
-typedef void origin_cb(void *ctx, struct node *node, uint16_t port);
-
-static void origin_listener(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+static bool origin_listener(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
 {
 	struct port *port;
 	HASH_FIND_STR(compile->ports, key, port);
-	if (port && port->gateway)
-		cb(ctx, port->gateway, port->port);
+	if (!port || !port->gateway)
+		return false;
+	cb(ctx, &(struct origin){port->gateway, port->port, ORIGIN_WHOLE, 1});
+	return true;
 }
 
 /* "namespace/route/index…": neither names nor namespaces hold a "/". */
-static void origin_rule(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+static struct node *find_route(const struct compile *compile, const char *key, struct arena *scratch)
 {
 	const char *name = strchr(key, '/'), *end = name ? strchr(name + 1, '/') : NULL;
 	if (!end)
-		return;
+		return NULL;
+	return store_find(compile->graph->store, KIND_HTTPROUTE, arena_strndup(scratch, key, (size_t)(name - key)),
+	                  arena_strndup(scratch, name + 1, (size_t)(end - name - 1)));
+}
+
+static bool origin_rule(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+{
 	struct arena scratch;
 	arena_init(&scratch);
-	struct node *node = store_find(compile->graph->store, KIND_HTTPROUTE,
-	                               arena_strndup(&scratch, key, (size_t)(name - key)),
-	                               arena_strndup(&scratch, name + 1, (size_t)(end - name - 1)));
-	if (node && node->compile)
-		cb(ctx, node, 0);
+	struct node *node = find_route(compile, key, &scratch);
+	size_t n, rule = ORIGIN_WHOLE, of = 0;
+	const struct route_rule *rules = route_rules(&scratch, node ? node->compile : NULL, &n);
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(rules[i].key, key) == 0)
+			rule = rules[i].index;
+	for (size_t i = 0; i < n; i++)
+		of += rules[i].index == rule;
 	arena_done(&scratch);
+	if (rule != ORIGIN_WHOLE)
+		cb(ctx, &(struct origin){node, 0, rule, of});
+	return rule != ORIGIN_WHOLE;
 }
 
-static void origin_host(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+static bool origin_host(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
 {
-	struct host *host = keyed_find(&compile->hosts, key);
-	if (host && host->root)
-		cb(ctx, host->port->gateway, host->port->port);
-	for (struct membership *m = host ? host->members : NULL; m; m = m->next)
-		cb(ctx, m->route, 0);
+	struct arena scratch;
+	arena_init(&scratch);
+	const char *pattern = strchr(key, ' ');
+	struct port *port = NULL;
+	if (pattern)
+		HASH_FIND_STR(compile->ports, arena_strndup(&scratch, key, (size_t)(pattern - key)), port);
+	arena_done(&scratch);
+	struct host *host = port ? host_find(port, pattern + 1) : NULL;
+	if (!host)
+		return false;
+	for (struct membership *m = host->members; m; m = m->next)
+		cb(ctx, &(struct origin){m->route, 0, ORIGIN_WHOLE, 1});
+	if (!host->members && host->root)
+		cb(ctx, &(struct origin){port->gateway, port->port, ORIGIN_WHOLE, 1});
+	return true;
 }
 
-static bool uses(const struct route_units *units, const char *backend)
+static bool uses(const struct table_rule *rule, const char *backend)
 {
-	for (size_t i = 0; units && i < units->n_rules; i++)
-		for (size_t r = 0; r < units->rules[i]->n_refs; r++)
-			if (units->rules[i]->refs[r].backend && strcmp(units->rules[i]->refs[r].backend, backend) == 0)
-				return true;
+	for (size_t r = 0; r < rule->n_refs; r++)
+		if (rule->refs[r].backend && strcmp(rule->refs[r].backend, backend) == 0)
+			return true;
 	return false;
 }
 
-static void origin_backend(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+/* A rule that sends requests somewhere is one unit. */
+static bool origin_backend_of(const struct compile *compile, struct node *route, const char *backend, origin_cb *cb,
+                              void *ctx)
 {
-	struct backend *backend = keyed_find(&compile->backends, key);
-	for (struct edge *e = backend ? backend->service->in[EDGE_USER] : NULL; e; e = e->next)
-		if (uses(e->from->compile, key))
-			cb(ctx, e->from, 0);
+	struct arena scratch;
+	arena_init(&scratch);
+	size_t n;
+	const struct route_rule *rules = route_rules(&scratch, route->compile, &n);
+	bool found = false;
+	for (size_t i = 0; i < n; i++)
+		if (uses(table_rule(compile->table, rules[i].key), backend)) {
+			cb(ctx, &(struct origin){route, 0, rules[i].index, 1});
+			found = true;
+		}
+	arena_done(&scratch);
+	return found;
 }
 
-void compile_origins(const struct compile *compile, enum table_kind kind, const char *key,
-                     void (*cb)(void *ctx, struct node *node, uint16_t port), void *ctx)
+/* "namespace.service:port": a namespace holds no ".". */
+static bool origin_backend(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+{
+	const char *name = strchr(key, '.'), *end = strrchr(key, ':');
+	if (!name || !end || end < name)
+		return false;
+	struct arena scratch;
+	arena_init(&scratch);
+	const struct node *service = store_find(compile->graph->store, KIND_SERVICE,
+	                                        arena_strndup(&scratch, key, (size_t)(name - key)),
+	                                        arena_strndup(&scratch, name + 1, (size_t)(end - name - 1)));
+	bool found = false;
+	for (struct edge *e = service ? service->in[EDGE_USER] : NULL; e; e = e->next)
+		found |= origin_backend_of(compile, e->from, key, cb, ctx);
+	arena_done(&scratch);
+	return found;
+}
+
+bool compile_origins(const struct compile *compile, enum table_kind kind, const char *key, origin_cb *cb, void *ctx)
 {
 	switch (kind) {
 	case TABLE_LISTENER:
-		origin_listener(compile, key, cb, ctx);
-		break;
+		return origin_listener(compile, key, cb, ctx);
 	case TABLE_RULE:
-		origin_rule(compile, key, cb, ctx);
-		break;
+		return origin_rule(compile, key, cb, ctx);
 	case TABLE_HOST:
-		origin_host(compile, key, cb, ctx);
-		break;
+		return origin_host(compile, key, cb, ctx);
 	case TABLE_BACKEND:
-		origin_backend(compile, key, cb, ctx);
-		break;
+		return origin_backend(compile, key, cb, ctx);
 	default:
-		break;
+		return false;
 	}
 }

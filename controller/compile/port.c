@@ -29,6 +29,7 @@ static struct port *want(struct compile *compile, const char *address, uint16_t 
 	port->port = number;
 	snprintf(port->address, sizeof(port->address), "%s", address);
 	port_key(address, number, port->key, sizeof(port->key));
+	hashed_init(&port->hosts);
 	HASH_ADD_STR(compile->ports, key, port);
 	return port;
 }
@@ -40,7 +41,8 @@ void ports_withdraw(struct compile *compile, struct node *gateway)
 		struct port *port = ports->ports[p];
 		port->gateway = NULL;
 		port->roots_changed = true;
-		for (struct host *host = port->hosts; host; host = host->next)
+		struct hashed_walk walk = {.set = &port->hosts};
+		for (struct host *host; (host = hashed_walk(&walk));)
 			if (host->root) {
 				host->root = false;
 				host_queue(compile, host);
@@ -54,7 +56,7 @@ static void claim(struct compile *compile, struct gateway_ports *ports, struct n
                   const struct listener *l)
 {
 	struct port *port = want(compile, address, l->port);
-	struct host *host = host_want(compile, port, l->hostname ? l->hostname : "");
+	struct host *host = host_want(port, l->hostname ? l->hostname : "");
 	host->root = true;
 	host_queue(compile, host);
 	port->roots_changed = true;
@@ -105,7 +107,8 @@ void ports_build(struct compile *compile, struct table_changes *changes)
 		table_change(compile->table, changes, TABLE_LISTENER, port->key, port->gateway ? build(compile, port) : NULL);
 		if (port->gateway)
 			continue;
-		BUG_ON(port->hosts);
+		BUG_ON(port->hosts.n);
+		hashed_done(&port->hosts);
 		HASH_DEL(compile->ports, port);
 		free(port);
 	}

@@ -8,9 +8,6 @@ void route_units_free(struct route_units *units)
 {
 	if (!units)
 		return;
-	for (size_t i = 0; i < units->n_rules; i++)
-		table_unit_unref(&units->rules[i]->unit);
-	free(units->rules);
 	object_unref(&units->route->object);
 	free(units);
 }
@@ -61,7 +58,7 @@ static void add_hostname(struct compile *compile, const struct gateway_state *ga
 	for (size_t b = 0; b < gateway->n_binds; b++) {
 		struct port *port = port_find(compile, gateway->binds[b], number);
 		BUG_ON(!port);
-		add_host(list, host_want(compile, port, hostname));
+		add_host(list, host_want(port, hostname));
 	}
 }
 
@@ -152,22 +149,6 @@ static bool is_same_hosts(const struct route_units *units, const struct host_lis
 
 /* ---- rules ---- */
 
-/* One unit per rule, or per rule and port. */
-static void put_rule(struct compile *compile, struct route_units *units, const struct route_state *state, size_t r,
-                     const struct port *port, struct table_changes *changes)
-{
-	struct arena scratch;
-	arena_init(&scratch);
-	const char *key = rule_key(&scratch, units->route, r, port);
-	struct table_rule *rule = rule_build(compile, state, r, port, key);
-	backend_use(compile, rule, &units->route->rules[r]);
-	table_change(compile->table, changes, TABLE_RULE, key, &rule->unit);
-	struct table_unit *held = table_get(compile->table, TABLE_RULE, key);
-	units->rules = xrealloc(units->rules, (units->n_rules + 1) * sizeof(struct table_rule *));
-	units->rules[units->n_rules++] = (struct table_rule *)table_unit_ref(held);
-	arena_done(&scratch);
-}
-
 static bool has_port_before(const struct route_units *units, size_t i)
 {
 	for (size_t j = 0; j < i; j++)
@@ -176,34 +157,62 @@ static bool has_port_before(const struct route_units *units, size_t i)
 	return false;
 }
 
-static void put_rules(struct compile *compile, struct route_units *units, const struct route_state *state,
-                      struct table_changes *changes)
+/* One unit per rule, or per rule and port. */
+struct route_rule *route_rules(struct arena *scratch, const struct route_units *units, size_t *ret_n)
 {
-	for (size_t r = 0; units->n_members && r < units->route->n_rules; r++) {
-		bool per_listener = rule_is_per_listener(&units->route->rules[r]);
-		for (size_t i = 0; i < (per_listener ? units->n_members : 1); i++)
+	*ret_n = 0;
+	if (!units)
+		return NULL;
+	const struct http_route *route = units->route;
+	struct route_rule *rules = arena_array(scratch, route->n_rules * units->n_members, sizeof(*rules));
+	for (size_t r = 0; r < route->n_rules; r++) {
+		bool per_listener = rule_is_per_listener(&route->rules[r]);
+		for (size_t i = 0; i < (per_listener ? units->n_members : 1); i++) {
+			const struct port *port = units->members[i].host->port;
 			if (!has_port_before(units, i))
-				put_rule(compile, units, state, r, units->members[i].host->port, changes);
+				rules[(*ret_n)++] = (struct route_rule){
+				        r, &route->rules[r], port, rule_key(scratch, route, r, port)};
+		}
 	}
+	return rules;
 }
 
-static bool has_rule(const struct route_units *units, const char *key)
+static void put_rule(struct compile *compile, const struct route_state *state, const struct route_rule *r,
+                     struct table_changes *changes)
 {
-	for (size_t i = 0; units && i < units->n_rules; i++)
-		if (strcmp(units->rules[i]->unit.key, key) == 0)
+	struct table_rule *rule = rule_build(compile, state, r->index, r->port, r->key);
+	backend_use(compile, rule, r->source);
+	table_change(compile->table, changes, TABLE_RULE, r->key, &rule->unit);
+}
+
+static bool has_rule(const struct route_rule *rules, size_t n, const char *key)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(rules[i].key, key) == 0)
 			return true;
 	return false;
 }
 
-static void drop_rules(struct compile *compile, const struct route_units *old, const struct route_units *new,
-                       struct table_changes *changes)
+/* Backends are used by the new rules before the old ones let go of them: those of both are not touched. */
+static void replace_rules(struct compile *compile, const struct route_units *old, const struct route_units *new,
+                          const struct route_state *state, struct table_changes *changes)
 {
-	for (size_t i = 0; old && i < old->n_rules; i++) {
-		const char *key = old->rules[i]->unit.key;
-		backend_unuse(compile, old->rules[i]);
-		if (!has_rule(new, key))
-			table_change(compile->table, changes, TABLE_RULE, key, NULL);
+	struct arena scratch;
+	arena_init(&scratch);
+	size_t n_old, n_new;
+	struct route_rule *gone = route_rules(&scratch, old, &n_old), *rules = route_rules(&scratch, new, &n_new);
+	struct table_unit **units = arena_array(&scratch, n_old, sizeof(struct table_unit *));
+	for (size_t i = 0; i < n_old; i++)
+		units[i] = table_unit_ref(table_get(compile->table, TABLE_RULE, gone[i].key));
+	for (size_t i = 0; i < n_new; i++)
+		put_rule(compile, state, &rules[i], changes);
+	for (size_t i = 0; i < n_old; i++) {
+		backend_unuse(compile, (struct table_rule *)units[i], gone[i].source);
+		table_unit_unref(units[i]);
+		if (!has_rule(rules, n_new, gone[i].key))
+			table_change(compile->table, changes, TABLE_RULE, gone[i].key, NULL);
 	}
+	arena_done(&scratch);
 }
 
 /* ---- the whole route ---- */
@@ -248,9 +257,7 @@ void route_compile(struct compile *compile, struct node *node, struct table_chan
 		for (size_t i = 0; units && i < units->n_members; i++)
 			member_link(compile, &units->members[i]);
 	}
-	if (units)
-		put_rules(compile, units, state, changes);
-	drop_rules(compile, old, units, changes);
+	replace_rules(compile, old, units, state, changes);
 	node->compile = units;
 	route_units_free(old);
 	free(hosts.items);

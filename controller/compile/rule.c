@@ -93,7 +93,7 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 		const struct backend_ref *ref = &rule->backend_refs[i];
 		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
 		if (graph_ref(compile->graph, route->object.namespace, ref, NULL, NULL))
-			like->refs[i].backend = backend_key(scratch, ref);
+			like->refs[i].backend = backend_key(scratch, ref->namespace, ref->name, ref->port);
 	}
 }
 
@@ -120,18 +120,6 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 	fill_refs(scratch, compile, route, rule, like);
 }
 
-/* Any bad pattern makes the whole rule answer 500, at those of its matches that can be matched. */
-static bool is_partly_dropped(const struct route_state *state, size_t rule)
-{
-	size_t first = 0;
-	for (size_t r = 0; r < rule; r++)
-		first += state->route->rules[r].n_matches;
-	for (size_t m = 0; m < state->route->rules[rule].n_matches; m++)
-		if (graph_match_dropped(state, first + m))
-			return true;
-	return false;
-}
-
 struct table_rule *rule_build(const struct compile *compile, const struct route_state *state, size_t r,
                               const struct port *port, const char *key)
 {
@@ -148,7 +136,7 @@ struct table_rule *rule_build(const struct compile *compile, const struct route_
 	        .request_timeout_ms = -1,
 	        .backend_timeout_ms = -1,
 	};
-	if (!graph_rule_unsupported(rule, NULL) && !is_partly_dropped(state, r)) {
+	if (!graph_rule_dropped(state, r)) {
 		like.status = 0;
 		fill(&scratch, compile, route, rule, port, &like);
 	}

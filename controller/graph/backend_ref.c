@@ -72,7 +72,7 @@ static enum condition_id judge(const struct graph *graph, const char *namespace,
 	const struct service *service = node ? (const struct service *)node->object : NULL;
 	if (!service)
 		return why(message, COND_ROUTE_BACKEND_NOT_FOUND, "Service %s/%s not found", ref->namespace, ref->name);
-	if (strcmp(service->type, "ExternalName") == 0)
+	if (service->external_name)
 		return why(message, COND_ROUTE_BACKEND_NOT_FOUND,
 		           "Service %s/%s is of type ExternalName, which names no endpoints", ref->namespace, ref->name);
 	const struct service_port *port = find_port(service, ref->port);

@@ -188,13 +188,15 @@ void graph_init(struct graph *graph, const struct graph_options *options, struct
 
 void graph_done(struct graph *graph)
 {
-	for (size_t i = 0; i < graph->store->n_buckets; i++)
-		for (struct node *node = graph->store->buckets[i]; node; node = node->chain) {
-			if (node->kind == KIND_GATEWAY)
-				gateway_state_free(node->graph);
-			else if (node->kind == KIND_HTTPROUTE)
-				route_state_free(node->graph);
-			node->graph = NULL;
-		}
+	struct hashed_walk walk = {.set = &graph->store->nodes};
+	for (struct node *node; (node = hashed_walk(&walk));) {
+		if (node->kind == KIND_GATEWAY)
+			gateway_state_free(node->graph);
+		else if (node->kind == KIND_HTTPROUTE)
+			route_state_free(node->graph);
+		else
+			continue;
+		node->graph = NULL;
+	}
 	node_list_done(&graph->gateways);
 }

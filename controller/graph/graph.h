@@ -50,12 +50,11 @@ struct parent_state {
 };
 
 struct route_state {
-	struct node *node;
 	struct http_route *route; /* the version judged; a reference */
 	struct condition resolved, partial;
 	uint8_t *dropped;         /* bit per match, counted through all rules: its pattern is no use. NULL: none */
 	bool ours;                /* some parentRef names a Gateway of ours */
-	size_t n_parents;
+	uint16_t n_parents;
 	struct parent_state parents[]; /* as route.parent_refs */
 };
 
@@ -91,6 +90,8 @@ void graph_delta_done(struct graph_delta *delta);
 
 /* Appends the node to the list that status works through. */
 void graph_touch(struct node_list *status, struct node *node);
+/* The same for the Gateways a route is attached to. */
+void graph_touch_parents(const struct graph *graph, const struct route_state *state, struct node_list *status);
 
 enum class_verdict { CLASS_FOREIGN, CLASS_OURS, CLASS_REFUSED };
 enum class_verdict graph_class(const struct graph *graph, const char *name);
@@ -105,6 +106,9 @@ const struct service_port *graph_ref(const struct graph *graph, const char *name
 /* What hatchway does not do of a rule yet, as "field: sentence"; false: nothing. Such a rule answers 500. */
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message);
 bool graph_match_dropped(const struct route_state *state, size_t match);
+/* The whole rule is not served: something unsupported, or a match whose pattern is no use. It answers 500. */
+bool graph_rule_dropped(const struct route_state *state, size_t rule);
+#define DROPPED_RULE "Dropped Rule (it answers 500): " /* how messages of PartiallyInvalid begin */
 
 /* Who wins between objects that want the same: the oldest, then the first by "namespace/name". < 0: a. */
 int graph_older(const struct object *a, const struct object *b);

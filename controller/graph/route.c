@@ -37,7 +37,7 @@ static bool is_namespace_allowed(const struct graph *graph, const struct gateway
 		return strcmp(gateway->object.namespace, namespace) == 0;
 	case FROM_SELECTOR: {
 		const struct node *node = store_find(graph->store, KIND_NAMESPACE, "", namespace);
-		const struct object *object = node ? node->object : NULL;
+		const struct namespace *object = node ? (const struct namespace *)node->object : NULL;
 		if (!object && !graph->options.implicit_namespaces)
 			return false;
 		return selector_matches(&l->selector, namespace, object);
@@ -175,6 +175,18 @@ bool graph_match_dropped(const struct route_state *state, size_t match)
 	return state->dropped && (state->dropped[match / 8] >> match % 8 & 1);
 }
 
+bool graph_rule_dropped(const struct route_state *state, size_t rule)
+{
+	const struct http_rule *rules = state->route->rules;
+	size_t first = 0;
+	for (size_t r = 0; r < rule; r++)
+		first += rules[r].n_matches;
+	for (size_t m = 0; m < rules[rule].n_matches; m++)
+		if (graph_match_dropped(state, first + m))
+			return true;
+	return graph_rule_unsupported(&rules[rule], NULL);
+}
+
 static void drop_match(struct route_state *state, size_t match)
 {
 	if (!state->dropped) {
@@ -228,7 +240,7 @@ static void judge_rules(struct route_state *state)
 		match += route->rules[r].n_matches;
 	}
 	if (bad && bad < route->n_rules)
-		condition_set(&state->partial, COND_ROUTE_PARTIALLY_INVALID, "Dropped Rule (it answers 500): %s", message.data);
+		condition_set(&state->partial, COND_ROUTE_PARTIALLY_INVALID, DROPPED_RULE "%s", message.data);
 	for (size_t i = 0; bad && bad == route->n_rules && i < state->n_parents; i++)
 		if (state->parents[i].accepted.id == COND_ROUTE_ACCEPTED)
 			condition_set(&state->parents[i].accepted, COND_ROUTE_UNSUPPORTED_VALUE, "%s", message.data);
@@ -277,6 +289,7 @@ static uint64_t attached_before(const struct route_state *state, size_t i)
 /* Adds the route to (or takes it from) attachedRoutes of its listeners: once, however many parentRefs lead there. */
 static void count(const struct graph *graph, struct route_state *state, bool add, struct graph_delta *delta)
 {
+	graph_touch_parents(graph, state, delta->status);
 	for (size_t i = 0; i < state->n_parents; i++) {
 		struct parent_state *parent = &state->parents[i];
 		const struct parent_ref *ref = &state->route->parent_refs[i];
@@ -291,7 +304,19 @@ static void count(const struct graph *graph, struct route_state *state, bool add
 		for (size_t l = 0; l < gateway->n_listeners; l++)
 			if (fresh >> l & 1)
 				gateway->listeners[l].attached += add ? 1 : UINT32_MAX;
-		graph_touch(delta->status, gateway->node);
+	}
+}
+
+void graph_touch_parents(const struct graph *graph, const struct route_state *state, struct node_list *status)
+{
+	for (size_t i = 0; i < state->n_parents; i++) {
+		const struct parent_ref *ref = &state->route->parent_refs[i];
+		struct gateway_state *gateway =
+		        state->parents[i].listeners ?
+		                node_gateway(store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name)) :
+		                NULL;
+		if (gateway)
+			graph_touch(status, gateway->node);
 	}
 }
 
@@ -308,7 +333,6 @@ void graph_route(struct graph *graph, struct node *node, struct graph_delta *del
 		return;
 	struct route_state *state = xcalloc(1, sizeof(*state) + route->n_parent_refs * sizeof(state->parents[0]));
 	object_ref(&route->object);
-	state->node = node;
 	state->route = route;
 	state->n_parents = route->n_parent_refs;
 	for (size_t i = 0; i < state->n_parents; i++)

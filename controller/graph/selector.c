@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char *label(const char *key, const char *namespace, const struct object *object)
+static const char *label(const char *key, const char *namespace, const struct namespace *object)
 {
 	for (size_t i = 0; object && i < object->n_labels; i++)
 		if (strcmp(object->labels[i].key, key) == 0)
@@ -29,7 +29,7 @@ static bool holds(const struct label_expression *e, const char *value)
 	return strcmp(e->op, "DoesNotExist") == 0 && !value;
 }
 
-bool selector_matches(const struct label_selector *selector, const char *namespace, const struct object *object)
+bool selector_matches(const struct label_selector *selector, const char *namespace, const struct namespace *object)
 {
 	for (size_t i = 0; i < selector->n_match_labels; i++) {
 		const char *value = label(selector->match_labels[i].key, namespace, object);

@@ -6,6 +6,6 @@
 
 /* namespace: its name, which is also its label kubernetes.io/metadata.name, as an API server sets it.
  * object: the Namespace, or NULL: it has no other labels. An empty selector selects everything. */
-bool selector_matches(const struct label_selector *selector, const char *namespace, const struct object *object);
+bool selector_matches(const struct label_selector *selector, const char *namespace, const struct namespace *object);
 
 #endif

@@ -85,7 +85,7 @@ const char *decode_keep(struct decode_reader *reader, const char *text)
 	    "app.kubernetes.io/managed-by",
 	    "helm.sh/chart",
 	    "Helm",
-	    "kubernetes.io/service-name",
+	    LABEL_SERVICE_NAME,
 	    "kubernetes.io/metadata.name",
 	    "endpointslice.kubernetes.io/managed-by",
 	    "endpointslice-controller.k8s.io",
@@ -108,13 +108,13 @@ const char *decode_text(struct decode_reader *reader, const struct node *map, co
 	return decode_keep(reader, node_text(map, key));
 }
 
-void *decode_array(struct decode_reader *reader, const struct node *list, size_t *ret_n, size_t size)
+void *decode_array(struct decode_reader *reader, const struct node *list, size_t n, size_t size)
 {
-	*ret_n = list ? list->n : 0;
-	return *ret_n ? arena_array(reader->arena, *ret_n, size) : NULL;
+	BUG_ON(list && n != list->n); /* the schema's bound does not fit the field */
+	return n ? arena_array(reader->arena, n, size) : NULL;
 }
 
-struct key_value *decode_pairs(struct decode_reader *reader, const struct node *map, size_t *ret_n)
+struct key_value *decode_pairs(struct decode_reader *reader, const struct node *map, uint32_t *ret_n)
 {
 	struct key_value *pairs = DECODE_ARRAY(reader, map, ret_n, struct key_value);
 	for (size_t i = 0; i < *ret_n; i++) {
@@ -124,7 +124,7 @@ struct key_value *decode_pairs(struct decode_reader *reader, const struct node *
 	return pairs;
 }
 
-const char **decode_texts(struct decode_reader *reader, const struct node *map, const char *key, size_t *ret_n)
+const char **decode_texts(struct decode_reader *reader, const struct node *map, const char *key, uint32_t *ret_n)
 {
 	const struct node *list = node_get(map, key);
 	const char **texts = DECODE_ARRAY(reader, list, ret_n, const char *);
@@ -180,23 +180,23 @@ static const struct schema_field head_fields[] = {{"metadata", &metadata_schema,
 static const struct schema head_schema = {SCHEMA_OBJECT, .fields = head_fields};
 
 /* "group/version" or, for the core group, "version". */
-static bool is_version(const struct decode_kind *kind, const char *api_version, const char **ret_version)
+static bool is_version(const struct decode_kind *kind, const char *api_version, uint8_t *ret_version)
 {
 	const char *group = object_kind_group(kind->kind);
 	size_t len = strlen(group);
 	if (len && (strncmp(api_version, group, len) != 0 || api_version[len] != '/'))
 		return false;
 	const char *version = api_version + (len ? len + 1 : 0);
-	for (const char *const *known = kind->versions; *known; known++) {
-		if (strcmp(*known, version) == 0) {
-			*ret_version = *known;
+	for (uint8_t v = 0; v < VERSION_COUNT; v++) {
+		if ((kind->versions >> v & 1) && strcmp(object_version_name((enum object_version)v), version) == 0) {
+			*ret_version = v;
 			return true;
 		}
 	}
 	return false;
 }
 
-static const struct decode_kind *find_kind(const struct node *document, const char **ret_version)
+static const struct decode_kind *find_kind(const struct node *document, uint8_t *ret_version)
 {
 	const char *api_version = node_text(document, "apiVersion"), *kind = node_text(document, "kind");
 	if (!api_version || !kind)
@@ -235,10 +235,10 @@ static int check_name(struct schema_walk *walk, const struct decode_kind *kind, 
 /* ---- two passes ---- */
 
 static void fill_header(struct decode_reader *reader, const struct decode_kind *kind, const struct node *metadata,
-                        const char *version, struct object *object)
+                        uint8_t version, struct object *object)
 {
 	object->refs = 1;
-	object->kind = kind->kind;
+	object->kind = (uint8_t)kind->kind;
 	object->version = version;
 	const char *namespace = node_text(metadata, "namespace");
 	object->namespace = !object_kind_namespaced(kind->kind) ? ""
@@ -252,22 +252,20 @@ static void fill_header(struct decode_reader *reader, const struct decode_kind *
 	const char *created = node_text(metadata, "creationTimestamp");
 	if (created && !format_timestamp(created, &object->created))
 		BUG_ON("the schema accepted a bad time");
-	object->labels = decode_pairs(reader, node_get(metadata, "labels"), &object->n_labels);
 }
 
 static struct object *decode_into(struct arena *arena, const struct decode_kind *kind, const struct node *document,
-                                  const struct node *metadata, const char *version)
+                                  const struct node *metadata, uint8_t version)
 {
 	struct object *object = arena_alloc(arena, kind->size);
-	struct decode_reader reader = {arena, object};
+	struct decode_reader reader = {arena, object, node_get(metadata, "labels")};
 	fill_header(&reader, kind, metadata, version, object);
-	if (kind->decode)
-		kind->decode(&reader, document, object);
+	kind->decode(&reader, document, object);
 	return object;
 }
 
 static struct object *decode_twice(struct arena *scratch, const struct decode_kind *kind, const struct node *document,
-                                   const struct node *metadata, const char *version)
+                                   const struct node *metadata, uint8_t version)
 {
 	size_t before = arena_used(scratch);
 	decode_into(scratch, kind, document, metadata, version);
@@ -280,7 +278,7 @@ static struct object *decode_twice(struct arena *scratch, const struct decode_ki
 	return object;
 }
 
-static int decode_document(struct schema_walk *walk, const struct decode_kind *kind, const char *version,
+static int decode_document(struct schema_walk *walk, const struct decode_kind *kind, uint8_t version,
                            const struct node *in, struct object **ret)
 {
 	const struct node *head = schema_apply(walk, &head_schema, in);
@@ -300,7 +298,7 @@ static int decode_document(struct schema_walk *walk, const struct decode_kind *k
 
 int object_decode(const struct node *document, struct object **ret, unsigned *ret_line, struct err *reterr)
 {
-	const char *version;
+	uint8_t version;
 	const struct decode_kind *kind = find_kind(document, &version);
 	if (!kind)
 		return 0;

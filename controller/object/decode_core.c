@@ -1,15 +1,22 @@
 /* Owns Namespace, Secret and ConfigMap. Secrets' values are never part of a message. */
 #include "controller/object/decode_reader.h"
 
-static const char *const versions[] = {"v1", NULL};
+enum { versions = 1 << VERSION_V1 };
 
 /* ---- Namespace ---- */
 
 static const struct schema_field no_fields[] = {{.name = NULL}};
 static const struct schema namespace_schema = {SCHEMA_OBJECT, .fields = no_fields};
 
+static void decode_namespace_into(struct decode_reader *reader, const struct node *document, struct object *object)
+{
+	struct namespace *namespace = (struct namespace *)object;
+	namespace->labels = decode_pairs(reader, reader->labels, &namespace->n_labels);
+}
+
 const struct decode_kind decode_namespace = {
-    KIND_NAMESPACE, versions, &format_dns_label, sizeof(struct namespace), &namespace_schema, NULL,
+    KIND_NAMESPACE,    versions, &format_dns_label, sizeof(struct namespace), &namespace_schema,
+    decode_namespace_into,
 };
 
 /* ---- data ---- */
@@ -64,7 +71,7 @@ static void decode_item(struct decode_reader *reader, const char *key, const cha
 
 /* The values of `encoded` (base64) and of `plain`; what plain gives replaces what encoded does. */
 static struct data_item *decode_data(struct decode_reader *reader, const struct node *encoded, const struct node *plain,
-                                     size_t *ret_n)
+                                     uint32_t *ret_n)
 {
 	size_t room = (encoded ? encoded->n : 0) + (plain ? plain->n : 0), n = 0;
 	struct data_item *items = room ? arena_array(reader->arena, room, sizeof(*items)) : NULL;

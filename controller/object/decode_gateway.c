@@ -3,7 +3,7 @@
  * apis/v1/gateway_types.go, gatewayclass_types.go. */
 #include "controller/object/decode_reader.h"
 
-static const char *const versions[] = {"v1", "v1beta1", NULL};
+enum { versions = 1 << VERSION_V1 | 1 << VERSION_V1BETA1 };
 
 /* ---- GatewayClass ---- */
 

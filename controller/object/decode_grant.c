@@ -1,7 +1,7 @@
 /* Owns ReferenceGrant. Source: apis/v1/referencegrant_types.go. */
 #include "controller/object/decode_reader.h"
 
-static const char *const versions[] = {"v1", "v1beta1", NULL};
+enum { versions = 1 << VERSION_V1 | 1 << VERSION_V1BETA1 };
 
 static const struct schema_field from_fields[] = {
     {"group", &schema_group, SCHEMA_REQUIRED, NULL},

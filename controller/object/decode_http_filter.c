@@ -277,7 +277,7 @@ bool decode_filters_replace_prefix(const struct node *filters, const char *filte
 
 /* ---- into the block ---- */
 
-static struct http_header *decode_headers(struct decode_reader *reader, const struct node *list, size_t *ret_n)
+static struct http_header *decode_headers(struct decode_reader *reader, const struct node *list, uint16_t *ret_n)
 {
 	struct http_header *headers = DECODE_ARRAY(reader, list, ret_n, struct http_header);
 	for (size_t i = 0; i < *ret_n; i++) {
@@ -327,7 +327,7 @@ static void decode_filter(struct decode_reader *reader, const struct node *in, s
 	filter->redirect_status = (uint16_t)node_integer(body, "statusCode", 302);
 }
 
-struct http_filter *decode_http_filters(struct decode_reader *reader, const struct node *list, size_t *ret_n)
+struct http_filter *decode_http_filters(struct decode_reader *reader, const struct node *list, uint16_t *ret_n)
 {
 	struct http_filter *filters = DECODE_ARRAY(reader, list, ret_n, struct http_filter);
 	for (size_t i = 0; i < *ret_n; i++)

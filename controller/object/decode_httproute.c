@@ -3,7 +3,7 @@
  * of the experimental channel: noticed, not read. */
 #include "controller/object/decode_reader.h"
 
-static const char *const versions[] = {"v1", "v1beta1", NULL};
+enum { versions = 1 << VERSION_V1 | 1 << VERSION_V1BETA1 };
 
 /* ---- parentRefs ---- */
 
@@ -267,14 +267,14 @@ static void decode_parents(struct decode_reader *reader, const struct node *list
 		ref->group = decode_text(reader, in, "group");
 		ref->kind = decode_text(reader, in, "kind");
 		ref->name = decode_text(reader, in, "name");
-		ref->namespace_given = decode_text(reader, in, "namespace");
-		ref->namespace = ref->namespace_given ? ref->namespace_given : reader->object->namespace;
+		ref->namespace_given = node_get(in, "namespace") != NULL;
+		ref->namespace = own_namespace(reader, in);
 		ref->section_name = decode_text(reader, in, "sectionName");
 		ref->port = (uint16_t)node_integer(in, "port", 0);
 	}
 }
 
-static struct value_match *decode_values(struct decode_reader *reader, const struct node *list, size_t *ret_n)
+static struct value_match *decode_values(struct decode_reader *reader, const struct node *list, uint16_t *ret_n)
 {
 	struct value_match *values = DECODE_ARRAY(reader, list, ret_n, struct value_match);
 	for (size_t i = 0; i < *ret_n; i++) {

@@ -9,12 +9,13 @@
 struct decode_reader {
 	struct arena *arena;
 	const struct object *object; /* its header is already filled in */
+	const struct node *labels;   /* metadata.labels; NULL */
 };
 
 /* A kind: how its document is validated, and how the canonical tree becomes its struct. */
 struct decode_kind {
 	enum object_kind kind;
-	const char *const *versions; /* NULL-ended */
+	unsigned versions;           /* bits of enum object_version */
 	const struct format *name;   /* metadata.name */
 	size_t size;                 /* of its struct */
 	const struct schema *schema; /* of the whole document, less apiVersion, kind, metadata, status */
@@ -39,14 +40,15 @@ bool decode_filters_replace_prefix(const struct node *filters, const char *filte
 const char *decode_keep(struct decode_reader *reader, const char *text);
 const char *decode_text(struct decode_reader *reader, const struct node *map, const char *key);
 /* The map's pairs as key_values; NULL for none. */
-struct key_value *decode_pairs(struct decode_reader *reader, const struct node *map, size_t *ret_n);
+struct key_value *decode_pairs(struct decode_reader *reader, const struct node *map, uint32_t *ret_n);
 /* The strings of list `key` of map; NULL for none. */
-const char **decode_texts(struct decode_reader *reader, const struct node *map, const char *key, size_t *ret_n);
+const char **decode_texts(struct decode_reader *reader, const struct node *map, const char *key, uint32_t *ret_n);
 void decode_selector(struct decode_reader *reader, const struct node *map, struct label_selector *selector);
-struct http_filter *decode_http_filters(struct decode_reader *reader, const struct node *list, size_t *ret_n);
+struct http_filter *decode_http_filters(struct decode_reader *reader, const struct node *list, uint16_t *ret_n);
 
 /* An array for the n items of list (which may be NULL), its length in *ret_n. NULL for none. */
-#define DECODE_ARRAY(reader, list, ret_n, type) ((type *)decode_array((reader), (list), (ret_n), sizeof(type)))
-void *decode_array(struct decode_reader *reader, const struct node *list, size_t *ret_n, size_t size);
+#define DECODE_ARRAY(reader, list, ret_n, type)                                                                         \
+	((type *)decode_array((reader), (list), *(ret_n) = (list) ? (list)->n : 0, sizeof(type)))
+void *decode_array(struct decode_reader *reader, const struct node *list, size_t n, size_t size);
 
 #endif

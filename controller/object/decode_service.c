@@ -4,7 +4,7 @@
 
 #include <arpa/inet.h>
 
-static const char *const versions[] = {"v1", NULL};
+enum { versions = 1 << VERSION_V1 };
 static const char *const protocols[] = {"TCP", "UDP", "SCTP", NULL};
 
 static const struct schema protocol_schema = {SCHEMA_STRING, .choices = protocols};
@@ -138,7 +138,7 @@ static void decode_service_into(struct decode_reader *reader, const struct node 
 {
 	struct service *service = (struct service *)object;
 	const struct node *spec = node_get(document, "spec"), *list = node_get(spec, "ports");
-	service->type = decode_text(reader, spec, "type");
+	service->external_name = node_is(spec, "type", "ExternalName");
 	service->ports = DECODE_ARRAY(reader, list, &service->n_ports, struct service_port);
 	for (size_t i = 0; i < service->n_ports; i++) {
 		const struct node *in = list->items[i];
@@ -268,7 +268,7 @@ static const struct schema slice_schema = {SCHEMA_OBJECT, .fields = slice_fields
 static void decode_endpoint(struct decode_reader *reader, const struct node *in, struct endpoint *endpoint)
 {
 	const struct node *conditions = node_get(in, "conditions");
-	endpoint->addresses = decode_texts(reader, in, "addresses", &endpoint->n_addresses);
+	endpoint->address = decode_keep(reader, node_get(in, "addresses")->items[0]->text);
 	endpoint->ready = node_bool(conditions, "ready", true);
 	endpoint->serving = node_bool(conditions, "serving", endpoint->ready);
 	endpoint->terminating = node_bool(conditions, "terminating", false);
@@ -284,17 +284,14 @@ static void decode_slice_ports(struct decode_reader *reader, const struct node *
 		port->name = node_get(in, "name") ? decode_text(reader, in, "name") : "";
 		port->port = (uint16_t)node_integer(in, "port", 0);
 		port->protocol = decode_text(reader, in, "protocol");
-		port->app_protocol = decode_text(reader, in, "appProtocol");
 	}
 }
 
 static void decode_slice_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
 	struct endpoint_slice *slice = (struct endpoint_slice *)object;
-	for (size_t i = 0; i < object->n_labels; i++)
-		if (strcmp(object->labels[i].key, "kubernetes.io/service-name") == 0)
-			slice->service = object->labels[i].value;
-	slice->address_type = decode_text(reader, document, "addressType");
+	slice->service = decode_text(reader, reader->labels, LABEL_SERVICE_NAME);
+	slice->fqdn = node_is(document, "addressType", "FQDN");
 	const struct node *list = node_get(document, "endpoints");
 	slice->endpoints = DECODE_ARRAY(reader, list, &slice->n_endpoints, struct endpoint);
 	for (size_t i = 0; i < slice->n_endpoints; i++)

@@ -24,6 +24,13 @@ const char *object_kind_group(enum object_kind kind)
 	return kinds[kind].group;
 }
 
+const char *object_version_name(enum object_version version)
+{
+	static const char *const names[VERSION_COUNT] = {[VERSION_V1] = "v1", [VERSION_V1BETA1] = "v1beta1"};
+	BUG_ON((unsigned)version >= VERSION_COUNT);
+	return names[version];
+}
+
 bool object_kind_namespaced(enum object_kind kind)
 {
 	BUG_ON((unsigned)kind >= KIND_COUNT);
@@ -55,12 +62,21 @@ int object_cmp_key(const struct object *a, const struct object *b)
 	return cmp ? cmp : strcmp(a->name, b->name);
 }
 
+static uint64_t label_hash(const char *key, const char *value)
+{
+	return hash_bytes(value, strlen(value), hash_bytes(key, strlen(key), 1));
+}
+
 uint64_t object_labels_hash(const struct object *object)
 {
 	uint64_t sum = 0;
-	for (size_t i = 0; i < object->n_labels; i++) {
-		const struct key_value *label = &object->labels[i];
-		sum += hash_bytes(label->value, strlen(label->value), hash_bytes(label->key, strlen(label->key), 1));
+	if (object->kind == KIND_NAMESPACE) {
+		const struct namespace *namespace = (const struct namespace *)object;
+		for (size_t i = 0; i < namespace->n_labels; i++)
+			sum += label_hash(namespace->labels[i].key, namespace->labels[i].value);
+	} else if (object->kind == KIND_ENDPOINTSLICE) {
+		const char *service = ((const struct endpoint_slice *)object)->service;
+		sum = service ? label_hash(LABEL_SERVICE_NAME, service) : 0;
 	}
 	return sum;
 }

@@ -2,7 +2,7 @@
  *
  * Field names are the API's, snake-cased. The API server's defaults are filled in by the decoder and its validation has
  * been applied, so readers never see an impossible value. NULL = absent; strings hold no NUL; lists keep the user's order.
- * Objects never point to each other. */
+ * Objects never point to each other. Counts have the width their schema's bound needs. */
 #ifndef HATCHWAY_OBJECT_OBJECT_H
 #define HATCHWAY_OBJECT_OBJECT_H
 
@@ -36,27 +36,31 @@ struct key_value {
 	const char *key, *value;
 };
 
+/* Of all kinds. */
+enum object_version { VERSION_V1, VERSION_V1BETA1, VERSION_COUNT };
+const char *object_version_name(enum object_version version); /* "v1" */
+
+#define LABEL_SERVICE_NAME "kubernetes.io/service-name"
+
 struct object {
 	uint32_t refs;
-	enum object_kind kind;
-	const char *version;   /* as written: "v1", "v1beta1" */
+	uint8_t kind;          /* enum object_kind */
+	uint8_t version;       /* enum object_version */
 	const char *namespace; /* "" for kinds without */
 	const char *name;
 	const char *uid;       /* "" in a folder */
 	int64_t generation;    /* of the spec: the API server's, or counted by the folder source from 1 */
 	int64_t created;       /* metadata.creationTimestamp, Unix seconds; 0 = not given: all of these are equally old */
-	struct key_value *labels;
-	size_t n_labels;
-	uint64_t spec_hash;    /* equal specs (and labels), equal hash: "nothing changed" without a compare */
+	uint64_t spec_hash;    /* equal specs (and labels that matter), equal hash: "nothing changed" without a compare */
 };
 
 /* ---- shared pieces ---- */
 
 struct parent_ref {
 	const char *group, *kind, *namespace, *name; /* group and kind defaulted; namespace: the route's own if not given */
-	const char *namespace_given;                 /* NULL if the route left it out: status repeats what was written */
 	const char *section_name;                    /* NULL */
 	uint16_t port;                               /* 0 = not given */
+	bool namespace_given;                        /* status repeats what was written */
 };
 
 struct http_header {
@@ -65,7 +69,7 @@ struct http_header {
 
 struct header_filter {
 	struct http_header *set, *add, *remove;
-	size_t n_set, n_add, n_remove;
+	uint16_t n_set, n_add, n_remove;
 };
 
 enum path_modifier_type { PATH_NONE, PATH_REPLACE_FULL, PATH_REPLACE_PREFIX };
@@ -100,16 +104,18 @@ struct http_filter {
 
 struct backend_ref {
 	const char *group, *kind, *namespace, *name; /* group "" and kind Service by default; namespace: the route's own */
-	uint16_t port;                               /* 0 = not given */
-	int32_t weight;                              /* default 1 */
 	struct http_filter *filters;
-	size_t n_filters;
+	int32_t weight;                              /* default 1 */
+	uint16_t port;                               /* 0 = not given */
+	uint16_t n_filters;
 };
 
 /* ---- kinds ---- */
 
 struct namespace {
 	struct object object;
+	struct key_value *labels; /* of Namespaces only: nothing else is selected by them */
+	uint32_t n_labels;
 };
 
 struct gateway_class {
@@ -124,13 +130,13 @@ struct label_expression {
 	const char *key;
 	const char *op; /* In NotIn Exists DoesNotExist */
 	const char **values;
-	size_t n_values;
+	uint32_t n_values;
 };
 
 struct label_selector {
 	struct key_value *match_labels;
 	struct label_expression *match_expressions;
-	size_t n_match_labels, n_match_expressions;
+	uint32_t n_match_labels, n_match_expressions;
 };
 
 struct route_group_kind {
@@ -151,10 +157,10 @@ struct listener {
 	enum from_namespaces from;
 	struct label_selector selector;
 	struct route_group_kind *kinds; /* allowedRoutes.kinds; none = the protocol's */
-	size_t n_kinds;
+	uint32_t n_kinds;
 	enum tls_mode tls_mode;
 	struct certificate_ref *certificate_refs;
-	size_t n_certificate_refs;
+	uint32_t n_certificate_refs;
 };
 
 struct gateway_address {
@@ -166,12 +172,12 @@ struct gateway {
 	struct object object;
 	const char *gateway_class_name;
 	struct listener *listeners;
-	size_t n_listeners;
+	uint32_t n_listeners;
 	struct gateway_address *addresses; /* spec.addresses */
-	size_t n_addresses;
+	uint32_t n_addresses;
 	const char *infrastructure_parameters_kind; /* spec.infrastructure.parametersRef.kind, NULL */
 	struct key_value *infrastructure_labels, *infrastructure_annotations;
-	size_t n_infrastructure_labels, n_infrastructure_annotations;
+	uint32_t n_infrastructure_labels, n_infrastructure_annotations;
 	bool frontend_tls, backend_tls; /* spec.tls.frontend, spec.tls.backend given: later issues */
 	bool allowed_listeners;         /* spec.allowedListeners lets ListenerSets in: a later issue */
 };
@@ -184,33 +190,30 @@ struct value_match {
 };
 
 struct http_match {
-	enum path_match_type path_type; /* default PathPrefix "/" */
 	const char *path;
 	const char *method; /* NULL */
 	struct value_match *headers, *query_params;
-	size_t n_headers, n_query_params;
+	uint16_t n_headers, n_query_params;
+	enum path_match_type path_type; /* default PathPrefix "/" */
 };
 
 struct http_rule {
 	const char *name; /* NULL */
 	struct http_match *matches; /* never none: the default is one PathPrefix "/" */
-	size_t n_matches;
 	struct http_filter *filters;
-	size_t n_filters;
 	struct backend_ref *backend_refs;
-	size_t n_backend_refs;
-	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
+	uint16_t n_matches, n_filters, n_backend_refs;
 	bool retry, session_persistence; /* given: later issues */
+	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
 };
 
 struct http_route {
 	struct object object;
 	struct parent_ref *parent_refs;
-	size_t n_parent_refs;
 	const char **hostnames; /* lower case */
-	size_t n_hostnames;
 	struct http_rule *rules; /* default: one rule with the default match and no backends */
-	size_t n_rules;
+	uint32_t n_hostnames;
+	uint16_t n_parent_refs, n_rules;
 };
 
 struct reference_grant_from {
@@ -225,45 +228,42 @@ struct reference_grant {
 	struct object object;
 	struct reference_grant_from *from;
 	struct reference_grant_to *to;
-	size_t n_from, n_to;
+	uint32_t n_from, n_to;
 };
 
 struct service_port {
 	const char *name;         /* "" if the only one has none */
-	uint16_t port;
 	const char *protocol;     /* TCP, UDP, SCTP */
 	const char *app_protocol; /* NULL */
+	uint16_t port;
 };
 
 struct service {
 	struct object object;
-	const char *type; /* ClusterIP, NodePort, LoadBalancer, ExternalName */
 	struct service_port *ports;
-	size_t n_ports;
+	uint32_t n_ports;
+	bool external_name; /* of type ExternalName: it has no endpoints */
 };
 
 struct endpoint {
-	const char **addresses;
-	size_t n_addresses;
-	bool ready, serving, terminating; /* conditions; absent ready = true, serving = ready, terminating = false */
+	const char *address;              /* the first of addresses: consumers use no other (EndpointSlice API) */
 	const char *target_name;          /* targetRef.name, NULL */
+	bool ready, serving, terminating; /* conditions; absent ready = true, serving = ready, terminating = false */
 };
 
 struct endpoint_port {
 	const char *name; /* "" */
-	uint16_t port;    /* 0 = not given: "all ports", not usable here */
 	const char *protocol;
-	const char *app_protocol; /* NULL */
+	uint16_t port;    /* 0 = not given: "all ports", not usable here */
 };
 
 struct endpoint_slice {
 	struct object object;
-	const char *service;      /* label kubernetes.io/service-name, NULL: belongs to none */
-	const char *address_type; /* IPv4, IPv6, FQDN */
+	const char *service; /* label kubernetes.io/service-name, NULL: belongs to none */
 	struct endpoint *endpoints;
-	size_t n_endpoints;
 	struct endpoint_port *ports;
-	size_t n_ports;
+	uint16_t n_endpoints, n_ports;
+	bool fqdn; /* addressType: not IPv4 or IPv6 */
 };
 
 struct data_item {
@@ -276,20 +276,20 @@ struct secret { /* never logged, never dumped */
 	struct object object;
 	const char *type;
 	struct data_item *data;
-	size_t n_data;
+	uint32_t n_data;
 };
 
 struct config_map {
 	struct object object;
 	struct data_item *data;
-	size_t n_data;
+	uint32_t n_data;
 };
 
 struct object *object_ref(struct object *object);
 void object_unref(struct object *object); /* ignores NULL */
 /* Orders by kind, namespace, name. */
 int object_cmp_key(const struct object *a, const struct object *b);
-/* spec_hash is the hash of the defaulted, pruned spec plus this. */
+/* spec_hash is the hash of the defaulted, pruned spec plus this: of a Namespace's labels, an EndpointSlice's Service. */
 uint64_t object_labels_hash(const struct object *object);
 /* Whether generation stays: labels do not count. */
 bool object_same_spec(const struct object *a, const struct object *b);

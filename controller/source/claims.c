@@ -2,89 +2,109 @@
  * whoever was given them; of an object nothing else is kept. */
 #include "controller/source/claims.h"
 
-#include "hatchway/base/hash.h"
-
-/* The table's keys are objects themselves: kind, namespace and name, compared where they are. */
-#define HASH_KEYCMP(a, b, n) object_cmp_key((a), (b))
-#include <uthash.h>
+#include "hatchway/base/hashed.h"
 
 struct claim {
+	struct hashed hashed; /* by the object's kind, namespace and name: one of each file that gives it */
+	uint32_t line : 30, lost : 1, delivered : 1;
 	struct object *object;
-	struct entry *entry;
 	struct giver *giver;
-	struct claim *next; /* of the same object, by path */
-	unsigned line;
-	bool lost;
 };
 
-struct entry {
-	UT_hash_handle hh;
-	struct object *object; /* a reference: the one delivered, or the first ever claimed */
-	struct claim *claims;
-	struct entry *next_touched;
-	bool delivered, touched;
+/* An object whose claims changed since the last delivery. */
+struct touched {
+	struct hashed hashed; /* as its claims */
+	bool delivered;
+	struct object *object; /* a reference: the one delivered, or else any with its name */
 };
 
 struct claims {
 	struct source_events events;
-	struct entry *entries;
-	struct entry *touched, **touched_end; /* in order of touching: delivery is deterministic */
-	uint64_t seed;
+	struct hashed_set index, touched;
+	struct touched **order; /* of touching: delivery is deterministic */
+	size_t n_order, cap_order;
 };
 
 struct claims *claims_new(const struct source_events *events)
 {
 	struct claims *claims = xcalloc(1, sizeof(*claims));
 	claims->events = *events;
-	claims->touched_end = &claims->touched;
-	claims->seed = (uint64_t)(uintptr_t)claims; /* users choose the names */
+	hashed_init(&claims->index);
+	hashed_init(&claims->touched);
 	return claims;
 }
 
-static void free_entry(struct claims *claims, struct entry *entry)
+static void forget_touched(struct claims *claims)
 {
-	HASH_DEL(claims->entries, entry);
-	object_unref(entry->object);
-	free(entry);
+	for (size_t i = 0; i < claims->n_order; i++) {
+		object_unref(claims->order[i]->object);
+		free(claims->order[i]);
+	}
+	free(claims->order);
+	claims->order = NULL;
+	claims->n_order = claims->cap_order = 0;
+	hashed_done(&claims->touched);
 }
 
 void claims_free(struct claims *claims)
 {
-	struct entry *entry, *next;
-	HASH_ITER(hh, claims->entries, entry, next)
-	free_entry(claims, entry);
+	forget_touched(claims);
+	hashed_done(&claims->index);
 	free(claims);
 }
 
 /* ---- the index ---- */
 
-static unsigned hash_key(const struct claims *claims, const struct object *object)
+static uint32_t hash_key(const struct claims *claims, const struct object *object)
 {
-	uint64_t hash = hash_bytes(object->name, strlen(object->name), claims->seed + object->kind);
-	return (unsigned)hash_bytes(object->namespace, strlen(object->namespace), hash);
+	uint64_t hash = hash_bytes(object->name, strlen(object->name), claims->index.seed + object->kind);
+	return (uint32_t)hash_bytes(object->namespace, strlen(object->namespace), hash);
 }
 
-static struct entry *find_or_add(struct claims *claims, struct object *object)
+static struct claim *same_object(struct claim *claim, const struct object *object)
 {
-	unsigned hash = hash_key(claims, object);
-	struct entry *entry;
-	HASH_FIND_BYHASHVALUE(hh, claims->entries, object, sizeof(*object), hash, entry);
-	if (entry)
-		return entry;
-	entry = xcalloc(1, sizeof(*entry));
-	entry->object = object_ref(object);
-	HASH_ADD_KEYPTR_BYHASHVALUE(hh, claims->entries, entry->object, sizeof(*object), hash, entry);
-	return entry;
+	while (claim && object_cmp_key(claim->object, object) != 0)
+		claim = hashed_next(claim);
+	return claim;
 }
 
-static void touch(struct claims *claims, struct entry *entry)
+/* Every claim of the object, in no order. NULL: nobody claims it. */
+static struct claim *first_claim(const struct claims *claims, const struct object *object)
 {
-	if (entry->touched)
+	return same_object(hashed_first(&claims->index, hash_key(claims, object)), object);
+}
+
+static struct claim *next_claim(const struct claim *claim)
+{
+	return same_object(hashed_next(claim), claim->object);
+}
+
+static bool is_touched(const struct claims *claims, const struct object *object, uint32_t hash)
+{
+	const struct touched *touched = hashed_first(&claims->touched, hash);
+	while (touched && object_cmp_key(touched->object, object) != 0)
+		touched = hashed_next(touched);
+	return touched;
+}
+
+/* To be called before the claims of the object change. */
+static void touch(struct claims *claims, struct object *object)
+{
+	uint32_t hash = hash_key(claims, object);
+	if (is_touched(claims, object, hash))
 		return;
-	entry->touched = true;
-	entry->next_touched = NULL;
-	*claims->touched_end = entry;
-	claims->touched_end = &entry->next_touched;
+	const struct claim *claim = first_claim(claims, object);
+	while (claim && !claim->delivered)
+		claim = next_claim(claim);
+	struct touched *touched = xcalloc(1, sizeof(*touched));
+	touched->delivered = claim != NULL;
+	touched->object = object_ref(claim ? claim->object : object);
+	hashed_add(&claims->touched, touched, hash);
+	if (claims->n_order == claims->cap_order) {
+		claims->cap_order = claims->cap_order ? claims->cap_order * 2 : 16;
+		claims->order = xrealloc(claims->order, claims->cap_order * sizeof(struct touched *));
+	}
+	claims->order[claims->n_order++] = touched;
 }
 
 /* ---- claims ---- */
@@ -100,29 +120,9 @@ static void set_lost(struct claims *claims, struct claim *claim, bool lost)
 		claims->events.problem(claims->events.ctx, giver->path, 0, NULL);
 }
 
-static void link_claim(struct claims *claims, struct claim *claim, struct entry *entry)
+static bool is_given(const struct claims *claims, const struct object *object, const struct giver *giver)
 {
-	claim->entry = entry;
-	struct claim **at = &entry->claims;
-	while (*at && strcmp((*at)->giver->path, claim->giver->path) < 0)
-		at = &(*at)->next;
-	claim->next = *at;
-	*at = claim;
-	touch(claims, entry);
-}
-
-static void unlink_claim(struct claims *claims, struct claim *claim)
-{
-	struct claim **at = &claim->entry->claims;
-	while (*at != claim)
-		at = &(*at)->next;
-	*at = claim->next;
-	touch(claims, claim->entry);
-}
-
-static bool has_giver(const struct entry *entry, const struct giver *giver)
-{
-	for (const struct claim *claim = entry->claims; claim; claim = claim->next)
+	for (const struct claim *claim = first_claim(claims, object); claim; claim = next_claim(claim))
 		if (claim->giver == giver)
 			return true;
 	return false;
@@ -134,14 +134,15 @@ static void add_claim(struct claims *claims, struct giver *giver, struct object 
 	claim->object = object;
 	claim->giver = giver;
 	claim->line = line;
-	link_claim(claims, claim, find_or_add(claims, object));
+	touch(claims, object);
+	hashed_add(&claims->index, claim, hash_key(claims, object));
 }
 
 /* What the giver said before, unlinked: either said again, or kept because it may only be unreadable now, or gone. */
 static void settle_old(struct claims *claims, struct giver *giver, struct claim *old, size_t n_old, bool keep)
 {
 	for (size_t i = 0; i < n_old; i++) {
-		if (keep && !has_giver(old[i].entry, giver))
+		if (keep && !is_given(claims, old[i].object, giver))
 			add_claim(claims, giver, old[i].object, old[i].line);
 		else
 			object_unref(old[i].object);
@@ -156,12 +157,13 @@ long claims_replace(struct claims *claims, struct giver *giver, const struct giv
 	long twice = -1;
 	for (size_t i = 0; i < n_old; i++) {
 		set_lost(claims, &old[i], false);
-		unlink_claim(claims, &old[i]);
+		touch(claims, old[i].object);
+		hashed_delete(&claims->index, &old[i]);
 	}
 	giver->claims = room ? xcalloc(room, sizeof(*giver->claims)) : NULL;
 	giver->n = 0;
 	for (size_t i = 0; i < n; i++) {
-		if (!has_giver(find_or_add(claims, given[i].object), giver)) {
+		if (!is_given(claims, given[i].object, giver)) {
 			add_claim(claims, giver, given[i].object, given[i].line);
 			continue;
 		}
@@ -184,33 +186,37 @@ void claims_forget(struct giver *giver)
 void claims_touch(struct claims *claims, struct giver *giver)
 {
 	for (size_t i = 0; i < giver->n; i++)
-		touch(claims, giver->claims[i].entry);
+		touch(claims, giver->claims[i].object);
 }
 
 /* ---- delivery ---- */
 
 /* If all are leaving, what was last delivered stays until they are gone. */
-static struct claim *find_winner(const struct entry *entry)
+static int rank(const struct claim *claim, const struct object *delivered)
 {
-	struct claim *fallback = entry->claims;
-	for (struct claim *claim = entry->claims; claim; claim = claim->next) {
-		if (!claim->giver->leaving)
-			return claim;
-		if (claim->object == entry->object)
-			fallback = claim;
+	return !claim->giver->leaving ? 0 : claim->object == delivered ? 1 : 2;
+}
+
+static struct claim *find_winner(struct claim *first, const struct object *delivered)
+{
+	struct claim *winner = first;
+	for (struct claim *claim = first; claim; claim = next_claim(claim)) {
+		int order = rank(claim, delivered) - rank(winner, delivered);
+		if (order < 0 || (!order && strcmp(claim->giver->path, winner->giver->path) < 0))
+			winner = claim;
 	}
-	return fallback;
+	return winner;
 }
 
 static bool is_same(const struct object *a, const struct object *b)
 {
-	return a->spec_hash == b->spec_hash && a->created == b->created && strcmp(a->version, b->version) == 0 &&
+	return a->spec_hash == b->spec_hash && a->created == b->created && a->version == b->version &&
 	       strcmp(a->uid, b->uid) == 0;
 }
 
-static void report_losers(struct claims *claims, const struct entry *entry, const struct claim *winner)
+static void report_losers(struct claims *claims, struct claim *first, const struct claim *winner)
 {
-	for (struct claim *claim = entry->claims; claim; claim = claim->next) {
+	for (struct claim *claim = first; claim; claim = next_claim(claim)) {
 		bool lost = claim != winner && !claim->giver->leaving;
 		if (lost && !claim->lost) {
 			const struct object *object = claim->object;
@@ -223,62 +229,50 @@ static void report_losers(struct claims *claims, const struct entry *entry, cons
 	}
 }
 
-/* The index's key is the object: it moves along. Equal keys, equal hash. */
-static void replace_object(struct entry *entry, struct object *object)
+/* Whether there was anything new to tell. */
+static bool deliver_winner(struct claims *claims, const struct touched *touched, struct claim *winner)
 {
-	struct object *old = entry->object;
-	entry->object = object_ref(object);
-	entry->hh.key = object;
-	object_unref(old);
-}
-
-static bool deliver_winner(struct claims *claims, struct entry *entry, struct claim *winner)
-{
-	if (entry->delivered && winner->object == entry->object)
+	struct object *before = touched->delivered ? touched->object : NULL;
+	if (winner->object == before)
 		return false;
-	if (entry->delivered && is_same(winner->object, entry->object)) {
+	if (before && is_same(winner->object, before)) {
 		/* One copy is enough: the one everybody has. */
 		object_unref(winner->object);
-		winner->object = object_ref(entry->object);
+		winner->object = object_ref(before);
 		return false;
 	}
-	if (entry->delivered) {
+	if (before) {
 		/* The object is still ours alone, or one we gave before: then nobody but us looks at it any more. */
-		int64_t generation = entry->object->generation + !object_same_spec(winner->object, entry->object);
+		int64_t generation = before->generation + !object_same_spec(winner->object, before);
 		if (winner->object->generation < generation)
 			winner->object->generation = generation;
 	}
-	replace_object(entry, winner->object);
-	entry->delivered = true;
-	claims->events.put(claims->events.ctx, object_ref(entry->object));
+	claims->events.put(claims->events.ctx, object_ref(winner->object));
 	return true;
 }
 
-static bool deliver_entry(struct claims *claims, struct entry *entry)
+static bool deliver(struct claims *claims, const struct touched *touched)
 {
-	struct claim *winner = find_winner(entry);
-	if (winner) {
-		report_losers(claims, entry, winner);
-		return deliver_winner(claims, entry, winner);
+	const struct object *object = touched->object;
+	struct claim *first = first_claim(claims, object);
+	struct claim *winner = find_winner(first, touched->delivered ? object : NULL);
+	if (!winner) {
+		if (touched->delivered)
+			claims->events.delete(claims->events.ctx, object->kind, object->namespace, object->name);
+		return touched->delivered;
 	}
-	bool gone = entry->delivered;
-	struct object *object = entry->object;
-	if (gone)
-		claims->events.delete(claims->events.ctx, object->kind, object->namespace, object->name);
-	free_entry(claims, entry);
-	return gone;
+	report_losers(claims, first, winner);
+	for (struct claim *claim = first; claim; claim = next_claim(claim))
+		claim->delivered = claim == winner;
+	return deliver_winner(claims, touched, winner);
 }
 
 bool claims_deliver(struct claims *claims)
 {
 	bool any = false;
-	while (claims->touched) {
-		struct entry *entry = claims->touched;
-		claims->touched = entry->next_touched;
-		if (!claims->touched)
-			claims->touched_end = &claims->touched;
-		entry->touched = false;
-		any |= deliver_entry(claims, entry);
-	}
+	for (size_t i = 0; i < claims->n_order; i++)
+		any |= deliver(claims, claims->order[i]);
+	forget_touched(claims);
+	hashed_init(&claims->touched);
 	return any;
 }

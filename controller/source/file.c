@@ -10,6 +10,7 @@
 #include "controller/object/decode.h"
 #include "controller/source/claims.h"
 #include "controller/source/yaml.h"
+#include "hatchway/base/hashed.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,21 +28,12 @@
 	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF |           \
 	 IN_MOVE_SELF)
 
-/* When two walks see the same, a file need not be read again. */
-struct signature {
-	dev_t dev;
-	ino_t ino;
-	off_t size;
-	struct timespec mtime, ctime;
-};
-
 struct file {
-	UT_hash_handle hh; /* by path */
-	struct giver giver;
-	struct signature signature;
-	struct file *next; /* of the dirty ones */
-	uint64_t leave_at_ms;
+	struct hashed hashed; /* by path */
 	bool dirty, seen;
+	struct giver giver;
+	uint64_t signature; /* of what was read: when a walk sees the same, it need not be read again */
+	uint64_t leave_at_ms;
 	char path[];
 };
 
@@ -61,9 +53,10 @@ struct file_source {
 	int inotify; /* -1: read once */
 	struct source_events events;
 	struct claims *claims;
-	struct file *files;
+	struct hashed_set files;
 	struct folder *folders, *folders_wd;
-	struct file *dirty, **dirty_end;
+	struct file **dirty; /* in order of marking */
+	size_t n_dirty, cap_dirty;
 	bool root_gone, problems;
 	unsigned closing;
 	void (*closed)(void *ctx);
@@ -81,8 +74,9 @@ static void report(struct file_source *source, const char *path, unsigned line, 
 
 static struct file *find_file(struct file_source *source, const char *path)
 {
-	struct file *file;
-	HASH_FIND_STR(source->files, path, file);
+	struct file *file = hashed_first(&source->files, hashed_text(&source->files, path));
+	while (file && strcmp(file->path, path) != 0)
+		file = hashed_next(file);
 	return file;
 }
 
@@ -95,7 +89,7 @@ static struct file *get_file(struct file_source *source, const char *path)
 	file = xcalloc(1, sizeof(*file) + len + 1);
 	memcpy(file->path, path, len + 1);
 	file->giver.path = file->path;
-	HASH_ADD_KEYPTR(hh, source->files, file->path, len, file);
+	hashed_add(&source->files, file, hashed_text(&source->files, path));
 	return file;
 }
 
@@ -107,8 +101,34 @@ static void drop_file(struct file_source *source, struct file *file)
 	file->giver.broken = true; /* claims need not report it fine once more */
 	if (claims_replace(source->claims, &file->giver, NULL, 0, false) >= 0)
 		BUG_ON("nothing cannot be given twice");
-	HASH_DEL(source->files, file);
+	hashed_delete(&source->files, file);
 	free(file);
+}
+
+static int cmp_path(const void *a, const void *b)
+{
+	return strcmp((*(struct file *const *)a)->path, (*(struct file *const *)b)->path);
+}
+
+static bool is_below(const char *path, const char *folder)
+{
+	size_t len = strlen(folder);
+	return strncmp(path, folder, len) == 0 && path[len] == '/';
+}
+
+/* The files below a folder, or those that are leaving if it is NULL: by path, in an array to free(). */
+static struct file **list_files(const struct file_source *source, const char *folder, size_t *ret_n)
+{
+	struct file **list = xcalloc(source->files.n, sizeof(struct file *));
+	struct hashed_walk walk = {.set = &source->files};
+	size_t n = 0;
+	for (struct file *file; (file = hashed_walk(&walk));)
+		if (folder ? is_below(file->path, folder) : file->giver.leaving)
+			list[n++] = file;
+	if (n)
+		qsort(list, n, sizeof(struct file *), cmp_path);
+	*ret_n = n;
+	return list;
 }
 
 static void mark_dirty(struct file_source *source, struct file *file)
@@ -117,9 +137,11 @@ static void mark_dirty(struct file_source *source, struct file *file)
 		return;
 	file->dirty = true;
 	file->giver.leaving = false;
-	*source->dirty_end = file;
-	source->dirty_end = &file->next;
-	file->next = NULL;
+	if (source->n_dirty == source->cap_dirty) {
+		source->cap_dirty = source->cap_dirty ? source->cap_dirty * 2 : 16;
+		source->dirty = xrealloc(source->dirty, source->cap_dirty * sizeof(struct file *));
+	}
+	source->dirty[source->n_dirty++] = file;
 }
 
 /* ---- leaving ---- */
@@ -243,16 +265,13 @@ static int read_stream(struct reading *reading, int fd)
 	return status;
 }
 
-static struct signature make_signature(const struct stat *st)
+static uint64_t make_signature(const struct stat *st)
 {
-	return (struct signature){st->st_dev, st->st_ino, st->st_size, st->st_mtim, st->st_ctim};
-}
-
-static bool same_signature(const struct signature *a, const struct signature *b)
-{
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime.tv_sec == b->mtime.tv_sec &&
-	       a->mtime.tv_nsec == b->mtime.tv_nsec && a->ctime.tv_sec == b->ctime.tv_sec &&
-	       a->ctime.tv_nsec == b->ctime.tv_nsec;
+	const int64_t parts[] = {
+	    (int64_t)st->st_dev, (int64_t)st->st_ino,  st->st_size,         st->st_mtim.tv_sec,
+	    st->st_mtim.tv_nsec, st->st_ctim.tv_sec, st->st_ctim.tv_nsec,
+	};
+	return hash_bytes(parts, sizeof(parts), 0);
 }
 
 static int open_regular(const char *path, struct stat *st, struct err *err)
@@ -414,13 +433,12 @@ static int walk_folder(struct file_source *source, const char *path, unsigned de
 static void walk_file(struct file_source *source, const char *path, const struct stat *st)
 {
 	struct file *file = get_file(source, path);
-	struct signature signature = make_signature(st);
 	file->seen = true;
 	if (file->giver.leaving) {
 		file->giver.leaving = false;
 		claims_touch(source->claims, &file->giver);
 	}
-	if (!same_signature(&signature, &file->signature))
+	if (make_signature(st) != file->signature)
 		mark_dirty(source, file);
 }
 
@@ -464,12 +482,6 @@ static int walk_folder(struct file_source *source, const char *path, unsigned de
 	return 0;
 }
 
-static bool is_below(const char *path, const char *folder)
-{
-	size_t len = strlen(folder);
-	return strncmp(path, folder, len) == 0 && path[len] == '/';
-}
-
 /* The folder at path moved away or was found to be gone: watches follow inodes, so they must be taken back. */
 static void leave_below(struct file_source *source, const char *path, bool unseen_only)
 {
@@ -478,10 +490,12 @@ static void leave_below(struct file_source *source, const char *path, bool unsee
 	if ((is_below(folder->path, path) || (!unseen_only && strcmp(folder->path, path) == 0)) &&
 	    !(unseen_only && folder->seen))
 		drop_folder(source, folder, true);
-	struct file *file, *next_file;
-	HASH_ITER(hh, source->files, file, next_file)
-	if (is_below(file->path, path) && !(unseen_only && file->seen))
-		leave(source, file);
+	size_t n;
+	struct file **files = list_files(source, path, &n);
+	for (size_t i = 0; i < n; i++)
+		if (!(unseen_only && files[i]->seen))
+			leave(source, files[i]);
+	free(files);
 }
 
 static void walk_again(struct file_source *source, const char *path, unsigned depth)
@@ -490,10 +504,10 @@ static void walk_again(struct file_source *source, const char *path, unsigned de
 	HASH_ITER(hh, source->folders, folder, next_folder)
 	if (is_below(folder->path, path))
 		folder->seen = false;
-	struct file *file, *next_file;
-	HASH_ITER(hh, source->files, file, next_file)
-	if (is_below(file->path, path))
-		file->seen = false;
+	struct hashed_walk walk = {.set = &source->files};
+	for (struct file *file; (file = hashed_walk(&walk));)
+		if (is_below(file->path, path))
+			file->seen = false;
 	struct err err;
 	if (walk_folder(source, path, depth, &err))
 		report(source, path, 0, err.text);
@@ -505,14 +519,13 @@ static void walk_again(struct file_source *source, const char *path, unsigned de
 
 static void read_dirty(struct file_source *source)
 {
-	while (source->dirty) {
-		struct file *file = source->dirty;
-		source->dirty = file->next;
-		if (!source->dirty)
-			source->dirty_end = &source->dirty;
-		file->dirty = false;
-		read_file(source, file);
+	for (size_t i = 0; i < source->n_dirty; i++) {
+		source->dirty[i]->dirty = false;
+		read_file(source, source->dirty[i]);
 	}
+	free(source->dirty);
+	source->dirty = NULL;
+	source->n_dirty = source->cap_dirty = 0;
 }
 
 static void deliver(struct file_source *source, bool always)
@@ -527,11 +540,10 @@ static void deliver(struct file_source *source, bool always)
 static void leave_now(struct file_source *source)
 {
 	uint64_t now = now_ms(source), next = 0;
-	struct file *file, *next_file;
-	HASH_ITER(hh, source->files, file, next_file)
-	{
-		if (!file->giver.leaving)
-			continue;
+	size_t n;
+	struct file **files = list_files(source, NULL, &n);
+	for (size_t i = 0; i < n; i++) {
+		struct file *file = files[i];
 		struct stat st;
 		if (file->leave_at_ms > now) {
 			if (!next || file->leave_at_ms < next)
@@ -544,6 +556,7 @@ static void leave_now(struct file_source *source)
 			drop_file(source, file);
 		}
 	}
+	free(files);
 	if (next)
 		start_timer(source, next - now);
 }
@@ -693,13 +706,13 @@ static void on_poll(uv_poll_t *poll, int status, int flags)
 
 static void free_source(struct file_source *source)
 {
-	struct file *file, *next_file;
-	HASH_ITER(hh, source->files, file, next_file)
-	{
+	struct hashed_walk walk = {.set = &source->files};
+	for (struct file *file; (file = hashed_walk(&walk));) {
 		claims_forget(&file->giver);
-		HASH_DEL(source->files, file);
 		free(file);
 	}
+	hashed_done(&source->files);
+	free(source->dirty);
 	struct folder *folder, *next_folder;
 	HASH_ITER(hh, source->folders, folder, next_folder)
 	drop_folder(source, folder, false);
@@ -719,7 +732,7 @@ static struct file_source *new_source(const char *dir, const struct source_event
 	source->inotify = -1;
 	source->events = *events;
 	source->claims = claims_new(events);
-	source->dirty_end = &source->dirty;
+	hashed_init(&source->files);
 	return source;
 }
 

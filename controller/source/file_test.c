@@ -459,12 +459,13 @@ static void test_generation(void **state)
 	expect_now("+a:5 ! ");
 	write_file("a.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 2}]}}");
 	expect_now("+a:6 ! ");
-	write_file("a.yaml",
-	           "{apiVersion: v1, kind: Service, metadata: {name: a, labels: {x: z}}, spec: {ports: [{port: 2}]}}");
-	expect_now("+a:6 ! ");
 	write_file("a.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a, labels: {x: z}, annotations: {p: "
 	                     "q}}, spec: {ports: [{port: 2}]}}");
 	expect_now("");
+	write_file("n.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: space}}");
+	expect_now("+space:1 ! ");
+	write_file("n.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: space, labels: {x: z}}}");
+	expect_now("+space:1 ! ");
 }
 
 static void test_two_files(void **state)

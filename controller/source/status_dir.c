@@ -3,24 +3,21 @@
  * what it has written. */
 #include "controller/source/status_dir.h"
 
+#include "hatchway/base/hash.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #define TEMPORARY ".status.tmp"
-
-struct written {
-	UT_hash_handle hh;
-	char path[];
-};
 
 struct status_dir {
 	int fd;
 	bool swept;
-	struct written *written; /* relative paths, until swept */
+	uint64_t *written; /* hashes of relative paths, until swept: there are as many as objects */
+	size_t n_written, cap_written;
 };
 
 /* ---- opening ---- */
@@ -38,21 +35,11 @@ int status_dir_open(const char *path, struct status_dir **ret, struct err *reter
 	return 0;
 }
 
-static void forget_written(struct status_dir *dir)
-{
-	struct written *written, *next;
-	HASH_ITER(hh, dir->written, written, next)
-	{
-		HASH_DEL(dir->written, written);
-		free(written);
-	}
-}
-
 void status_dir_close(struct status_dir *dir)
 {
 	if (!dir)
 		return;
-	forget_written(dir);
+	free(dir->written);
 	close(dir->fd);
 	free(dir);
 }
@@ -123,16 +110,21 @@ static int replace(int folder, const char *file, const char *text)
 	return status;
 }
 
+static uint64_t path_hash(const struct status_dir *dir, const char *path)
+{
+	return hash_bytes(path, strlen(path), (uint64_t)(uintptr_t)dir);
+}
+
+/* A path written twice stands twice. */
 static void remember(struct status_dir *dir, const char *path)
 {
-	struct written *written;
-	HASH_FIND_STR(dir->written, path, written);
-	if (written || dir->swept)
+	if (dir->swept)
 		return;
-	size_t len = strlen(path);
-	written = xcalloc(1, sizeof(*written) + len + 1);
-	memcpy(written->path, path, len + 1);
-	HASH_ADD_KEYPTR(hh, dir->written, written->path, len, written);
+	if (dir->n_written == dir->cap_written) {
+		dir->cap_written = dir->cap_written ? dir->cap_written * 2 : 64;
+		dir->written = xrealloc(dir->written, dir->cap_written * sizeof(*dir->written));
+	}
+	dir->written[dir->n_written++] = path_hash(dir, path);
 }
 
 static int write_or_remove(struct status_dir *dir, const char *kind, const char *namespace, const char *file,
@@ -176,13 +168,18 @@ static bool is_ours(const char *name)
 	return strcmp(name, TEMPORARY) == 0 || (len > 5 && name[0] != '.' && strcmp(name + len - 5, ".yaml") == 0);
 }
 
+static int cmp_hash(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
 static bool is_written(struct status_dir *dir, const char *prefix, const char *name)
 {
 	char path[800];
 	snprintf(path, sizeof(path), "%s%s", prefix, name);
-	struct written *written;
-	HASH_FIND_STR(dir->written, path, written);
-	return written != NULL;
+	uint64_t hash = path_hash(dir, path);
+	return dir->n_written && bsearch(&hash, dir->written, dir->n_written, sizeof(hash), cmp_hash);
 }
 
 static int sweep_folder(struct status_dir *dir, int fd, const char *prefix, unsigned depth);
@@ -228,8 +225,12 @@ static int sweep_folder(struct status_dir *dir, int fd, const char *prefix, unsi
 int status_dir_sweep(struct status_dir *dir, struct err *reterr)
 {
 	int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir->n_written)
+		qsort(dir->written, dir->n_written, sizeof(*dir->written), cmp_hash);
 	int status = fd < 0 ? -errno : sweep_folder(dir, fd, "", 0);
+	free(dir->written);
+	dir->written = NULL;
+	dir->n_written = dir->cap_written = 0;
 	dir->swept = true;
-	forget_written(dir);
 	return status ? err_set(reterr, status, "status files of an earlier run: %s", strerror(-status)) : 0;
 }

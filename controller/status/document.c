@@ -10,13 +10,13 @@
 #define STATUS_ADDRESSES 16 /* the CRD's limit */
 
 struct transition {
-	uint64_t id;    /* hash of scope and type */
-	int64_t since;  /* Unix seconds, times two, plus the status */
-};
+	int64_t since; /* Unix seconds, times two, plus the status */
+	uint32_t id;   /* hash of scope and type */
+} __attribute__((packed, aligned(4)));
 
 struct given {
 	uint64_t digest;
-	size_t n;
+	uint32_t n;
 	struct transition transitions[];
 };
 
@@ -25,6 +25,7 @@ struct document {
 	const struct node *node;
 	const struct given *old;
 	struct given *new;
+	const struct refusals *refusals;
 	struct shown_list shown;
 	int64_t now;
 	struct buf *out;
@@ -32,7 +33,7 @@ struct document {
 
 /* ---- conditions ---- */
 
-static int64_t since(const struct document *d, uint64_t id, bool status)
+static int64_t since(const struct document *d, uint32_t id, bool status)
 {
 	const struct given *old = d->old;
 	/* The same place first: most documents keep their shape. */
@@ -48,9 +49,9 @@ static int64_t since(const struct document *d, uint64_t id, bool status)
 static void put_condition(struct document *d, const struct condition *c, const char *indent, uint64_t scope)
 {
 	const struct condition_kind *kind = condition_kind(c->id);
-	uint64_t id = hash_bytes(kind->type, strlen(kind->type), scope);
+	uint32_t id = (uint32_t)hash_bytes(kind->type, strlen(kind->type), scope);
 	int64_t time = since(d, id, kind->status);
-	d->new->transitions[d->new->n++] = (struct transition){id, time * 2 + kind->status};
+	d->new->transitions[d->new->n++] = (struct transition){time * 2 + kind->status, id};
 	time_t seconds = (time_t)time;
 	struct tm tm;
 	char stamp[64] = "";
@@ -89,19 +90,30 @@ static void put_class(struct document *d)
 #undef FEATURE
 }
 
-void status_addresses(const struct graph *graph, const struct gateway_state *state,
+/* Reachable only with an interface's name beside it, which a status has no place for. */
+static bool is_link_local(const char *address)
+{
+	return strncmp(address, "fe8", 3) == 0 || strncmp(address, "fe9", 3) == 0 || strncmp(address, "fea", 3) == 0 ||
+	       strncmp(address, "feb", 3) == 0;
+}
+
+void status_addresses(const struct graph *graph, const struct gateway_state *state, const struct shown_list *shown,
                       void (*cb)(void *ctx, const char *address), void *ctx)
 {
 	size_t n = 0;
-	if (!condition_kind(state->programmed.id)->status)
+	if (!condition_kind(shown->items[1].condition.id)->status)
 		return;
 	for (size_t i = 0; i < state->n_binds && n < STATUS_ADDRESSES; i++) {
 		if (*state->binds[i]) {
 			cb(ctx, state->binds[i]);
 			n++;
 		}
-		for (size_t a = 0; !*state->binds[i] && a < graph->options.n_addresses && n < STATUS_ADDRESSES; a++, n++)
+		for (size_t a = 0; !*state->binds[i] && a < graph->options.n_addresses && n < STATUS_ADDRESSES; a++) {
+			if (is_link_local(graph->options.addresses[a]))
+				continue;
 			cb(ctx, graph->options.addresses[a]);
+			n++;
+		}
 	}
 }
 
@@ -121,11 +133,11 @@ static void put_address(void *ctx, const char *address)
 	buf_addc(list->out, '\n');
 }
 
-static void put_listener(struct document *d, size_t i)
+static void put_listener(struct document *d, size_t i, uint32_t unattached)
 {
 	const struct gateway_state *state = node_gateway(d->node);
 	const struct listener *l = &state->gateway->listeners[i];
-	buf_addf(d->out, "  - attachedRoutes: %u\n", state->listeners[i].attached);
+	buf_addf(d->out, "  - attachedRoutes: %u\n", state->listeners[i].attached - unattached);
 	put_conditions(d, i + 1, "    ", "    ", hash_bytes(l->name, strlen(l->name), 1));
 	put_field(d->out, "    ", "name", l->name);
 	if (!state->listeners[i].http)
@@ -137,11 +149,13 @@ static void put_listener(struct document *d, size_t i)
 static void put_gateway(struct document *d)
 {
 	const struct gateway_state *state = node_gateway(d->node);
-	status_addresses(d->graph, state, put_address, &(struct address_list){.out = d->out});
+	uint32_t unattached[GRAPH_LISTENERS];
+	status_unattached(state, d->refusals, unattached);
+	status_addresses(d->graph, state, &d->shown, put_address, &(struct address_list){.out = d->out});
 	put_conditions(d, 0, "  ", "  ", 0);
 	buf_adds(d->out, "  listeners:\n");
 	for (size_t i = 0; i < state->n_listeners; i++)
-		put_listener(d, i);
+		put_listener(d, i, unattached[i]);
 }
 
 static uint64_t parent_id(const struct parent_ref *ref)
@@ -162,7 +176,7 @@ static void put_parent(struct document *d, const struct parent_ref *ref, size_t 
 	put_field(d->out, "      ", "kind", ref->kind);
 	put_field(d->out, "      ", "name", ref->name);
 	if (ref->namespace_given)
-		put_field(d->out, "      ", "namespace", ref->namespace_given);
+		put_field(d->out, "      ", "namespace", ref->namespace);
 	if (ref->port)
 		buf_addf(d->out, "      port: %u\n", ref->port);
 	if (ref->section_name)
@@ -181,7 +195,7 @@ static void put_route(struct document *d)
 static void put_document(struct document *d)
 {
 	const struct object *o = d->node->object;
-	buf_addf(d->out, "apiVersion: %s/%s\nkind: %s\nmetadata:\n  generation: %lld\n", object_kind_group(o->kind), o->version,
+	buf_addf(d->out, "apiVersion: %s/%s\nkind: %s\nmetadata:\n  generation: %lld\n", object_kind_group(o->kind), object_version_name(o->version),
 	         object_kind_name(o->kind), (long long)o->generation);
 	put_field(d->out, "  ", "name", o->name);
 	if (object_kind_namespaced(o->kind))
@@ -199,7 +213,8 @@ bool status_document(const struct graph *graph, struct node *node, const struct 
                      struct buf *out)
 {
 	struct given *old = node->status;
-	struct document d = {.graph = graph, .node = node, .old = old, .now = now, .out = out};
+	struct document d = {
+	        .graph = graph, .node = node, .old = old, .refusals = refusals, .now = now, .out = out};
 	d.shown = shown_new(graph, node, refusals);
 	node->status = NULL;
 	if (d.shown.n) {

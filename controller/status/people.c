@@ -99,7 +99,14 @@ static const char *joined_take(struct joined *joined, struct arena *arena, const
 	return text;
 }
 
-static void gateways(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+/* What was, or could be, programmed, while nobody knows what the proxy holds. */
+static const char *programmed(const struct shown_list *shown, const char *not_held)
+{
+	const char *v = verdict_of_object(shown, "Programmed");
+	return not_held && strcmp(v, "True") == 0 ? "Unknown" : v;
+}
+
+static void gateways(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out)
 {
 	struct grid grid = {0};
 	struct node_list nodes = {0};
@@ -112,11 +119,11 @@ static void gateways(const struct graph *graph, const struct refusals *refusals,
 		struct joined addresses;
 		buf_init(&addresses.text, 1024);
 		if (nodes.items[i]->graph)
-			status_addresses(graph, node_gateway(nodes.items[i]), join, &addresses);
+			status_addresses(graph, node_gateway(nodes.items[i]), &shown, join, &addresses);
 		grid_add(&grid, (const char *[COLUMNS]){
 		                        arena_printf(&grid.arena, "%s/%s", gateway->object.namespace, gateway->object.name),
 		                        gateway->gateway_class_name, joined_take(&addresses, &grid.arena, "-"),
-		                        verdict_of_object(&shown, "Accepted"), verdict_of_object(&shown, "Programmed")});
+		                        verdict_of_object(&shown, "Accepted"), programmed(&shown, not_held)});
 		shown_done(&shown);
 	}
 	node_list_done(&nodes);
@@ -217,10 +224,28 @@ static size_t missing_references(const struct graph *graph, const struct node *n
 	return n;
 }
 
-size_t status_problems(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+/* What the proxy refused, but no object wants alone. */
+static size_t nobodys_refusals(const struct refusals *refusals, struct buf *out)
+{
+	size_t n = 0;
+	while (n < refusals->n && !refusals->items[n].node) {
+		buf_addf(out, "HAProxy refused %s: %s\n", refusals->items[n].key, refusals->items[n].text);
+		n++;
+	}
+	return n;
+}
+
+static size_t say_not_held(const char *not_held, struct buf *out)
+{
+	if (not_held)
+		buf_addf(out, "HAProxy does not hold this: %s\n", not_held);
+	return not_held != NULL;
+}
+
+static size_t problems(const struct graph *graph, const struct refusals *refusals, struct buf *out)
 {
 	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE};
-	size_t n = 0;
+	size_t n = nobodys_refusals(refusals, out);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct node_list nodes = {0};
 		store_list(graph->store, kinds[k], &nodes);
@@ -232,16 +257,26 @@ size_t status_problems(const struct graph *graph, const struct refusals *refusal
 	return n;
 }
 
-void status_table(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+size_t status_problems(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out)
 {
+	return say_not_held(not_held, out) + problems(graph, refusals, out);
+}
+
+size_t status_table(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out)
+{
+	size_t n = say_not_held(not_held, out);
+	if (n)
+		buf_addc(out, '\n');
 	classes(graph, refusals, out);
 	buf_addc(out, '\n');
-	gateways(graph, refusals, out);
+	gateways(graph, refusals, not_held, out);
 	buf_addc(out, '\n');
 	routes(graph, refusals, out);
-	struct buf problems;
-	buf_init(&problems, out->limit);
-	if (status_problems(graph, refusals, &problems))
-		buf_addf(out, "\n%s", problems.data);
-	buf_done(&problems);
+	struct buf named;
+	buf_init(&named, out->limit);
+	size_t n_named = problems(graph, refusals, &named);
+	if (n_named)
+		buf_addf(out, "\n%s", named.data);
+	buf_done(&named);
+	return n + n_named;
 }

@@ -22,17 +22,21 @@ void shown_done(struct shown_list *list)
 }
 
 /* Where in memory nodes lie decides nothing but where they stand in this list. */
-static int place_cmp(const struct refused *a, const struct refused *b)
+static int node_order(const struct node *a, const struct node *b)
 {
-	if (a->node != b->node)
-		return (uintptr_t)a->node < (uintptr_t)b->node ? -1 : 1;
-	return (a->port > b->port) - (a->port < b->port);
+	return ((uintptr_t)a > (uintptr_t)b) - ((uintptr_t)a < (uintptr_t)b);
 }
 
 static int refused_cmp(const void *va, const void *vb)
 {
 	const struct refused *a = va, *b = vb;
-	int c = place_cmp(a, b);
+	int c = node_order(a->node, b->node);
+	if (!c)
+		c = (a->rule > b->rule) - (a->rule < b->rule);
+	if (!c)
+		c = (int)a->kind - (int)b->kind;
+	if (!c)
+		c = strcmp(a->key, b->key);
 	return c ? c : strcmp(a->text, b->text);
 }
 
@@ -42,19 +46,21 @@ void refusals_sort(struct refusals *refusals)
 		qsort(refusals->items, refusals->n, sizeof(*refusals->items), refused_cmp);
 }
 
-/* The first of them, if any. */
-static const char *refusal_of(const struct refusals *refusals, const struct node *node, uint16_t port)
+/* Those of one object. */
+static struct refusals refusals_of(const struct refusals *all, const struct node *node)
 {
-	const struct refused like = {.node = node, .port = port};
-	size_t low = 0, high = refusals->n;
+	size_t low = 0, high = all->n;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		if (place_cmp(&refusals->items[middle], &like) < 0)
+		if (node_order(all->items[middle].node, node) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < refusals->n && !place_cmp(&refusals->items[low], &like) ? refusals->items[low].text : NULL;
+	struct refusals own = {all->n ? all->items + low : NULL, 0};
+	while (low + own.n < all->n && all->items[low + own.n].node == node)
+		own.n++;
+	return own;
 }
 
 static void show_class(struct shown_list *list, const struct graph *graph, const struct node *node)
@@ -66,10 +72,19 @@ static void show_class(struct shown_list *list, const struct graph *graph, const
 	add(list, 0, &(struct condition){.id = COND_CLASS_SUPPORTED_VERSION});
 }
 
+static const struct refused *refused_port(const struct refusals *own, uint16_t port)
+{
+	for (size_t i = 0; i < own->n; i++)
+		if (own->items[i].port == port)
+			return &own->items[i];
+	return NULL;
+}
+
 static void show_gateway(struct shown_list *list, const struct node *node, const struct refusals *refusals)
 {
 	const struct gateway_state *state = node_gateway(node);
-	size_t refused = 0, serving = 0;
+	const struct refusals own = refusals_of(refusals, node);
+	size_t n_refused = 0, serving = 0;
 	add(list, 0, &state->accepted);
 	add(list, 0, &state->programmed);
 	for (size_t i = 0; i < state->n_listeners; i++) {
@@ -77,31 +92,133 @@ static void show_gateway(struct shown_list *list, const struct node *node, const
 		add(list, i + 1, &l->accepted);
 		add(list, i + 1, &l->conflicted);
 		struct condition *programmed = add(list, i + 1, &l->programmed);
-		const char *text = l->serving ? refusal_of(refusals, node, state->gateway->listeners[i].port) : NULL;
-		if (text)
-			condition_set(programmed, COND_LISTENER_PENDING, "HAProxy refused %s", text);
-		refused += text != NULL;
+		const struct refused *refused = l->serving ? refused_port(&own, state->gateway->listeners[i].port) : NULL;
+		if (refused)
+			condition_set(programmed, COND_LISTENER_PENDING, "HAProxy refused %s %s: %s",
+			              refused->kind == TABLE_HOST ? "host" : "port", refused->key, refused->text);
+		n_refused += refused != NULL;
 		serving += l->serving;
 		add(list, i + 1, &l->resolved);
 	}
-	if (refused && refused == serving)
+	if (n_refused && n_refused == serving)
 		condition_set(&list->items[1].condition, COND_GATEWAY_NOT_PROGRAMMED, "HAProxy refused every listener");
+}
+
+/* ---- routes ---- */
+
+/* All units of the rule are refused. */
+static bool is_rule_refused(const struct refusals *own, size_t rule)
+{
+	size_t n = 0, of = 0;
+	for (size_t i = 0; i < own->n; i++) {
+		const struct refused *r = &own->items[i];
+		if (r->kind != TABLE_RULE || r->rule != rule)
+			continue;
+		n += !i || r[-1].kind != TABLE_RULE || strcmp(r[-1].key, r->key) != 0; /* sorted: once for each key */
+		of = r->of;
+	}
+	return n && n == of;
+}
+
+/* No rule is left that serves, and it is the proxy's doing. */
+static bool is_route_refused(const struct route_state *state, const struct refusals *own)
+{
+	bool any = false;
+	if (!own->n)
+		return false;
+	for (size_t r = 0; r < state->route->n_rules; r++) {
+		bool refused = is_rule_refused(own, r);
+		if (!refused && !graph_rule_dropped(state, r))
+			return false;
+		any |= refused;
+	}
+	return any;
+}
+
+static void say_refused(const struct refused *r, struct buf *message)
+{
+	if (message->len)
+		buf_adds(message, "; ");
+	if (r->kind == TABLE_HOST)
+		buf_addf(message, "host %s: HAProxy refused some of it: %s", r->key, r->text);
+	else if (r->kind == TABLE_BACKEND)
+		buf_addf(message, "spec.rules[%zu]: HAProxy refused backend %s: %s", r->rule, r->key, r->text);
+	else if (strchr(r->key, '@'))
+		buf_addf(message, "spec.rules[%zu]: HAProxy refused it on %s: %s", r->rule, strchr(r->key, '@') + 1,
+		         r->text);
+	else
+		buf_addf(message, "spec.rules[%zu]: HAProxy refused it: %s", r->rule, r->text);
+}
+
+/* What the graph and what the proxy dropped, one after the other. */
+static void say_dropped(const struct route_state *state, const struct refusals *own, struct buf *message)
+{
+	if (state->partial.id)
+		buf_adds(message, condition_text(&state->partial) + strlen(DROPPED_RULE));
+	for (size_t i = 0; i < own->n; i++)
+		say_refused(&own->items[i], message);
+}
+
+static bool answers_500(const struct route_state *state, const struct refusals *own)
+{
+	bool found = state->partial.id;
+	for (size_t i = 0; i < own->n; i++)
+		found |= own->items[i].kind == TABLE_RULE;
+	return found;
 }
 
 static void show_route(struct shown_list *list, const struct node *node, const struct refusals *refusals)
 {
 	const struct route_state *state = node_route(node);
-	const char *text = refusal_of(refusals, node, 0);
+	const struct refusals own = refusals_of(refusals, node);
+	const bool refused = is_route_refused(state, &own);
+	struct condition partial = {0};
+	struct buf message;
+	buf_init(&message, CONDITION_MESSAGE);
+	say_dropped(state, &own, &message);
+	if (message.len)
+		condition_set(&partial, COND_ROUTE_PARTIALLY_INVALID, "%s%s",
+		              answers_500(state, &own) ? DROPPED_RULE : "Dropped Rule: ", message.data);
 	for (size_t i = 0; i < state->n_parents; i++) {
 		if (!state->parents[i].accepted.id)
 			continue;
 		struct condition *accepted = add(list, i + 1, &state->parents[i].accepted);
-		if (text && accepted->id == COND_ROUTE_ACCEPTED)
-			condition_set(accepted, COND_ROUTE_PENDING, "HAProxy refused %s", text);
+		if (refused && accepted->id == COND_ROUTE_ACCEPTED)
+			condition_set(accepted, COND_ROUTE_UNSUPPORTED_VALUE, "%s", message.data);
 		bool is_accepted = condition_kind(accepted->id)->status;
-		if (state->partial.id && is_accepted)
-			add(list, i + 1, &state->partial);
+		if (partial.id && is_accepted)
+			add(list, i + 1, &partial);
 		add(list, i + 1, &state->resolved);
+	}
+	condition_done(&partial);
+	buf_done(&message);
+}
+
+/* The listeners that count the route, however many parentRefs lead there. */
+static uint64_t counted_at(const struct route_state *route, const struct gateway_state *gateway)
+{
+	uint64_t listeners = 0;
+	for (size_t i = 0; i < route->n_parents; i++) {
+		const struct parent_ref *ref = &route->route->parent_refs[i];
+		if (route->parents[i].epoch == gateway->epoch && strcmp(ref->name, gateway->node->name) == 0 &&
+		    strcmp(ref->namespace, gateway->node->namespace) == 0)
+			listeners |= route->parents[i].listeners;
+	}
+	return listeners;
+}
+
+void status_unattached(const struct gateway_state *state, const struct refusals *refusals, uint32_t ret[GRAPH_LISTENERS])
+{
+	memset(ret, 0, GRAPH_LISTENERS * sizeof(*ret));
+	for (size_t i = 0, next; i < refusals->n; i = next) {
+		const struct node *node = refusals->items[i].node;
+		for (next = i + 1; next < refusals->n && refusals->items[next].node == node;)
+			next++;
+		const struct refusals own = {refusals->items + i, next - i};
+		const struct route_state *route = node && node->kind == KIND_HTTPROUTE ? node_route(node) : NULL;
+		uint64_t listeners = route && is_route_refused(route, &own) ? counted_at(route, state) : 0;
+		for (size_t l = 0; l < state->n_listeners; l++)
+			ret[l] += listeners >> l & 1;
 	}
 }
 

@@ -3,12 +3,15 @@
 #define HATCHWAY_STATUS_STATUS_H
 
 #include "controller/graph/graph.h"
+#include "hatchway/table.h"
 
-/* What the proxy refused, by the object it concerns. port: a Gateway's, 0 for routes. */
+/* What the proxy refused, by the object it concerns: see struct origin of compile.h. */
 struct refused {
-	const struct node *node;
+	const struct node *node; /* NULL: nobody's */
 	uint16_t port;
-	const char *text; /* "rule a/b/0: what HAProxy said" */
+	size_t rule, of;
+	enum table_kind kind;
+	const char *key, *text;
 };
 
 struct refusals {
@@ -40,12 +43,16 @@ void shown_done(struct shown_list *list);
 bool status_document(const struct graph *graph, struct node *node, const struct refusals *refusals, int64_t now,
                      struct buf *out);
 
-/* See core.h. */
-void status_table(const struct graph *graph, const struct refusals *refusals, struct buf *out);
-size_t status_problems(const struct graph *graph, const struct refusals *refusals, struct buf *out);
+/* See core.h. not_held: why the proxy does not hold what core_update() produced; NULL: it does. */
+size_t status_table(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out);
+size_t status_problems(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out);
 
-/* status.addresses of a Gateway: calls cb for each. */
-void status_addresses(const struct graph *graph, const struct gateway_state *state,
+/* How many routes counted as attached to each listener are not, because the proxy refused all of them. */
+void status_unattached(const struct gateway_state *state, const struct refusals *refusals,
+                       uint32_t ret[GRAPH_LISTENERS]);
+
+/* status.addresses of a Gateway whose conditions are `shown`: calls cb for each. */
+void status_addresses(const struct graph *graph, const struct gateway_state *state, const struct shown_list *shown,
                       void (*cb)(void *ctx, const char *address), void *ctx);
 
 /* A YAML scalar, quoted if it has to be. */

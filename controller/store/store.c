@@ -1,8 +1,6 @@
 /* Owns nodes and edges. Reads an object's references once, when it comes; never judges them. */
 #include "controller/store/store.h"
 
-#include "hatchway/base/hash.h"
-
 #include <string.h>
 
 #define GATEWAY_GROUP "gateway.networking.k8s.io"
@@ -47,17 +45,17 @@ void node_list_done(struct node_list *list)
 
 static uint32_t node_hash(const struct store *store, enum object_kind kind, const char *namespace, const char *name)
 {
-	uint64_t h = hash_bytes(namespace, strlen(namespace), store->seed + (uint64_t)kind);
+	uint64_t h = hash_bytes(namespace, strlen(namespace), store->nodes.seed + (uint64_t)kind);
 	return (uint32_t)hash_bytes(name, strlen(name), h);
 }
 
 static struct node *find(const struct store *store, uint32_t hash, enum object_kind kind, const char *namespace,
                          const char *name)
 {
-	struct node *node = store->buckets[hash & (store->n_buckets - 1)];
-	while (node && (node->hash != hash || node->kind != kind || strcmp(node->name, name) != 0 ||
-	                strcmp(node->namespace, namespace) != 0))
-		node = node->chain;
+	struct node *node = hashed_first(&store->nodes, hash);
+	while (node &&
+	       (node->kind != kind || strcmp(node->name, name) != 0 || strcmp(node->namespace, namespace) != 0))
+		node = hashed_next(node);
 	return node;
 }
 
@@ -66,20 +64,52 @@ struct node *store_find(const struct store *store, enum object_kind kind, const 
 	return find(store, node_hash(store, kind, namespace, name), kind, namespace, name);
 }
 
-static void grow(struct store *store)
+static void own_names(struct node *node, const char *namespace, const char *name)
 {
-	size_t n = store->n_buckets * 2;
-	struct node **buckets = xcalloc(n, sizeof(struct node *));
-	for (size_t i = 0; i < store->n_buckets; i++)
-		while (store->buckets[i]) {
-			struct node *node = store->buckets[i];
-			store->buckets[i] = node->chain;
-			node->chain = buckets[node->hash & (n - 1)];
-			buckets[node->hash & (n - 1)] = node;
-		}
-	free(store->buckets);
-	store->buckets = buckets;
-	store->n_buckets = n;
+	size_t n_namespace = strlen(namespace) + 1, n_name = strlen(name) + 1;
+	char *block = xmalloc(n_namespace + n_name);
+	node->namespace = memcpy(block, namespace, n_namespace);
+	node->name = memcpy(block + n_namespace, name, n_name);
+}
+
+/* Takes the reference over; NULL: there is no object any more. The node's names go along. */
+static void set_object(struct node *node, struct object *object)
+{
+	struct object *old = node->object;
+	char *own = old ? NULL : (char *)(uintptr_t)node->namespace;
+	node->object = object;
+	if (!object) {
+		own_names(node, node->namespace, node->name);
+	} else {
+		node->namespace = object->namespace;
+		node->name = object->name;
+	}
+	free(own);
+	object_unref(old);
+}
+
+static void free_out(struct node *node)
+{
+	if (node->out != &node->only)
+		free(node->out);
+	node->out = NULL;
+}
+
+static void node_free(struct node *node)
+{
+	if (!node->object)
+		free((char *)(uintptr_t)node->namespace);
+	object_unref(node->object);
+	free_out(node);
+	free(node);
+}
+
+static bool is_needed(const struct node *node)
+{
+	if (node->object || node->flags)
+		return true;
+	return !node_is_leaf(node) &&
+	       (node->in[EDGE_USER] || node->in[EDGE_PART] || node->graph || node->compile || node->status);
 }
 
 static struct node *want(struct store *store, enum object_kind kind, const char *namespace, const char *name)
@@ -88,32 +118,20 @@ static struct node *want(struct store *store, enum object_kind kind, const char 
 	struct node *node = find(store, hash, kind, namespace, name);
 	if (node)
 		return node;
-	if (store->n_nodes >= store->n_buckets)
-		grow(store);
-	size_t n_namespace = strlen(namespace) + 1, n_name = strlen(name) + 1;
-	node = xcalloc(1, sizeof(*node) + n_namespace + n_name);
-	node->hash = hash;
+	const struct node like = {.kind = (uint8_t)kind};
+	node = xcalloc(1, node_is_leaf(&like) ? offsetof(struct node, only) + sizeof(node->only) : sizeof(*node));
 	node->kind = (uint8_t)kind;
-	memcpy(node->namespace, namespace, n_namespace);
-	node->name = memcpy(node->namespace + n_namespace, name, n_name);
-	struct node **bucket = &store->buckets[hash & (store->n_buckets - 1)];
-	node->chain = *bucket;
-	*bucket = node;
-	store->n_nodes++;
+	own_names(node, namespace, name);
+	hashed_add(&store->nodes, node, hash);
 	return node;
 }
 
 void store_release(struct store *store, struct node *node)
 {
-	if (node->object || node->in[EDGE_USER] || node->in[EDGE_PART] || node->graph || node->compile || node->status ||
-	    node->flags)
+	if (is_needed(node))
 		return;
-	struct node **at = &store->buckets[node->hash & (store->n_buckets - 1)];
-	while (*at != node)
-		at = &(*at)->chain;
-	*at = node->chain;
-	store->n_nodes--;
-	free(node);
+	hashed_delete(&store->nodes, node);
+	node_free(node);
 }
 
 static void mark(struct store *store, struct node *node, unsigned flags)
@@ -196,6 +214,7 @@ static void targets_of(struct targets *targets, const struct object *object)
 
 static void link_edge(struct edge *edge, struct node *from, struct node *to)
 {
+	BUG_ON(node_is_leaf(to));
 	struct edge **head = &to->in[role_of(from)];
 	*edge = (struct edge){.from = from, .to = to, .next = *head, .link = head};
 	if (*head)
@@ -224,8 +243,10 @@ static void relink(struct store *store, struct node *node)
 		if (flags || !to->object)
 			mark(store, to, flags);
 	}
-	free(node->out);
-	node->out = targets.list.n ? xmalloc(targets.list.n * sizeof(*node->out)) : NULL;
+	free_out(node);
+	BUG_ON(node_is_leaf(node) && targets.list.n > 1);
+	if (targets.list.n)
+		node->out = node_is_leaf(node) ? &node->only : xmalloc(targets.list.n * sizeof(*node->out));
 	node->n_out = (uint16_t)targets.list.n;
 	for (size_t i = 0; i < targets.list.n; i++) {
 		link_edge(&node->out[i], node, targets.list.items[i]);
@@ -241,7 +262,7 @@ static void relink(struct store *store, struct node *node)
 static bool says_nothing_new(const struct object *a, const struct object *b)
 {
 	return a->spec_hash && a->spec_hash == b->spec_hash && a->generation == b->generation && a->created == b->created &&
-	       strcmp(a->uid, b->uid) == 0 && strcmp(a->version, b->version) == 0;
+	       strcmp(a->uid, b->uid) == 0 && a->version == b->version;
 }
 
 void store_put(struct store *store, struct object *object)
@@ -251,8 +272,7 @@ void store_put(struct store *store, struct object *object)
 		object_unref(object);
 		return;
 	}
-	object_unref(node->object);
-	node->object = object;
+	set_object(node, object);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);
 }
@@ -262,8 +282,7 @@ void store_delete(struct store *store, enum object_kind kind, const char *namesp
 	struct node *node = store_find(store, kind, namespace, name);
 	if (!node || !node->object)
 		return;
-	object_unref(node->object);
-	node->object = NULL;
+	set_object(node, NULL);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);
 }
@@ -282,30 +301,25 @@ void store_clean(struct store *store)
 
 void store_list(const struct store *store, enum object_kind kind, struct node_list *ret)
 {
-	for (size_t i = 0; i < store->n_buckets; i++)
-		for (struct node *node = store->buckets[i]; node; node = node->chain)
-			if (node->kind == kind && node->object)
-				node_list_add(ret, node);
+	struct hashed_walk walk = {.set = &store->nodes};
+	for (struct node *node; (node = hashed_walk(&walk));)
+		if (node->kind == kind && node->object)
+			node_list_add(ret, node);
 	node_list_sort(ret);
 }
 
 void store_init(struct store *store)
 {
-	*store = (struct store){.n_buckets = 64, .seed = (uint64_t)(uintptr_t)store};
-	store->buckets = xcalloc(store->n_buckets, sizeof(struct node *));
+	*store = (struct store){0};
+	hashed_init(&store->nodes);
 }
 
 /* The other rooms have let go of their parts of the nodes. */
 void store_done(struct store *store)
 {
-	for (size_t i = 0; i < store->n_buckets; i++)
-		while (store->buckets[i]) {
-			struct node *node = store->buckets[i];
-			store->buckets[i] = node->chain;
-			object_unref(node->object);
-			free(node->out);
-			free(node);
-		}
-	free(store->buckets);
+	struct hashed_walk walk = {.set = &store->nodes};
+	for (struct node *node; (node = hashed_walk(&walk));)
+		node_free(node);
+	hashed_done(&store->nodes);
 	node_list_done(&store->dirty);
 }

@@ -14,6 +14,7 @@
 #define HATCHWAY_STORE_STORE_H
 
 #include "controller/object/object.h"
+#include "hatchway/base/hashed.h"
 
 struct node;
 
@@ -34,18 +35,27 @@ enum node_flags {
 };
 
 struct node {
-	struct node *chain; /* in its hash bucket */
-	uint32_t hash;
+	struct hashed hashed; /* by kind, namespace and name */
 	uint16_t n_out;
 	uint8_t kind, flags;
 	struct object *object; /* newest; NULL: none */
+	const char *namespace, *name; /* the object's; without one, a block of the node's own at `namespace` */
 	struct edge *out;      /* n_out in one block */
-	struct edge *in[EDGE_ROLES];
-	/* What later rooms keep about the object; while one is set the node stays. */
-	void *graph, *compile, *status;
-	const char *name;
-	char namespace[];
+	union {
+		struct edge only; /* of a leaf, whose block ends here: `out` */
+		struct {
+			struct edge *in[EDGE_ROLES];
+			/* What later rooms keep about the object; while one is set the node stays. */
+			void *graph, *compile, *status;
+		};
+	};
 };
+
+/* Of a kind that nothing refers to, that refers to one thing at most, and no room keeps anything about. */
+static inline bool node_is_leaf(const struct node *node)
+{
+	return node->kind == KIND_ENDPOINTSLICE || node->kind == KIND_SECRET || node->kind == KIND_CONFIGMAP;
+}
 
 struct node_list {
 	struct node **items;
@@ -58,9 +68,7 @@ void node_list_done(struct node_list *list);
 int node_cmp(const struct node *a, const struct node *b);
 
 struct store {
-	struct node **buckets;
-	size_t n_buckets, n_nodes;
-	uint64_t seed;
+	struct hashed_set nodes;
 	struct node_list dirty; /* since store_clean() */
 };
 

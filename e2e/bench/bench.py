@@ -512,7 +512,7 @@ def h2_result(bed, client):
 
 
 def loss():
-    seed = int(os.environ.get("HATCHWAY_SEED", "0")) or random.randrange(1 << 30)
+    seed = int(os.environ.get("HATCHWAY_SEED") or 0) or random.randrange(1 << 30)
     changes, requests = (200, 50000) if QUICK else (2000, 1000000)
     with Bed("bench") as bed:
         ports = application(bed, ports=STABLE * 6, per_version=6)

@@ -25,7 +25,8 @@ def canary(bed):
     wait(lambda: bed.get("/hello")[0] == 200, text="the route")
     client = bed.load([(HOST, "/hello", 200, "Hello version:")], connections=16, rate=3000)
     poller = Poller(bed.port)
-    for weight in (0, 1, 10, 33, 50, 90, 99, 100, 50, 10, 0):
+    # The last ones move all of it at once: there must be no moment at which nobody has a weight.
+    for weight in (0, 1, 10, 33, 50, 90, 99, 100, 50, 10, 0, 100, 0, 100, 0, 100, 0):
         bed.save("route.yaml", route("app", [rule({"v1": 100 - weight, "v2": weight}, filters=[
             {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "X-Weight", "value": str(weight)}]}}])]))
         took = wait(lambda: poller.get(HOST, "/hello")[1].get("x-weight") == str(weight), 1, text=f"weight {weight}")

@@ -81,6 +81,14 @@ static void *copy_rule(struct arena *a, const void *like)
 	return to;
 }
 
+/* text, as the end of `whole` if it is that: a host's pattern ends its key. */
+static const char *tail_of(struct arena *a, const char *whole, const char *text)
+{
+	size_t n_whole = strlen(whole), n = strlen(text);
+	bool is_tail = n <= n_whole && !strcmp(whole + n_whole - n, text);
+	return is_tail ? whole + n_whole - n : arena_strdup(a, text);
+}
+
 static void *copy_host(struct arena *a, const void *like)
 {
 	const struct table_host *from = like;
@@ -88,7 +96,7 @@ static void *copy_host(struct arena *a, const void *like)
 	*to = *from;
 	to->unit.key = arena_strdup(a, from->unit.key);
 	to->listener = arena_strdup(a, from->listener);
-	to->pattern = arena_strdup(a, from->pattern);
+	to->pattern = tail_of(a, to->unit.key, from->pattern);
 	to->falls_to = arena_strdup(a, from->falls_to);
 	to->entries = arena_array(a, from->n_entries, sizeof(*to->entries));
 	for (size_t i = 0; i < from->n_entries; i++) {
@@ -99,7 +107,8 @@ static void *copy_host(struct arena *a, const void *like)
 		entry->match.method = arena_strdup(a, match->method);
 		entry->match.headers = copy_tests(a, match->headers, match->n_headers);
 		entry->match.queries = copy_tests(a, match->queries, match->n_queries);
-		entry->rule = arena_strdup(a, from->entries[i].rule);
+		bool again = i && !strcmp(from->entries[i].rule, from->entries[i - 1].rule);
+		entry->rule = again ? entry[-1].rule : arena_strdup(a, from->entries[i].rule);
 	}
 	return to;
 }

@@ -52,9 +52,9 @@ struct table_endpoint {
 /* One port of one Service. No endpoints: 503. Key: "namespace.service:port". */
 struct table_backend {
 	struct table_unit unit;
-	enum table_protocol protocol;
 	struct table_endpoint *endpoints; /* sorted by name */
-	size_t n_endpoints;
+	uint32_t n_endpoints;
+	enum table_protocol protocol;
 };
 
 struct table_header {
@@ -65,7 +65,7 @@ struct table_header {
 /* Done in this order: set, add, remove (the order of HTTPHeaderFilter's fields). */
 struct table_headers {
 	struct table_header *set, *add, *remove;
-	size_t n_set, n_add, n_remove;
+	uint16_t n_set, n_add, n_remove; /* 16 each are the schema's bound */
 };
 
 enum table_path_edit { TABLE_PATH_KEEP, TABLE_PATH_FULL, TABLE_PATH_PREFIX_EDIT };
@@ -91,17 +91,17 @@ struct table_rule {
 	struct table_unit unit;
 	const char *origin;             /* "namespace.route" for names people read in show stat; [A-Za-z0-9._-]+ */
 	const char *name;               /* the rule's own name, or NULL */
-	enum table_action action;
-	uint16_t status;                /* REDIRECT: 301 302 303 307 308; STATUS: e.g. 500 */
 	struct table_headers request;   /* on what the backend sees; FORWARD only */
 	struct table_headers response;  /* on what the client sees; every action but STATUS */
 	struct table_rewrite rewrite;   /* FORWARD: of the request; REDIRECT: of the location (hostname, path) */
 	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: the request's own */
-	uint16_t redirect_port;         /* REDIRECT: 0 = none written. Gateway API's port rules are resolved already */
 	int64_t request_timeout_ms;     /* HTTPRouteTimeouts; -1 unset, 0 switched off */
 	int64_t backend_timeout_ms;
 	struct table_ref *refs;         /* FORWARD; in the user's order. None, or all weights 0: 500 */
-	size_t n_refs;
+	uint32_t n_refs;
+	enum table_action action;
+	uint16_t status;                /* REDIRECT: 301 302 303 307 308; STATUS: e.g. 500 */
+	uint16_t redirect_port;         /* REDIRECT: 0 = none written. Gateway API's port rules are resolved already */
 };
 
 enum table_path { TABLE_PREFIX, TABLE_EXACT, TABLE_REGEX };
@@ -115,11 +115,11 @@ struct table_test {
 
 /* All parts hold, or it does not match. */
 struct table_match {
-	enum table_path path_type;
 	const char *path;   /* PREFIX: element-wise, a trailing "/" does not count */
 	const char *method; /* NULL: any */
 	struct table_test *headers, *queries;
-	size_t n_headers, n_queries;
+	uint16_t n_headers, n_queries; /* 16 each are the schema's bound */
+	enum table_path path_type;
 };
 
 struct table_entry {
@@ -135,7 +135,7 @@ struct table_host {
 	const char *pattern;  /* "a.b", "*.a.b", or "" = any; lower case */
 	const char *falls_to; /* pattern of the host tried next when no entry matches, less specific than this; NULL: none */
 	struct table_entry *entries;
-	size_t n_entries;
+	uint32_t n_entries;
 };
 
 /* ---- units ---- */
@@ -209,7 +209,7 @@ struct table_request {
 	const char *path;     /* without query */
 	const char *query;    /* without "?"; "" = none */
 	const struct table_header *headers;
-	size_t n_headers;
+	uint32_t n_headers;
 };
 
 /* What table_match() tells about each thing it looks at, in order; for `hatchway explain`. */

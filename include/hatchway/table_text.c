@@ -298,7 +298,7 @@ static bool parse_header(struct parser *p, struct table_headers *headers)
 {
 	struct table_header header = {0};
 	struct table_header **list = &headers->remove;
-	size_t *n = &headers->n_remove;
+	uint16_t *n = &headers->n_remove;
 	if (accept(p, "set")) {
 		list = &headers->set;
 		n = &headers->n_set;
@@ -385,7 +385,7 @@ static bool parse_host(struct parser *p)
 	return !accept(p, "falls-to") || (host->falls_to = next(p));
 }
 
-static bool parse_test(struct parser *p, struct table_test **list, size_t *n)
+static bool parse_test(struct parser *p, struct table_test **list, uint16_t *n)
 {
 	struct table_test test = {.name = next(p)};
 	test.regex = accept(p, "~");

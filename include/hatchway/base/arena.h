@@ -2,7 +2,8 @@
  *
  * arena_init() grows by chunks and is right for scratch. arena_fixed() carves pieces out of memory the caller owns and
  * is right for things that live long: decode once into scratch to learn arena_used(), then once more into a block of
- * exactly that size. Pieces are aligned to 8 bytes and zeroed. Nothing is freed one by one. */
+ * exactly that size. Pieces are aligned to 8 bytes and zeroed; strings stand at the other end, without gaps. Nothing is
+ * freed one by one. */
 #ifndef HATCHWAY_BASE_ARENA_H
 #define HATCHWAY_BASE_ARENA_H
 
@@ -20,7 +21,7 @@ struct arena_chunk {
 struct arena {
 	struct arena_chunk *chunks; /* newest first; NULL for a fixed arena */
 	char *at, *end;
-	size_t used;  /* bytes handed out, alignment included */
+	size_t used;  /* bytes handed out, gaps between pieces included */
 	size_t grow;  /* next chunk's size */
 	bool fixed;
 };
@@ -51,12 +52,8 @@ static inline size_t arena_used(const struct arena *a)
 	return a->used;
 }
 
-static inline void *arena_alloc(struct arena *a, size_t n)
+static inline void arena_room(struct arena *a, size_t n)
 {
-	static uint64_t nothing; /* an empty list: takes nothing, and has an address all the same */
-	n = (n + 7) & ~(size_t)7;
-	if (!n)
-		return &nothing;
 	if ((size_t)(a->end - a->at) < n) {
 		BUG_ON(a->fixed);
 		size_t size = n > a->grow ? n : a->grow;
@@ -69,10 +66,26 @@ static inline void *arena_alloc(struct arena *a, size_t n)
 		if (a->grow < ((size_t)1 << 20))
 			a->grow *= 2;
 	}
+	a->used += n;
+}
+
+static inline void *arena_alloc(struct arena *a, size_t n)
+{
+	static uint64_t nothing; /* an empty list: takes nothing, and has an address all the same */
+	n = (n + 7) & ~(size_t)7;
+	if (!n)
+		return &nothing;
+	arena_room(a, n);
 	void *p = a->at;
 	a->at += n;
-	a->used += n;
 	return memset(p, 0, n);
+}
+
+/* n bytes of no alignment, not zeroed. */
+static inline char *arena_text(struct arena *a, size_t n)
+{
+	arena_room(a, n);
+	return a->end -= n;
 }
 
 static inline void *arena_array(struct arena *a, size_t n, size_t size)
@@ -83,9 +96,9 @@ static inline void *arena_array(struct arena *a, size_t n, size_t size)
 
 static inline char *arena_strndup(struct arena *a, const char *s, size_t n)
 {
-	char *p = arena_alloc(a, n + 1);
-	memcpy(p, s, n);
-	return p;
+	char *p = arena_text(a, n + 1);
+	p[n] = 0;
+	return memcpy(p, s, n);
 }
 
 /* NULL stays NULL. */
@@ -101,7 +114,7 @@ PRINTF_LIKE(2, 3) static inline char *arena_printf(struct arena *a, const char *
 	int n = vsnprintf(NULL, 0, fmt, args);
 	va_end(args);
 	BUG_ON(n < 0);
-	char *p = arena_alloc(a, (size_t)n + 1);
+	char *p = arena_text(a, (size_t)n + 1);
 	va_start(args, fmt);
 	vsnprintf(p, (size_t)n + 1, fmt, args);
 	va_end(args);

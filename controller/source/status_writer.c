@@ -1,0 +1,122 @@
+/* Owns one batch of documents at a time. The folder belongs to the worker while a batch is under way, to the loop else. */
+#include "controller/source/status_writer.h"
+
+#include "hatchway/base/arena.h"
+
+struct document {
+	const char *kind, *namespace, *name, *text;
+	struct err *err; /* NULL: written */
+};
+
+struct status_writer {
+	uv_work_t work;
+	uv_loop_t *loop;
+	struct status_dir *dir;
+	struct status_writer_events events;
+	struct arena arena; /* of the batch */
+	struct document *list;
+	size_t n, cap;
+	bool busy, sweep;
+	struct err sweep_err;
+	void (*closed)(void *ctx);
+	void *closed_ctx;
+};
+
+struct status_writer *status_writer_open(uv_loop_t *loop, struct status_dir *dir, const struct status_writer_events *events)
+{
+	struct status_writer *writer = xcalloc(1, sizeof(*writer));
+	writer->loop = loop;
+	writer->dir = dir;
+	writer->events = *events;
+	writer->work.data = writer;
+	arena_init(&writer->arena);
+	return writer;
+}
+
+bool status_writer_busy(const struct status_writer *writer)
+{
+	return writer->busy;
+}
+
+void status_writer_add(struct status_writer *writer, const char *kind, const char *namespace, const char *name,
+                       const char *text)
+{
+	struct arena *a = &writer->arena;
+	BUG_ON(writer->busy);
+	if (writer->n == writer->cap) {
+		writer->cap = writer->cap ? writer->cap * 2 : 16;
+		writer->list = xrealloc(writer->list, writer->cap * sizeof(*writer->list));
+	}
+	writer->list[writer->n++] = (struct document){
+		.kind = arena_strdup(a, kind),
+		.namespace = arena_strdup(a, namespace),
+		.name = arena_strdup(a, name),
+		.text = arena_strdup(a, text),
+	};
+}
+
+static void write_all(uv_work_t *work)
+{
+	struct status_writer *writer = work->data;
+	for (size_t i = 0; i < writer->n; i++) {
+		struct document *document = &writer->list[i];
+		struct err err = {""};
+		if (status_dir_write(writer->dir, document->kind, document->namespace, document->name, document->text, &err)) {
+			document->err = arena_alloc(&writer->arena, sizeof(err));
+			*document->err = err;
+		}
+	}
+	writer->sweep_err.text[0] = 0;
+	if (writer->sweep && status_dir_sweep(writer->dir, &writer->sweep_err) && !writer->sweep_err.text[0])
+		err_set(&writer->sweep_err, 0, "not swept");
+}
+
+static void writer_free(struct status_writer *writer)
+{
+	void (*closed)(void *) = writer->closed;
+	void *ctx = writer->closed_ctx;
+	status_dir_close(writer->dir);
+	arena_done(&writer->arena);
+	free(writer->list);
+	free(writer);
+	closed(ctx);
+}
+
+static void on_written(uv_work_t *work, int status)
+{
+	struct status_writer *writer = work->data;
+	for (size_t i = 0; i < writer->n; i++) {
+		const struct document *document = &writer->list[i];
+		if (document->err)
+			writer->events.failed(writer->events.ctx, document->kind, document->namespace, document->name,
+			                      document->err->text);
+	}
+	if (writer->sweep_err.text[0])
+		writer->events.failed(writer->events.ctx, "", "", "", writer->sweep_err.text);
+	writer->busy = writer->sweep = false;
+	writer->n = 0;
+	arena_done(&writer->arena);
+	if (writer->closed)
+		writer_free(writer);
+	else
+		writer->events.done(writer->events.ctx);
+}
+
+bool status_writer_start(struct status_writer *writer, bool sweep)
+{
+	BUG_ON(writer->busy);
+	if (!writer->n && !sweep)
+		return false;
+	writer->busy = true;
+	writer->sweep = sweep;
+	BUG_ON(uv_queue_work(writer->loop, &writer->work, write_all, on_written));
+	return true;
+}
+
+void status_writer_close(struct status_writer *writer, void (*cb)(void *ctx), void *ctx)
+{
+	writer->closed = cb;
+	writer->closed_ctx = ctx;
+	if (!writer->busy)
+		writer_free(writer);
+}
