@@ -385,6 +385,7 @@ static void start(struct kube_request *request)
 	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, client->speaks == HTTP_2 ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's head is not the server's */
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "hatchway/" HATCHWAY_VERSION);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)request);

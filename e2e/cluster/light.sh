@@ -54,6 +54,13 @@ secrets() {
 	config admin "$token" >"$KUBECONFIG"
 	# The controller's own user, whose token can be rotated: tokens.csv, start-api, token.hatchway.
 	printf 'hatchway-%s' "$token" >"$VAR/token.hatchway"
+	# Another user of the same rights, by client certificate.
+	openssl req -x509 -newkey rsa:2048 -nodes -keyout "$VAR/ca.key" -out "$VAR/ca.crt" -subj /CN=light-ca -days 30 2>/dev/null
+	openssl req -newkey rsa:2048 -nodes -keyout "$VAR/client.key" -out "$VAR/client.csr" -subj /O=system:masters/CN=certain 2>/dev/null
+	openssl x509 -req -in "$VAR/client.csr" -CA "$VAR/ca.crt" -CAkey "$VAR/ca.key" -CAcreateserial -days 30 \
+		-out "$VAR/client.crt" 2>/dev/null
+	config certain | sed "s|token: \"\"|client-certificate-data: $(base64 -w 0 "$VAR/client.crt"), client-key: client.key|" \
+		>"$VAR/kubeconfig.cert"
 	config hatchway | sed 's/token: ""/tokenFile: token.hatchway/' >"$VAR/kubeconfig.hatchway"
 }
 
@@ -79,7 +86,7 @@ start_api() {
 		--cert-dir="$VAR/pki" --token-auth-file="$VAR/tokens.csv" --authorization-mode=RBAC \
 		--service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$VAR/sa.pub" \
 		--service-account-signing-key-file="$VAR/sa.key" --service-cluster-ip-range=$SERVICES \
-		--disable-admission-plugins=ServiceAccount
+		--client-ca-file="$VAR/ca.crt" --disable-admission-plugins=ServiceAccount
 	for i in $(seq 1200); do
 		inside curl -ksf --noproxy '*' --max-time 2 "https://$NODE:6443/readyz" >/dev/null && return
 		sleep 0.05

@@ -11,11 +11,9 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -115,7 +113,7 @@ def wait_for(controller, pattern, what, seconds=20):
     print(f"ok {what} ({time.monotonic() - began:.1f} s)", flush=True)
 
 
-class Cutter(threading.Thread):
+class Cutter:
     """A proxy in the cluster's network that cuts connections after a random number of bytes."""
 
     SCRIPT = """
@@ -149,7 +147,6 @@ while True:
 """
 
     def __init__(self, seed):
-        super().__init__(daemon=True)
         self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{NAME}", "--", sys.executable, "-c", self.SCRIPT, str(seed)],
                                         stdout=subprocess.PIPE)
         self.process.stdout.readline()
@@ -305,9 +302,15 @@ def scenario(controller, work):
     settle(controller, work, "the walk-through on CRDs of v1.1.0")
 
     controller.stop()
+    controller.kubeconfig = VAR / "kubeconfig.cert"
+    controller.start()
+    settle(controller, work, "known by a client certificate")
+    controller.stop()
+
     cutter = Cutter(SEED)
     controller.kubeconfig = VAR / "kubeconfig.cut"
-    controller.kubeconfig.write_text((VAR / "kubeconfig.hatchway").read_text().replace(":6443", ":7443"))
+    controller.kubeconfig.write_text((VAR / "kubeconfig.hatchway").read_text().replace(
+        ':6443"', ':7443", tls-server-name: kubernetes.default.svc'))
     controller.start()
     for i in range(25):
         route = (ROOT / "e2e/walkthrough/route.yaml").read_text().replace("name: helloworld\n  namespace", f"name: r{rng.randrange(8)}\n  namespace")
