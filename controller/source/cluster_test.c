@@ -504,6 +504,7 @@ static struct {
 	unsigned settled;
 	bool unsettled; /* something was told after the last settled() */
 	char dir[64];
+	unsigned patience_s; /* how long watches are and may be silent; 0: 2 */
 	bool timed_out, closed;
 } t;
 
@@ -605,14 +606,15 @@ static struct cluster_options quick(void)
 {
 	static char path[128];
 	snprintf(path, sizeof(path), "%s/config", t.dir);
+	unsigned patience_s = t.patience_s ? t.patience_s : 2;
 	return (struct cluster_options){
 	    .kubeconfig = path,
 	    .discovery = {.poll_ms = 100, .missing_ms = 30, .answer_ms = 200},
 	    .watch = {.connect_ms = 1000,
 	              .list_silence_s = 2,
 	              .list_total_ms = 3000,
-	              .watch_s = 2,
-	              .watch_silence_s = 2,
+	              .watch_s = patience_s,
+	              .watch_silence_s = patience_s,
 	              .retry_ms = 2,
 	              .retry_max_ms = 20,
 	              .forbidden_ms = 150,
@@ -957,6 +959,7 @@ static void what_is_too_big_is_named(void **state)
 
 static void a_dead_connection_is_found(void **state)
 {
+	t.patience_s = 60; /* only the questions in between can find it */
 	put_some(2);
 	open_cluster("token: x");
 	assert_true(until(equal, 3000));
@@ -967,10 +970,7 @@ static void a_dead_connection_is_found(void **state)
 		c->watching = false; /* for ever */
 	until(never, 20);
 	s.frozen = false;
-	/* Faster than the watches' own deadline of 2 s. */
-	uint64_t began = uv_hrtime();
-	assert_true(until(equal, 5000));
-	assert_true((uv_hrtime() - began) / 1000000 < 4500);
+	assert_true(until(equal, 3000));
 }
 
 static void closing_at_any_time_leaves_nothing(void **state)
