@@ -237,10 +237,10 @@ void options_core(const struct options *options, struct core_options *ret)
 {
 	*ret = (struct core_options){
 		.controller_name = CONTROLLER_NAME,
-		.implicit_class = options->manifests ? options->class : NULL, /* a cluster's classes are written down */
+		.implicit_class = options->class,
 		.port_map = options->port_map,
 		.n_port_map = options->n_port_map,
-		.implicit_namespaces = options->manifests != NULL,
+		.implicit_namespaces = true,
 	};
 	ret->addresses = machine_addresses(&ret->n_addresses);
 }

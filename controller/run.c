@@ -360,6 +360,10 @@ static int open_all(struct run *run, struct err *reterr)
 	if (ret)
 		return ret;
 	options_core(options, &core_options);
+	if (!options->manifests) { /* in a cluster, what exists is written down */
+		core_options.implicit_class = NULL;
+		core_options.implicit_namespaces = false;
+	}
 	run->core = core_new(&core_options);
 	if (!options->haproxy)
 		return err_set(reterr, -ENOENT, "no HAProxy found: name one, 3.4 or newer, with --haproxy PATH");
