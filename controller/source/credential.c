@@ -253,7 +253,7 @@ static char **make_env(struct arena *arena, const struct kube_access *access)
 	env[n++] = arena_strdup(arena, exec_info(arena, access));
 	for (size_t i = 0; i < access->exec.n_env; i++)
 		env[n++] = arena_strdup(arena, access->exec.env[i]);
-	for (size_t i = 0; environ[i] && i < ENV_CEILING; i++)
+	for (size_t i = 0; i < ENV_CEILING && environ[i]; i++)
 		if (strncmp(environ[i], "KUBERNETES_EXEC_INFO=", 21))
 			env[n++] = arena_strdup(arena, environ[i]);
 	return env;
