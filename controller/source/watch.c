@@ -46,7 +46,7 @@ struct watch {
 	char at[VERSION_CEILING]; /* resourceVersion to go on from; "": list */
 	char *page, *next_page; /* continue tokens: of the page asked for (NULL: the first), and what it says itself */
 	char list_at[VERSION_CEILING];
-	bool got_metadata, synced, forbidden, expired, got_event, failing;
+	bool got_metadata, skipped, synced, forbidden, expired, got_event, failing;
 	unsigned list_failures, watch_failures; /* in a row; a watch's end with an event, or when it has lasted */
 	unsigned suspicions;                    /* watches in a row that failed perhaps for their version */
 	unsigned expirations, expired_pages;
@@ -118,7 +118,7 @@ static void accept_again(struct watch *watch, const char *namespace, const char 
 static bool is_same(const struct object *a, const struct object *b)
 {
 	return a->spec_hash == b->spec_hash && a->generation == b->generation && a->created == b->created &&
-	       !strcmp(a->uid, b->uid) && !strcmp(a->version, b->version);
+	       !strcmp(a->uid, b->uid) && a->version == b->version;
 }
 
 /* Takes the reference over. */
@@ -237,7 +237,7 @@ static void take_object(struct watch *watch, const struct node *item, struct are
 	refuse(watch, namespace, name, *err.text ? err.text : "no object of this kind");
 }
 
-/* The name in the beginning of an object that is too big to be read. */
+/* The name in the beginning of an object that is too big to be read: for people, it may be a label's. */
 static void take_too_big(struct watch *watch, const char *bytes, size_t n)
 {
 	static const char *const fields[] = {"\"name\":\"", "\"namespace\":\""};
@@ -253,9 +253,6 @@ static void take_too_big(struct watch *watch, const char *bytes, size_t n)
 		memcpy(texts[i], at, length);
 		texts[i][length] = 0;
 	}
-	struct known_entry *entry = known_find(&watch->known, texts[1], texts[0]);
-	if (entry)
-		entry->seen = 1;
 	refuse(watch, texts[1], texts[0], "larger than 2 MiB: not read, its last state stays");
 }
 
@@ -290,6 +287,7 @@ static bool on_list_piece(void *ctx, enum json_piece piece, const char *bytes, s
 	struct node *node;
 	bool good = true;
 	if (!whole && piece == JSON_ITEM) {
+		watch->skipped = true;
 		take_too_big(watch, bytes, n);
 		return true;
 	}
@@ -321,7 +319,9 @@ static void end_page(struct watch *watch)
 		return;
 	}
 	set_page(watch, NULL);
-	forget_unseen(watch, false);
+	/* Whose names could not be read may be any of those that were not seen. */
+	if (!watch->skipped)
+		forget_unseen(watch, false);
 	snprintf(watch->at, sizeof(watch->at), "%s", watch->list_at);
 	watch->expired_pages = 0;
 	log_line(LOG_DEBUG, "listed", "kind", object_kind_name(watch->kind), "at", watch->at, NULL);
@@ -361,6 +361,13 @@ static bool take_event(struct watch *watch, const struct node *event, struct are
 	return true;
 }
 
+static void relist(struct watch *watch)
+{
+	watch->at[0] = 0;
+	watch->suspicions = 0;
+	set_page(watch, NULL);
+}
+
 static bool on_watch_piece(void *ctx, enum json_piece piece, const char *bytes, size_t n, bool whole)
 {
 	struct watch *watch = ctx;
@@ -368,8 +375,11 @@ static bool on_watch_piece(void *ctx, enum json_piece piece, const char *bytes, 
 	struct node *node;
 	bool good = false;
 	if (!whole) {
+		bool deleted = n >= 64 && memmem(bytes, 64, "\"DELETED\"", 9);
 		take_too_big(watch, bytes, n);
-		return true;
+		if (deleted)
+			relist(watch); /* which one, a list knows for certain */
+		return !deleted;
 	}
 	arena_init(&scratch);
 	if (!json_node(bytes, n, &scratch, &node, &watch->err))
@@ -424,13 +434,6 @@ static void note_forbidden(struct watch *watch)
 	/* An API server that has just started forbids everything for a moment: it does not know its roles yet. */
 	if (now - watch->forbidden_since_ms >= watch->times.forbidden_ms)
 		set_synced(watch);
-}
-
-static void relist(struct watch *watch)
-{
-	watch->at[0] = 0;
-	watch->suspicions = 0;
-	set_page(watch, NULL);
 }
 
 /* 410: listed from the beginning. Between pages, and again: as one answer. The first times at once. */
@@ -591,6 +594,7 @@ static void start_list(struct watch *watch)
 		add_escaped(&path, watch->page);
 	} else {
 		known_unsee(&watch->known);
+		watch->skipped = false;
 		for (struct refused *refused = watch->refused; refused; refused = refused->hh.next)
 			refused->seen = false;
 	}
