@@ -233,7 +233,7 @@ def scenario(controller, work):
     walkthrough()
     table = settle(controller, work, "the walk-through")
     assert "helloworld.sample.com" in table, table
-    assert "10.245.0.1:5000" in table, table
+    assert "10.245.0.1 5000" in table, table
     server = serve()
     try:
         time.sleep(0.5)
