@@ -136,7 +136,8 @@ static void on_done(struct kube_request *request, CURLcode code)
 		result.error = 0;
 	result.status = result.error && result.error != -ECANCELED ? 0 : status;
 	arena_init(&scratch);
-	result.text = reason(request, result.error ? code : CURLE_OK, status, &scratch);
+	/* A copy: the request is gone before its end is told. */
+	result.text = arena_strdup(&scratch, reason(request, result.error ? code : CURLE_OK, status, &scratch));
 	if (status == 401)
 		credential_refused(request->client->credential);
 	end_request(request, &result);
