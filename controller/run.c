@@ -195,7 +195,7 @@ static void on_problem(void *ctx, const char *path, unsigned line, const char *t
 	snprintf(number, sizeof(number), "%u", line);
 	if (text) {
 		problem_add(run, path, line, text);
-		log_line(LOG_ERROR, "not read, its last good content stays", "of", path, "line", number, "error", text, NULL);
+		log_line(LOG_ERROR, "problem", "of", path, "line", number, "error", text, NULL);
 	} else {
 		problems_drop(run, path, UINT64_MAX);
 		log_line(LOG_INFO, "fine again", "of", path, NULL);
@@ -333,8 +333,10 @@ static int open_source(struct run *run, struct err *reterr)
 	const struct options *options = run->options;
 	const struct source_events events = {on_put, on_delete, on_settled, on_problem, run};
 	struct cluster_options cluster = cluster_defaults();
+	char memory[4096 + 32];
+	snprintf(memory, sizeof(memory), "%s/manifests", run->state_dir);
 	if (options->manifests)
-		return file_source_open(&run->loop, options->manifests, &events, &run->source, reterr);
+		return file_source_open(&run->loop, options->manifests, memory, &events, &run->source, reterr);
 	cluster.kubeconfig = options->kubeconfig;
 	cluster.context = options->context;
 	return cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
@@ -353,8 +355,8 @@ static int open_all(struct run *run, struct err *reterr)
 	struct core_options core_options;
 	char path[4096 + 32];
 	int ret = make_dir(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
-	if (!ret && options->manifests && access(options->manifests, R_OK | X_OK))
-		ret = err_set(reterr, -errno, "%s: %s", options->manifests, strerror(errno));
+	if (!ret && options->manifests)
+		ret = file_source_check(options->manifests, reterr);
 	if (!ret)
 		ret = open_status(run, reterr);
 	if (ret)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <strings.h>
 
 static const struct decode_kind *const decode_kinds[] = {
     &decode_namespace, &decode_gateway_class,  &decode_gateway, &decode_http_route, &decode_reference_grant,
@@ -207,6 +208,47 @@ static const struct decode_kind *find_kind(const struct node *document, uint8_t 
 	return NULL;
 }
 
+#define GATEWAY_GROUP "gateway.networking.k8s.io"
+
+static bool is_gateway_group(const char *api_version)
+{
+	return strncmp(api_version, GATEWAY_GROUP "/", strlen(GATEWAY_GROUP) + 1) == 0;
+}
+
+/* Whether no such kind can be meant by this group but ours: Kubernetes' own groups have no dot or end with k8s.io.
+ * Others' (Istio's Gateway, Knative's Service, Linkerd's HTTPRoute) are theirs. */
+static bool is_slip(const char *api_version)
+{
+	size_t len = strcspn(api_version, "/");
+	return !api_version[len] || !memchr(api_version, '.', len) ||
+	       (len >= 6 && strncmp(api_version + len - 6, "k8s.io", 6) == 0) ||
+	       strncmp(api_version, "gateway.net", 11) == 0;
+}
+
+static bool is_our_kind(const char *kind)
+{
+	for (size_t i = 0; i < ARRAY_LEN(decode_kinds); i++)
+		if (strcasecmp(object_kind_name(decode_kinds[i]->kind), kind) == 0)
+			return true;
+	return false;
+}
+
+/* Of a document that find_kind() does not know: 0 if it is nothing to us, -EINVAL if it was meant for us. */
+static int refuse_kind(const struct node *document, struct err *reterr)
+{
+	static const char *const not_read[] = {"GRPCRoute", "TLSRoute",         "TCPRoute",
+	                                       "UDPRoute",  "BackendTLSPolicy", "ListenerSet"};
+	const char *api_version = node_text(document, "apiVersion"), *kind = node_text(document, "kind");
+	if (!api_version || !kind)
+		return 0;
+	if (!is_gateway_group(api_version) && !(is_our_kind(kind) && is_slip(api_version)))
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(not_read); i++)
+		if (strcmp(kind, not_read[i]) == 0)
+			return 0;
+	return err_set(reterr, -EINVAL, "no matches for kind \"%.80s\" in version \"%.120s\"", kind, api_version);
+}
+
 static void name_subject(const struct node *document, const struct decode_kind *kind, char *out, size_t size)
 {
 	const struct node *metadata = node_get(document, "metadata");
@@ -278,7 +320,7 @@ static struct object *decode_twice(struct arena *scratch, const struct decode_ki
 	return object;
 }
 
-static int decode_document(struct schema_walk *walk, const struct decode_kind *kind, uint8_t version,
+static int decode_document(struct schema_walk *walk, const struct decode_kind *kind, uint8_t version, bool strict,
                            const struct node *in, struct object **ret)
 {
 	const struct node *head = schema_apply(walk, &head_schema, in);
@@ -288,6 +330,7 @@ static int decode_document(struct schema_walk *walk, const struct decode_kind *k
 	if (check_name(walk, kind, metadata))
 		return -EINVAL;
 	walk->hash = 0;
+	walk->strict = strict && strcmp(object_kind_group(kind->kind), GATEWAY_GROUP) == 0;
 	const struct node *document = schema_apply(walk, kind->schema, in);
 	if (!document)
 		return -EINVAL;
@@ -296,20 +339,35 @@ static int decode_document(struct schema_walk *walk, const struct decode_kind *k
 	return 1;
 }
 
-int object_decode(const struct node *document, struct object **ret, unsigned *ret_line, struct err *reterr)
+static int decode_as(const struct node *document, const struct decode_kind *kind, uint8_t version, bool strict,
+                     struct object **ret, unsigned *ret_line, struct err *reterr)
 {
-	uint8_t version;
-	const struct decode_kind *kind = find_kind(document, &version);
-	if (!kind)
-		return 0;
 	char subject[192];
 	name_subject(document, kind, subject, sizeof(subject));
 	struct arena scratch;
 	arena_init(&scratch);
 	struct schema_walk walk = {.scratch = &scratch, .subject = subject, .err = reterr};
-	int status = decode_document(&walk, kind, version, document, ret);
+	int status = decode_document(&walk, kind, version, strict, document, ret);
 	if (status < 0 && ret_line)
 		*ret_line = walk.line;
 	arena_done(&scratch);
 	return status;
+}
+
+int object_decode(const struct node *document, struct object **ret, unsigned *ret_line, struct err *reterr)
+{
+	uint8_t version;
+	const struct decode_kind *kind = find_kind(document, &version);
+	return kind ? decode_as(document, kind, version, false, ret, ret_line, reterr) : 0;
+}
+
+int object_decode_manifest(const struct node *document, struct object **ret, unsigned *ret_line, struct err *reterr)
+{
+	uint8_t version;
+	const struct decode_kind *kind = find_kind(document, &version);
+	if (kind)
+		return decode_as(document, kind, version, true, ret, ret_line, reterr);
+	if (ret_line)
+		*ret_line = document->line;
+	return refuse_kind(document, reterr);
 }

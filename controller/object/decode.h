@@ -22,4 +22,10 @@ struct node {
  * Objects without metadata.namespace get "default". generation is metadata.generation or 1. */
 MUST_CHECK int object_decode(const struct node *document, struct object **ret, unsigned *ret_line, struct err *reterr);
 
+/* The same for what a person wrote, refusing what `kubectl apply` refuses: unknown fields in a Gateway API kind; a kind
+ * or version that Gateway API does not have, in its group or in one that looks like a slip of it. 0 also for the Gateway
+ * API kinds that hatchway does not read. What an API server delivers is never refused for these: it may be newer. */
+MUST_CHECK int object_decode_manifest(const struct node *document, struct object **ret, unsigned *ret_line,
+                                      struct err *reterr);
+
 #endif

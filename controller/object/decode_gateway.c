@@ -318,6 +318,7 @@ static const struct schema_field gateway_spec_fields[] = {
     {"infrastructure", &infrastructure_schema, SCHEMA_OPTIONAL, NULL},
     {"tls", &gateway_tls_schema, SCHEMA_OPTIONAL, NULL},
     {"allowedListeners", &allowed_listeners_schema, SCHEMA_OPTIONAL, NULL},
+    {"defaultScope", &schema_any, SCHEMA_OPTIONAL, NULL}, /* experimental channel: known, not read */
     {.name = NULL},
 };
 static const struct schema gateway_spec_schema = {SCHEMA_OBJECT, .fields = gateway_spec_fields};

@@ -244,6 +244,7 @@ static const struct schema_field spec_fields[] = {
     {"parentRefs", &parents_schema, SCHEMA_OPTIONAL, NULL},
     {"hostnames", &hostnames_schema, SCHEMA_OPTIONAL, NULL},
     {"rules", &rules_schema, SCHEMA_DEFAULT_EMPTY, NULL},
+    {"useDefaultGateways", &schema_any, SCHEMA_OPTIONAL, NULL}, /* experimental channel: known, not read */
     {.name = NULL},
 };
 static const struct schema spec_schema = {SCHEMA_OBJECT, .fields = spec_fields};

@@ -146,6 +146,117 @@ static void test_unknown(void **state)
 	}
 }
 
+/* ---- what a person wrote ---- */
+
+static void check_manifest(const char *text, int wanted_status, unsigned wanted_line, const char *wanted)
+{
+	struct yaml *yaml = yaml_open_bytes(text, strlen(text));
+	struct arena scratch;
+	arena_init(&scratch);
+	struct node *document;
+	struct object *object = NULL;
+	struct err err = {.text = ""};
+	unsigned line = 0;
+	assert_int_equal(yaml_next(yaml, &scratch, &document, &line, &err), 1);
+	int status = object_decode_manifest(document, &object, &line, &err);
+	if (status != wanted_status || strcmp(err.text, wanted) != 0 || (status < 0 && line != wanted_line))
+		fail_msg("%s\nwanted %d line %u: %s\nhave   %d line %u: %s", text, wanted_status, wanted_line, wanted,
+		         status, line, err.text);
+	/* An API server may be newer than we: what it delivers is not refused for a field. */
+	struct object *lenient = NULL;
+	if (strstr(wanted, "unknown field")) {
+		assert_int_equal(object_decode(document, &lenient, &line, &err), 1);
+		object_unref(lenient);
+	}
+	object_unref(object);
+	arena_done(&scratch);
+	yaml_close(yaml);
+}
+
+#define HEAD(kind) "apiVersion: gateway.networking.k8s.io/v1\nkind: " kind "\nmetadata: {name: a}\n"
+
+static void test_strict_fields(void **state)
+{
+	check_manifest(HEAD("HTTPRoute") "spec:\n  rules:\n  - backendrefs:\n    - {name: x, port: 1}\n", -EINVAL, 6,
+	               "HTTPRoute default/a: unknown field \"spec.rules[0].backendrefs\"");
+	check_manifest(HEAD("HTTPRoute") "spec:\n  rules:\n  - {}\n  - filters:\n    - type: RequestRedirect\n"
+	                                 "      requestRedirect:\n        statuscode: 301\n",
+	               -EINVAL, 10,
+	               "HTTPRoute default/a: unknown field \"spec.rules[1].filters[0].requestRedirect.statuscode\"");
+	check_manifest(HEAD("HTTPRoute") "Spec: {}\nspec: {}\n", -EINVAL, 4,
+	               "HTTPRoute default/a: unknown field \"Spec\"");
+	check_manifest(HEAD("Gateway") "spec: {gatewayClassName: c, listeners: [{name: a, port: 1, protocol: HTTP, "
+	                               "hostnames: a.b}]}\n",
+	               -EINVAL, 4, "Gateway default/a: unknown field \"spec.listeners[0].hostnames\"");
+	check_manifest(HEAD("GatewayClass") "spec: {controllerName: a.b/c, x: null}\n", -EINVAL, 4,
+	               "GatewayClass a: unknown field \"spec.x\"");
+	check_manifest(
+	    HEAD("ReferenceGrant") "spec: {from: [{group: '', kind: A, namespace: b, name: c}], to: [{group: "
+	                           "'', kind: A}]}\n",
+	    -EINVAL, 4, "ReferenceGrant default/a: unknown field \"spec.from[0].name\"");
+}
+
+static void test_lenient_fields(void **state)
+{
+	check_manifest("{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a, anyThing: 1, "
+	               "annotations: {a: b}}, spec: {}, status: {parents: [], x: 1}}",
+	               1, 0, "");
+	check_manifest(HEAD("HTTPRoute") "spec: {useDefaultGateways: All, rules: [{retry: {attempts: 3}, "
+	                                 "sessionPersistence: {type: Cookie}, filters: [{type: ExternalAuth, "
+	                                 "externalAuth: {protocol: HTTP, x: 1}}]}]}\n",
+	               1, 0, "");
+	check_manifest(
+	    HEAD("Gateway") "spec: {defaultScope: All, gatewayClassName: c, infrastructure: {labels: {any: a}}, "
+	                    "listeners: [{name: a, port: 1, protocol: HTTP}]}\n",
+	    1, 0, "");
+	check_manifest("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 1, nodePort: 30000, "
+	               "any: 1}], any: 2}, any: 3}",
+	               1, 0, "");
+}
+
+static void test_strict_kinds(void **state)
+{
+	static const struct {
+		const char *version, *kind;
+		bool refused;
+	} cases[] = {
+	    {"gateway.networking.k8s.io/v1alpha2", "HTTPRoute", true},
+	    {"gateway.networking.k8s.io/v1", "HttpRoute", true},
+	    {"gateway.networking.k8s.io/v1", "Nonsense", true},
+	    {"gateway.networking.k8s.io", "Gateway", true},
+	    {"gateway.network.k8s.io/v1", "HTTPRoute", true},
+	    {"gateway.networking.k8s.oi/v1", "Gateway", true},
+	    {"networking.k8s.io/v1", "Gateway", true},
+	    {"v1", "HTTPRoute", true},
+	    {"v1", "service", true},
+	    {"v2", "Service", true},
+	    {"apps/v1", "Service", true},
+	    {"discovery.k8s.io/v1beta1", "EndpointSlice", true},
+	    {"gateway.networking.k8s.io/v1", "GRPCRoute", false},
+	    {"gateway.networking.k8s.io/v1alpha2", "TLSRoute", false},
+	    {"gateway.networking.k8s.io/v1alpha2", "TCPRoute", false},
+	    {"gateway.networking.k8s.io/v1alpha2", "UDPRoute", false},
+	    {"gateway.networking.k8s.io/v1", "BackendTLSPolicy", false},
+	    {"gateway.networking.k8s.io/v1", "ListenerSet", false},
+	    {"networking.istio.io/v1", "Gateway", false},
+	    {"gateway.solo.io/v1", "Gateway", false},
+	    {"serving.knative.dev/v1", "Service", false},
+	    {"policy.linkerd.io/v1beta3", "HTTPRoute", false},
+	    {"apps/v1", "Deployment", false},
+	    {"v1", "Pod", false},
+	    {"networking.k8s.io/v1", "Ingress", false},
+	    {"apiextensions.k8s.io/v1", "CustomResourceDefinition", false},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[200], wanted[200];
+		snprintf(text, sizeof(text), "\napiVersion: %s\nkind: %s\nmetadata: {name: a}\n", cases[i].version,
+		         cases[i].kind);
+		snprintf(wanted, sizeof(wanted), "no matches for kind \"%s\" in version \"%s\"", cases[i].kind,
+		         cases[i].version);
+		check_manifest(text, cases[i].refused ? -EINVAL : 0, 2, cases[i].refused ? wanted : "");
+	}
+}
+
 /* ---- HTTPRoute ---- */
 
 static void test_route_shape(void **state)
@@ -918,7 +1029,8 @@ static uint64_t hash_of(const char *rest)
 static uint64_t hash_of_labels(const char *labels)
 {
 	char text[1000];
-	snprintf(text, sizeof(text), "{apiVersion: v1, kind: Namespace, metadata: {name: space, labels: {%s}}}", labels);
+	snprintf(text, sizeof(text), "{apiVersion: v1, kind: Namespace, metadata: {name: space, labels: {%s}}}",
+	         labels);
 	struct object *object = decode_good(text);
 	uint64_t hash = object->spec_hash;
 	object_unref(object);
@@ -969,7 +1081,8 @@ static void test_same_spec(void **state)
 	struct object *slices[ARRAY_LEN(texts)];
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		char text[1000];
-		snprintf(text, sizeof(text), "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: %s}", texts[i]);
+		snprintf(text, sizeof(text), "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: %s}",
+		         texts[i]);
 		slices[i] = decode_good(text);
 	}
 	struct object *a = slices[0], *b = slices[1], *c = slices[2];
@@ -1003,31 +1116,20 @@ static void test_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_metadata),
-	    cmocka_unit_test(test_unknown),
-	    cmocka_unit_test(test_route_shape),
-	    cmocka_unit_test(test_route_parents),
-	    cmocka_unit_test(test_route_path),
-	    cmocka_unit_test(test_route_matches),
-	    cmocka_unit_test(test_filter_union),
-	    cmocka_unit_test(test_filter_lists),
-	    cmocka_unit_test(test_filter_fields),
-	    cmocka_unit_test(test_replace_prefix),
-	    cmocka_unit_test(test_route_backends),
-	    cmocka_unit_test(test_route_timeouts),
-	    cmocka_unit_test(test_gateway_listeners),
-	    cmocka_unit_test(test_gateway_rest),
-	    cmocka_unit_test(test_class_and_grant),
-	    cmocka_unit_test(test_service),
-	    cmocka_unit_test(test_slice),
-	    cmocka_unit_test(test_data),
-	    cmocka_unit_test(test_route_decoded),
-	    cmocka_unit_test(test_route_defaults),
-	    cmocka_unit_test(test_gateway_decoded),
-	    cmocka_unit_test(test_slice_decoded),
-	    cmocka_unit_test(test_secret_decoded),
-	    cmocka_unit_test(test_hashes),
-	    cmocka_unit_test(test_same_spec),
+	    cmocka_unit_test(test_metadata),       cmocka_unit_test(test_unknown),
+	    cmocka_unit_test(test_strict_fields),  cmocka_unit_test(test_lenient_fields),
+	    cmocka_unit_test(test_strict_kinds),   cmocka_unit_test(test_route_shape),
+	    cmocka_unit_test(test_route_parents),  cmocka_unit_test(test_route_path),
+	    cmocka_unit_test(test_route_matches),  cmocka_unit_test(test_filter_union),
+	    cmocka_unit_test(test_filter_lists),   cmocka_unit_test(test_filter_fields),
+	    cmocka_unit_test(test_replace_prefix), cmocka_unit_test(test_route_backends),
+	    cmocka_unit_test(test_route_timeouts), cmocka_unit_test(test_gateway_listeners),
+	    cmocka_unit_test(test_gateway_rest),   cmocka_unit_test(test_class_and_grant),
+	    cmocka_unit_test(test_service),        cmocka_unit_test(test_slice),
+	    cmocka_unit_test(test_data),           cmocka_unit_test(test_route_decoded),
+	    cmocka_unit_test(test_route_defaults), cmocka_unit_test(test_gateway_decoded),
+	    cmocka_unit_test(test_slice_decoded),  cmocka_unit_test(test_secret_decoded),
+	    cmocka_unit_test(test_hashes),         cmocka_unit_test(test_same_spec),
 	    cmocka_unit_test(test_lines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -264,10 +264,45 @@ static int absent_field(struct schema_walk *walk, const struct schema_field *fie
 	return 0;
 }
 
+static bool has_field(const struct schema *schema, const char *name)
+{
+	const struct schema_field *field = schema->fields;
+	while (field->name && strcmp(field->name, name) != 0)
+		field++;
+	return field->name;
+}
+
+/* What every document has beside what its kind's table names. */
+static bool is_head(const char *name)
+{
+	static const char *const names[] = {"apiVersion", "kind", "metadata", "status"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* A typo must not become a route without its backends. */
+static int check_known(struct schema_walk *walk, const struct schema *schema, const struct node *in)
+{
+	for (size_t i = 0; i < in->n; i++) {
+		if (has_field(schema, in->keys[i]) || (!walk->path && is_head(in->keys[i])))
+			continue;
+		char path[256];
+		path_text(walk->path, path, sizeof(path));
+		walk->line = in->items[i]->line;
+		return err_set(walk->err, -EINVAL, "%s%sunknown field \"%s%s%.64s\"", walk->subject,
+		               walk->subject[0] ? ": " : "", path, path[0] ? "." : "", in->keys[i]);
+	}
+	return 0;
+}
+
 static const struct node *apply_object(struct schema_walk *walk, const struct schema *schema, const struct node *in)
 {
 	if (in->type != NODE_MAP)
 		return fail_type(walk, in, "object"), NULL;
+	if (walk->strict && check_known(walk, schema, in))
+		return NULL;
 	size_t n = 0;
 	while (schema->fields[n].name)
 		n++;

@@ -1,5 +1,5 @@
-/* A CustomResourceDefinition's structural schema as static tables, and the walk an API server does with it: prune
- * unknown fields and nulls, fill in defaults, check types, bounds, patterns, enums, unique lists, then the CEL rules (a
+/* A CustomResourceDefinition's structural schema as static tables, and the walk an API server does with it: prune (or,
+ * strict, refuse) unknown fields, prune nulls, fill in defaults, check types, bounds, patterns, enums, unique lists, then the CEL rules (a
  * function per place). The result is a canonical tree, fields in the schema's order, that decoders read without any
  * doubt. Pure; stops at the first error, which names the field and the line. */
 #ifndef HATCHWAY_OBJECT_SCHEMA_H
@@ -54,6 +54,7 @@ struct schema_walk {
 	struct arena *scratch;
 	struct schema_path *path;
 	const char *subject; /* "HTTPRoute sample/helloworld": begins every error */
+	bool strict;         /* a field that no table has is an error, as `kubectl apply` has it; else it is pruned */
 	unsigned line;       /* of the error */
 	struct err *err;
 	uint64_t hash; /* over the canonical tree; map order does not count */

@@ -6,7 +6,7 @@
 
 struct claim {
 	struct hashed hashed; /* by the object's kind, namespace and name: one of each file that gives it */
-	uint32_t line : 30, lost : 1, delivered : 1;
+	uint32_t line : 29, lost : 1, delivered : 1, dated : 1; /* dated: by its file */
 	struct object *object;
 	struct giver *giver;
 };
@@ -14,21 +14,23 @@ struct claim {
 /* An object whose claims changed since the last delivery. */
 struct touched {
 	struct hashed hashed; /* as its claims */
-	bool delivered;
+	bool delivered, dated;
 	struct object *object; /* a reference: the one delivered, or else any with its name */
 };
 
 struct claims {
 	struct source_events events;
+	struct file_memory *memory;
 	struct hashed_set index, touched;
 	struct touched **order; /* of touching: delivery is deterministic */
 	size_t n_order, cap_order;
 };
 
-struct claims *claims_new(const struct source_events *events)
+struct claims *claims_new(const struct source_events *events, struct file_memory *memory)
 {
 	struct claims *claims = xcalloc(1, sizeof(*claims));
 	claims->events = *events;
+	claims->memory = memory;
 	hashed_init(&claims->index);
 	hashed_init(&claims->touched);
 	return claims;
@@ -98,6 +100,7 @@ static void touch(struct claims *claims, struct object *object)
 		claim = next_claim(claim);
 	struct touched *touched = xcalloc(1, sizeof(*touched));
 	touched->delivered = claim != NULL;
+	touched->dated = claim && claim->dated;
 	touched->object = object_ref(claim ? claim->object : object);
 	hashed_add(&claims->touched, touched, hash);
 	if (claims->n_order == claims->cap_order) {
@@ -128,12 +131,13 @@ static bool is_given(const struct claims *claims, const struct object *object, c
 	return false;
 }
 
-static void add_claim(struct claims *claims, struct giver *giver, struct object *object, unsigned line)
+static void add_claim(struct claims *claims, struct giver *giver, struct object *object, unsigned line, bool dated)
 {
 	struct claim *claim = &giver->claims[giver->n++];
 	claim->object = object;
 	claim->giver = giver;
 	claim->line = line;
+	claim->dated = dated;
 	touch(claims, object);
 	hashed_add(&claims->index, claim, hash_key(claims, object));
 }
@@ -143,7 +147,7 @@ static void settle_old(struct claims *claims, struct giver *giver, struct claim 
 {
 	for (size_t i = 0; i < n_old; i++) {
 		if (keep && !is_given(claims, old[i].object, giver))
-			add_claim(claims, giver, old[i].object, old[i].line);
+			add_claim(claims, giver, old[i].object, old[i].line, old[i].dated);
 		else
 			object_unref(old[i].object);
 	}
@@ -164,7 +168,7 @@ long claims_replace(struct claims *claims, struct giver *giver, const struct giv
 	giver->n = 0;
 	for (size_t i = 0; i < n; i++) {
 		if (!is_given(claims, given[i].object, giver)) {
-			add_claim(claims, giver, given[i].object, given[i].line);
+			add_claim(claims, giver, given[i].object, given[i].line, given[i].object->created);
 			continue;
 		}
 		object_unref(given[i].object);
@@ -221,12 +225,26 @@ static void report_losers(struct claims *claims, struct claim *first, const stru
 		if (lost && !claim->lost) {
 			const struct object *object = claim->object;
 			struct err err;
-			err_set(&err, 0, "%s %s%s%s is also given by %s, which counts", object_kind_name(object->kind),
-			        object->namespace, *object->namespace ? "/" : "", object->name, winner->giver->path);
+			err_set(&err, 0, "%s %s%s%s is already given by %s; this one is ignored",
+			        object_kind_name(object->kind), object->namespace, *object->namespace ? "/" : "",
+			        object->name, winner->giver->path);
 			claims->events.problem(claims->events.ctx, claim->giver->path, claim->line, err.text);
 		}
 		set_lost(claims, claim, lost);
 	}
+}
+
+/* As the API server does at creation: an object without a date has that of its first version. (Who may look at the
+ * object by now: see deliver_winner().) */
+static void date(struct claims *claims, const struct touched *touched, const struct claim *winner)
+{
+	struct object *object = winner->object;
+	const struct object *before = touched->delivered ? touched->object : NULL;
+	if (!claims->memory || winner->dated || object == before || !file_memory_dates(object->kind))
+		return;
+	object->created = before ? before->created : 0;
+	if (!before || touched->dated)
+		object->created = file_memory_born(claims->memory, object, object->created);
 }
 
 /* Whether there was anything new to tell. */
@@ -235,6 +253,7 @@ static bool deliver_winner(struct claims *claims, const struct touched *touched,
 	struct object *before = touched->delivered ? touched->object : NULL;
 	if (winner->object == before)
 		return false;
+	date(claims, touched, winner);
 	if (before && is_same(winner->object, before)) {
 		/* One copy is enough: the one everybody has. */
 		object_unref(winner->object);
@@ -257,6 +276,8 @@ static bool deliver(struct claims *claims, const struct touched *touched)
 	struct claim *first = first_claim(claims, object);
 	struct claim *winner = find_winner(first, touched->delivered ? object : NULL);
 	if (!winner) {
+		if (touched->delivered && claims->memory && file_memory_dates(object->kind))
+			file_memory_died(claims->memory, object);
 		if (touched->delivered)
 			claims->events.delete(claims->events.ctx, object->kind, object->namespace, object->name);
 		return touched->delivered;

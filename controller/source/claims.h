@@ -1,9 +1,11 @@
 /* Who gives which object: several files may claim one, the first path in byte order is heard. Decides what is new,
- * changed or gone, counts generations, and says which files are in conflict. Knows no file system. */
+ * changed or gone, counts generations, dates what has no creationTimestamp, and says which files are in conflict. Knows
+ * no file system. */
 #ifndef HATCHWAY_SOURCE_CLAIMS_H
 #define HATCHWAY_SOURCE_CLAIMS_H
 
 #include "controller/source/file.h"
+#include "controller/source/file_memory.h"
 
 struct claim;
 
@@ -21,8 +23,9 @@ struct given {
 	unsigned line;
 };
 
+/* Since when objects without a creationTimestamp are there. memory NULL: nobody knows, they keep 0. */
 struct claims;
-struct claims *claims_new(const struct source_events *events);
+struct claims *claims_new(const struct source_events *events, struct file_memory *memory);
 void claims_free(struct claims *claims);
 
 /* What giver gives from now on; takes over the references. keep: what it gave before and does not give now stays (some

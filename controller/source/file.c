@@ -1,5 +1,6 @@
 /* Owns the manifest folder: walking it, inotify, reading one file into objects, and the patience with files that
- * vanish. Reads YAML (yaml.h) and decodes (object_decode); who wins among files is claims.h's.
+ * vanish. Reads YAML (yaml.h) and decodes (object_decode_manifest); who wins among files is claims.h's, what outlives
+ * the process file_memory.h's.
  *
  * A save is read when its writer closes the file (IN_CLOSE_WRITE) or renames it into place (IN_MOVED_TO), at once. A
  * file that vanishes is given LEAVE_MS: many editors rename the old file away, or remove it, just before the new one is
@@ -9,6 +10,7 @@
 
 #include "controller/object/decode.h"
 #include "controller/source/claims.h"
+#include "controller/source/file_memory.h"
 #include "controller/source/yaml.h"
 #include "hatchway/base/hashed.h"
 
@@ -30,7 +32,10 @@
 
 struct file {
 	struct hashed hashed; /* by path */
-	bool dirty, seen;
+	bool dirty : 1, seen : 1;
+	bool known : 1;    /* it was read well, or its copy was, if there is one */
+	bool recalled : 1; /* what it gives (in part) is of an earlier run */
+	bool unsaved : 1;  /* read well, and not given to memory yet */
 	struct giver giver;
 	uint64_t signature; /* of what was read: when a walk sees the same, it need not be read again */
 	uint64_t leave_at_ms;
@@ -43,6 +48,7 @@ struct folder {
 	int wd;
 	unsigned depth;
 	bool seen;
+	bool broken; /* it could not be read, or cannot be watched */
 	char path[];
 };
 
@@ -53,11 +59,13 @@ struct file_source {
 	int inotify; /* -1: read once */
 	struct source_events events;
 	struct claims *claims;
+	struct file_memory *memory; /* NULL: of nothing */
 	struct hashed_set files;
+	size_t n_unsaved, save_bucket; /* where the search for the next one goes on */
 	struct folder *folders, *folders_wd;
 	struct file **dirty; /* in order of marking */
 	size_t n_dirty, cap_dirty;
-	bool root_gone, problems;
+	bool root_gone, problems, loaded;
 	unsigned closing;
 	void (*closed)(void *ctx);
 	void *closed_ctx;
@@ -93,6 +101,14 @@ static struct file *get_file(struct file_source *source, const char *path)
 	return file;
 }
 
+static void set_unsaved(struct file_source *source, struct file *file, bool unsaved)
+{
+	if (file->unsaved == unsaved || !source->memory)
+		return;
+	file->unsaved = unsaved;
+	source->n_unsaved += unsaved ? 1 : -(size_t)1;
+}
+
 /* Its objects go, or fall to another file that gives them. */
 static void drop_file(struct file_source *source, struct file *file)
 {
@@ -101,6 +117,9 @@ static void drop_file(struct file_source *source, struct file *file)
 	file->giver.broken = true; /* claims need not report it fine once more */
 	if (claims_replace(source->claims, &file->giver, NULL, 0, false) >= 0)
 		BUG_ON("nothing cannot be given twice");
+	set_unsaved(source, file, false);
+	if (source->memory)
+		file_memory_forget(source->memory, file->path);
 	hashed_delete(&source->files, file);
 	free(file);
 }
@@ -174,16 +193,35 @@ static void leave(struct file_source *source, struct file *file)
 
 struct reading {
 	struct file_source *source;
-	const char *path;
+	struct file *file;
+	bool copy; /* what is read is the file's copy in memory */
 	struct given *given;
 	size_t n, cap;
 	unsigned n_problems;
 };
 
-static void reading_problem(struct reading *reading, unsigned line, const char *text)
+static void recall(struct file_source *source, struct file *file);
+
+/* What holds instead, for the problem's text. part: of one document, the others count. */
+static const char *what_stays(const struct file *file, bool part)
 {
-	if (reading->n_problems++ < PROBLEM_CEILING)
-		report(reading->source, reading->path, line, text);
+	static const char *const texts[2][2] = {
+	    {"; its last good content stays", "; its last good content, of an earlier run, stays"},
+	    {"; nothing it gave before is taken back", "; nothing it gave in an earlier run is taken back"},
+	};
+	return file->giver.n ? texts[part][file->recalled] : "";
+}
+
+static void reading_problem(struct reading *reading, unsigned line, bool part, const char *text)
+{
+	struct file *file = reading->file;
+	if (reading->copy || reading->n_problems++ >= PROBLEM_CEILING)
+		return;
+	if (!file->known)
+		recall(reading->source, file);
+	struct err err;
+	err_set(&err, 0, "%s%s", text, what_stays(file, part));
+	report(reading->source, file->path, line, err.text);
 }
 
 static void add_given(struct reading *reading, struct object *object, unsigned line)
@@ -208,11 +246,11 @@ static void read_object(struct reading *reading, const struct node *document)
 	struct object *object;
 	struct err err;
 	unsigned line = document->line;
-	int status = object_decode(document, &object, &line, &err);
+	int status = object_decode_manifest(document, &object, &line, &err);
 	if (status > 0)
 		add_given(reading, object, document->line);
 	else if (status < 0)
-		reading_problem(reading, line, err.text);
+		reading_problem(reading, line, true, err.text);
 }
 
 static bool is_string(const struct node *node)
@@ -227,11 +265,12 @@ static void read_document(struct reading *reading, const struct node *document, 
 		return;
 	const struct node *kind = map_get(document, "kind"), *items = map_get(document, "items");
 	if (document->type != NODE_MAP) {
-		reading_problem(reading, document->line, "not an object: a map with apiVersion and kind is needed");
+		reading_problem(reading, document->line, true,
+		                "not an object: a map with apiVersion and kind is needed");
 	} else if (!is_string(kind)) {
-		reading_problem(reading, document->line, "Object 'Kind' is missing");
+		reading_problem(reading, document->line, true, "Object 'Kind' is missing");
 	} else if (!is_string(map_get(document, "apiVersion"))) {
-		reading_problem(reading, document->line, "Object 'apiVersion' is missing");
+		reading_problem(reading, document->line, true, "Object 'apiVersion' is missing");
 	} else if (!in_list && items && items->type == NODE_LIST && strlen(kind->text) >= 4 &&
 	           strcmp(kind->text + strlen(kind->text) - 4, "List") == 0) {
 		for (size_t i = 0; i < items->n; i++)
@@ -256,22 +295,13 @@ static int read_stream(struct reading *reading, int fd)
 		if (status > 0)
 			read_document(reading, document, false);
 		else if (status < 0)
-			reading_problem(reading, line, err.text);
+			reading_problem(reading, line, false, err.text);
 		arena_done(&scratch);
 		if (status <= 0)
 			break;
 	}
 	yaml_close(yaml);
 	return status;
-}
-
-static uint64_t make_signature(const struct stat *st)
-{
-	const int64_t parts[] = {
-	    (int64_t)st->st_dev, (int64_t)st->st_ino,  st->st_size,         st->st_mtim.tv_sec,
-	    st->st_mtim.tv_nsec, st->st_ctim.tv_sec, st->st_ctim.tv_nsec,
-	};
-	return hash_bytes(parts, sizeof(parts), 0);
 }
 
 static int open_regular(const char *path, struct stat *st, struct err *err)
@@ -285,30 +315,52 @@ static int open_regular(const char *path, struct stat *st, struct err *err)
 	return err_set(err, -EINVAL, "not a regular file");
 }
 
-static void give(struct reading *reading, struct file *file, int status)
+static void drop_given(struct reading *reading)
 {
-	if (status < 0) {
-		for (size_t i = 0; i < reading->n; i++)
-			object_unref(reading->given[i].object);
+	for (size_t i = 0; i < reading->n; i++)
+		object_unref(reading->given[i].object);
+}
+
+/* What the file gave when an earlier run read it well, as if it had been read now. */
+static void recall(struct file_source *source, struct file *file)
+{
+	file->known = true;
+	int fd = source->memory ? file_memory_recall(source->memory, file->path) : -ENOENT;
+	if (fd < 0)
 		return;
-	}
+	struct reading reading = {.source = source, .file = file, .copy = true};
+	int status = read_stream(&reading, fd);
+	close(fd);
+	if (status < 0)
+		drop_given(&reading);
+	else /* an object given twice in it was so then, too */
+		(void)claims_replace(source->claims, &file->giver, reading.given, reading.n, false);
+	file->recalled = status >= 0;
+	free(reading.given);
+}
+
+static void give(struct reading *reading, struct file *file)
+{
 	/* From here on claims may report the file fine: it must know whether it is. */
-	bool was_broken = file->giver.broken;
-	file->giver.broken = reading->n_problems > 0;
-	long twice =
-	    claims_replace(reading->source->claims, &file->giver, reading->given, reading->n, reading->n_problems > 0);
+	bool was_broken = file->giver.broken, well = !reading->n_problems;
+	file->giver.broken = !well;
+	long twice = claims_replace(reading->source->claims, &file->giver, reading->given, reading->n, !well);
 	if (twice >= 0) {
 		file->giver.broken = true;
-		reading_problem(reading, reading->given[twice].line,
-		                "this object is given twice in this file; the first counts");
+		report(reading->source, file->path, reading->given[twice].line,
+		       "this object is given twice in this file; the first counts");
 	}
 	if (was_broken && !file->giver.broken && !file->giver.n_lost)
 		report(reading->source, file->path, 0, NULL);
+	if (well) {
+		file->known = true;
+		file->recalled = false;
+	}
 }
 
 static void read_file(struct file_source *source, struct file *file)
 {
-	struct reading reading = {.source = source, .path = file->path};
+	struct reading reading = {.source = source, .file = file};
 	struct stat st;
 	struct err err;
 	int fd = open_regular(file->path, &st, &err);
@@ -318,15 +370,20 @@ static void read_file(struct file_source *source, struct file *file)
 	}
 	int status = fd;
 	if (fd >= 0) {
-		file->signature = make_signature(&st);
+		file->signature = file_signature(&st);
 		status = read_stream(&reading, fd);
 		close(fd);
 	} else {
-		reading_problem(&reading, 0, err.text);
+		reading_problem(&reading, 0, false, err.text);
 	}
-	give(&reading, file, status);
-	if (status < 0)
+	if (status < 0) {
+		drop_given(&reading);
 		file->giver.broken = true;
+	} else {
+		give(&reading, file);
+	}
+	/* What memory would copy now is not what was good. */
+	set_unsaved(source, file, !reading.n_problems);
 	free(reading.given);
 }
 
@@ -357,7 +414,7 @@ static void drop_folder(struct file_source *source, struct folder *folder, bool 
 	free(folder);
 }
 
-static void add_folder(struct file_source *source, const char *path, int wd, unsigned depth)
+static struct folder *add_folder(struct file_source *source, const char *path, int wd, unsigned depth)
 {
 	size_t len = strlen(path);
 	struct folder *folder = xcalloc(1, sizeof(*folder) + len + 1);
@@ -368,6 +425,7 @@ static void add_folder(struct file_source *source, const char *path, int wd, uns
 	HASH_ADD_KEYPTR(hh, source->folders, folder->path, len, folder);
 	if (wd >= 0)
 		HASH_ADD(hh_wd, source->folders_wd, wd, sizeof(wd), folder);
+	return folder;
 }
 
 static bool same_inode(const char *a, const char *b)
@@ -399,9 +457,10 @@ static bool watch_folder(struct file_source *source, const char *path, unsigned 
 		folder->seen = true;
 		return true;
 	}
+	bool broken = folder && folder->broken;
 	if (folder)
 		drop_folder(source, folder, true);
-	add_folder(source, path, wd, depth);
+	add_folder(source, path, wd, depth)->broken = broken;
 	return true;
 }
 
@@ -438,8 +497,35 @@ static void walk_file(struct file_source *source, const char *path, const struct
 		file->giver.leaving = false;
 		claims_touch(source->claims, &file->giver);
 	}
-	if (make_signature(st) != file->signature)
+	if (file_signature(st) != file->signature)
 		mark_dirty(source, file);
+}
+
+static void walk_unreadable(struct file_source *source, const char *path)
+{
+	struct file *file = get_file(source, path);
+	file->seen = true;
+	if (file->giver.leaving)
+		claims_touch(source->claims, &file->giver);
+	mark_dirty(source, file); /* reading it will tell why it cannot be read */
+}
+
+static void on_remembered(void *ctx, const char *path)
+{
+	walk_unreadable(ctx, path);
+}
+
+/* Of a folder that cannot be read at the start, memory knows what was in it. */
+static void set_folder_broken(struct file_source *source, const char *path, bool broken)
+{
+	struct folder *folder = find_folder(source, path);
+	if (broken && !source->loaded && source->memory)
+		file_memory_below(source->memory, path, on_remembered, source);
+	if (!folder || folder->broken == broken)
+		return;
+	folder->broken = broken;
+	if (!broken)
+		report(source, path, 0, NULL);
 }
 
 static void walk_entry(struct file_source *source, const char *folder, const char *name, unsigned depth)
@@ -454,6 +540,8 @@ static void walk_entry(struct file_source *source, const char *folder, const cha
 			walk_file(source, path, &st);
 		else if (S_ISDIR(st.st_mode) && walk_folder(source, path, depth + 1, &err))
 			report(source, path, 0, err.text);
+	} else if (is_manifest(name) && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) {
+		walk_unreadable(source, path);
 	}
 	free(path);
 }
@@ -472,8 +560,12 @@ static int walk_folder(struct file_source *source, const char *path, unsigned de
 		return 0;
 	struct dirent **entries;
 	int n = scandir(path, &entries, NULL, cmp_entry);
-	if (n < 0)
-		return err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+	if (n < 0) {
+		n = -errno;
+		set_folder_broken(source, path, true);
+		return err_set(reterr, n, "%s: %s", path, strerror(-n));
+	}
+	set_folder_broken(source, path, false);
 	for (int i = 0; i < n; i++) {
 		walk_entry(source, path, entries[i]->d_name, depth);
 		free(entries[i]);
@@ -535,6 +627,17 @@ static void deliver(struct file_source *source, bool always)
 	if (any || source->problems || always)
 		source->events.settled(source->events.ctx);
 	source->problems = false;
+	if (source->memory)
+		file_memory_settled(source->memory, source->n_unsaved);
+}
+
+/* A file that cannot be looked at, say for its folder's mode, is not gone. */
+static bool is_gone(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) == 0)
+		return !S_ISREG(st.st_mode);
+	return errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
 }
 
 static void leave_now(struct file_source *source)
@@ -544,12 +647,11 @@ static void leave_now(struct file_source *source)
 	struct file **files = list_files(source, NULL, &n);
 	for (size_t i = 0; i < n; i++) {
 		struct file *file = files[i];
-		struct stat st;
 		if (file->leave_at_ms > now) {
 			if (!next || file->leave_at_ms < next)
 				next = file->leave_at_ms;
-		} else if (stat(file->path, &st) == 0 && S_ISREG(st.st_mode)) {
-			/* It is being written anew: read when its writer closes it. */
+		} else if (!is_gone(file->path)) {
+			/* If it is being written anew, it is read when its writer closes it. */
 			file->giver.leaving = false;
 			claims_touch(source->claims, &file->giver);
 		} else {
@@ -598,9 +700,13 @@ static void on_root_gone(struct file_source *source)
 static void on_folder_event(struct file_source *source, const struct folder *parent, const char *path, uint32_t mask)
 {
 	struct err err;
+	const struct folder *folder = find_folder(source, path);
 	if (mask & (IN_CREATE | IN_MOVED_TO)) {
 		if (walk_folder(source, path, parent->depth + 1, &err))
 			report(source, path, 0, err.text);
+	} else if (mask & IN_ATTRIB) {
+		if (folder && folder->broken)
+			walk_again(source, path, folder->depth);
 	} else if (mask & IN_MOVED_FROM) {
 		leave_below(source, path, false);
 	}
@@ -702,6 +808,40 @@ static void on_poll(uv_poll_t *poll, int status, int flags)
 	deliver(source, false);
 }
 
+/* ---- memory ---- */
+
+/* Goes round the buckets; when the set has grown meanwhile, some files have their turn in the next round. */
+static bool next_unsaved(void *ctx, const char **ret_path, uint64_t *ret_signature)
+{
+	struct file_source *source = ctx;
+	while (source->n_unsaved) {
+		struct hashed_walk walk = {.set = &source->files, .bucket = source->save_bucket};
+		for (struct file *file; (file = hashed_walk(&walk));) {
+			if (!file->unsaved)
+				continue;
+			set_unsaved(source, file, false);
+			source->save_bucket = walk.bucket - 1; /* there may be more in it */
+			*ret_path = file->path;
+			*ret_signature = file->signature;
+			return true;
+		}
+		source->save_bucket = 0;
+	}
+	return false;
+}
+
+static void on_memory_problem(void *ctx, const char *dir, const char *text)
+{
+	struct file_source *source = ctx;
+	source->events.problem(source->events.ctx, dir, 0, text);
+}
+
+static int open_memory(struct file_source *source, uv_loop_t *loop, const char *dir, struct err *reterr)
+{
+	const struct file_memory_events events = {next_unsaved, on_memory_problem, source};
+	return dir ? file_memory_open(loop, dir, source->root, &events, &source->memory, reterr) : 0;
+}
+
 /* ---- opening, closing ---- */
 
 static void free_source(struct file_source *source)
@@ -716,7 +856,8 @@ static void free_source(struct file_source *source)
 	struct folder *folder, *next_folder;
 	HASH_ITER(hh, source->folders, folder, next_folder)
 	drop_folder(source, folder, false);
-	claims_free(source->claims);
+	if (source->claims)
+		claims_free(source->claims);
 	if (source->inotify >= 0)
 		close(source->inotify);
 	free(source);
@@ -731,14 +872,15 @@ static struct file_source *new_source(const char *dir, const struct source_event
 	memcpy(source->root, dir, len);
 	source->inotify = -1;
 	source->events = *events;
-	source->claims = claims_new(events);
 	hashed_init(&source->files);
 	return source;
 }
 
 static int read_all(struct file_source *source, struct err *reterr)
 {
+	source->claims = claims_new(&source->events, source->memory);
 	int status = walk_folder(source, source->root, 0, reterr);
+	source->loaded = true;
 	if (!status)
 		deliver(source, true);
 	return status;
@@ -758,16 +900,32 @@ static int open_inotify(struct file_source *source, uv_loop_t *loop, struct err 
 	return 0;
 }
 
-int file_source_open(uv_loop_t *loop, const char *dir, const struct source_events *events, struct file_source **ret,
-                     struct err *reterr)
+int file_source_check(const char *dir, struct err *reterr)
 {
+	struct stat st;
+	int status = stat(dir, &st) ? -errno : S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (!status && access(dir, R_OK | X_OK))
+		status = -errno;
+	if (status == -ENOTDIR)
+		return err_set(reterr, status, "%s: not a directory", dir);
+	return status ? err_set(reterr, status, "%s: %s", dir, strerror(-status)) : 0;
+}
+
+int file_source_open(uv_loop_t *loop, const char *dir, const char *memory_dir, const struct source_events *events,
+                     struct file_source **ret, struct err *reterr)
+{
+	int status = file_source_check(dir, reterr);
+	if (status)
+		return status;
 	struct file_source *source = new_source(dir, events);
-	int status = open_inotify(source, loop, reterr);
+	status = open_inotify(source, loop, reterr);
 	if (status) {
 		free_source(source);
 		return status;
 	}
-	status = read_all(source, reterr);
+	status = open_memory(source, loop, memory_dir, reterr);
+	if (!status)
+		status = read_all(source, reterr);
 	if (!status)
 		status = uv_poll_start(&source->poll, UV_READABLE, on_poll);
 	if (status) {
@@ -778,9 +936,8 @@ int file_source_open(uv_loop_t *loop, const char *dir, const struct source_event
 	return 0;
 }
 
-static void on_close(uv_handle_t *handle)
+static void close_one(struct file_source *source)
 {
-	struct file_source *source = handle->data;
 	if (--source->closing)
 		return;
 	void (*closed)(void *) = source->closed;
@@ -790,21 +947,36 @@ static void on_close(uv_handle_t *handle)
 		closed(ctx);
 }
 
+static void on_close(uv_handle_t *handle)
+{
+	close_one(handle->data);
+}
+
+static void on_memory_closed(void *ctx)
+{
+	close_one(ctx);
+}
+
 void file_source_close(struct file_source *source, void (*cb)(void *ctx), void *ctx)
 {
 	source->closed = cb;
 	source->closed_ctx = ctx;
-	source->closing = 2;
+	source->closing = source->memory ? 3 : 2;
+	if (source->memory)
+		file_memory_close(source->memory, on_memory_closed, source);
 	uv_close((uv_handle_t *)&source->poll, on_close);
 	uv_close((uv_handle_t *)&source->timer, on_close);
 }
 
 int file_source_read(const char *dir, const struct source_events *events, struct err *reterr)
 {
+	int status = file_source_check(dir, reterr);
+	if (status)
+		return status;
 	struct file_source *source = new_source(dir, events);
 	/* Watches tell folders apart that links lead to twice; without them a loop of links ends at DEPTH_CEILING. */
 	source->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	int status = read_all(source, reterr);
+	status = read_all(source, reterr);
 	free_source(source);
 	return status;
 }

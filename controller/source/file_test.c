@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +29,7 @@ static struct {
 	struct buf seen; /* "+a:1 -b ! " since last taken: put name:generation, delete, settled */
 	struct buf problems;
 	bool open;
+	bool memory; /* what an earlier run knew is kept, in memory_dir() */
 } t;
 
 /* ---- events ---- */
@@ -89,6 +92,13 @@ static void write_file(const char *name, const char *text)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 	assert_int_equal(close(fd), 0);
+}
+
+static const char *memory_dir(void)
+{
+	static char path[80];
+	snprintf(path, sizeof(path), "%s-memory", t.dir);
+	return path;
 }
 
 /* A Service with one port: enough to be told apart. Four texts may live at once. */
@@ -178,7 +188,7 @@ static void expect_problem(const char *wanted)
 static void open_source(const char *wanted)
 {
 	struct err err;
-	int status = file_source_open(&t.loop, t.dir, &t.events, &t.source, &err);
+	int status = file_source_open(&t.loop, t.dir, t.memory ? memory_dir() : NULL, &t.events, &t.source, &err);
 	if (status)
 		fail_msg("%s", err.text);
 	t.open = true;
@@ -190,6 +200,26 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 	return remove(path);
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw);
+
+static void on_closed(void *ctx);
+
+/* As if the controller ended, with all its work done or at once; what it delivered is forgotten. */
+static void close_source(unsigned after_ms)
+{
+	bool closed = false;
+	if (after_ms)
+		run_ms(after_ms);
+	file_source_close(t.source, on_closed, &closed);
+	while (!closed)
+		uv_run(&t.loop, UV_RUN_ONCE);
+	t.open = false;
+	while (t.n)
+		object_unref(t.objects[--t.n]);
+	buf_clear(&t.seen);
+	buf_clear(&t.problems);
+}
+
 static int setup(void **state)
 {
 	memset(&t, 0, sizeof(t));
@@ -199,6 +229,13 @@ static int setup(void **state)
 	snprintf(t.dir, sizeof(t.dir), "%s/hatchway-file-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	t.events = (struct source_events){on_put, on_delete, on_settled, on_problem, NULL};
 	return !mkdtemp(t.dir) || uv_loop_init(&t.loop);
+}
+
+static int setup_memory(void **state)
+{
+	int status = setup(state);
+	t.memory = true;
+	return status;
 }
 
 static void on_closed(void *ctx)
@@ -217,6 +254,7 @@ static int teardown(void **state)
 	buf_done(&t.seen);
 	buf_done(&t.problems);
 	nftw(t.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	nftw(memory_dir(), remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 	return !closed || uv_loop_close(&t.loop);
 }
 
@@ -241,7 +279,7 @@ static void test_missing_folder(void **state)
 {
 	struct err err;
 	struct file_source *source;
-	assert_int_equal(file_source_open(&t.loop, path_of("none"), &t.events, &source, &err), -ENOENT);
+	assert_int_equal(file_source_open(&t.loop, path_of("none"), NULL, &t.events, &source, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "none: No such file or directory"));
 	assert_int_equal(file_source_read(path_of("none"), &t.events, &err), -ENOENT);
 }
@@ -416,7 +454,9 @@ static void test_broken(void **state)
 	open_source("+a:1 ! ");
 	write_file("a.yaml", "a: [1\n");
 	expect_now("! ");
-	expect_problem("/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1\n");
+	expect_problem(
+	    "/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
+	    "good content stays\n");
 	write_file("a.yaml", service("a", 1));
 	expect_now("! ");
 	expect_problem("/a.yaml:0: fine\n");
@@ -426,13 +466,13 @@ static void test_broken(void **state)
 	write_file("a.yaml", text);
 	expect_now("+b:1 +c:1 ! ");
 	expect_problem("/a.yaml:7: Service default/a: spec.ports[0].port: Invalid value: 0: should be greater than or "
-	               "equal to 1\n");
+	               "equal to 1; nothing it gave before is taken back\n");
 	write_file("a.yaml", service("b", 2));
 	expect_now("-c -a ! ");
 	expect_problem("/a.yaml:0: fine\n");
 	write_file("a.yaml", "kind: Service\n");
 	expect_now("! ");
-	expect_problem("/a.yaml:1: Object 'apiVersion' is missing\n");
+	expect_problem("/a.yaml:1: Object 'apiVersion' is missing; nothing it gave before is taken back\n");
 	remove_file("a.yaml");
 	expect_later("-b ! ");
 	expect_problem("/a.yaml:0: fine\n");
@@ -474,10 +514,10 @@ static void test_two_files(void **state)
 	open_source("+s:1 ! ");
 	write_file("c.yaml", service("s", 3));
 	expect_now("");
-	expect_problem("/c.yaml:1: Service default/s is also given by DIR/b.yaml, which counts\n");
+	expect_problem("/c.yaml:1: Service default/s is already given by DIR/b.yaml; this one is ignored\n");
 	write_file("a.yaml", service("s", 1));
 	expect_now("+s:2 ! ");
-	expect_problem("/b.yaml:1: Service default/s is also given by DIR/a.yaml, which counts\n");
+	expect_problem("/b.yaml:1: Service default/s is already given by DIR/a.yaml; this one is ignored\n");
 	remove_file("a.yaml");
 	expect_now("+s:3 ! "); /* no need to wait: another file has it */
 	expect_later("");
@@ -518,6 +558,275 @@ static void test_unreadable(void **state)
 	write_file("b.yaml", "\xff\xfe\x00");
 	uv_run(&t.loop, UV_RUN_NOWAIT);
 	assert_int_equal(strncmp(t.problems.data, "/b.yaml:1: ", 11), 0);
+}
+
+/* ---- memory ---- */
+
+static size_t count_copies(void)
+{
+	size_t n = 0;
+	DIR *dir = opendir(memory_dir());
+	assert_non_null(dir);
+	for (struct dirent *entry; (entry = readdir(dir));)
+		n += strstr(entry->d_name, ".copy") != NULL;
+	closedir(dir);
+	return n;
+}
+
+#define SOON 150
+#define AFTER_FIRST 1300
+
+static void test_memory_broken_at_start(void **state)
+{
+	char text[800];
+	write_file("a.yaml", service("a", 1));
+	write_file("b.yaml", service("b", 1));
+	snprintf(text, sizeof(text), "\xef\xbb\xbf%s%s", service("c", 1), service("d", 1));
+	write_file("c.yaml", text);
+	open_source("+a:1 +b:1 +c:1 +d:1 ! ");
+	write_file("a.yaml", service("a", 7));
+	expect_now("+a:2 ! ");
+	close_source(AFTER_FIRST);
+	assert_int_equal(count_copies(), 3);
+	/* One is no YAML, one is no file that can be read, of one an object is refused. */
+	write_file("a.yaml", "a: [1\n");
+	remove_file("b.yaml");
+	assert_int_equal(mkfifo(path_of("b.yaml"), 0644), 0);
+	snprintf(text, sizeof(text), "%s%s", service("c", 0), service("d", 9));
+	write_file("c.yaml", text);
+	open_source("+a:1 +c:1 +d:1 ! ");
+	assert_int_equal(((struct service *)*find(KIND_SERVICE, "default", "a"))->ports[0].port, 7);
+	assert_int_equal(((struct service *)*find(KIND_SERVICE, "default", "c"))->ports[0].port, 1);
+	assert_int_equal(((struct service *)*find(KIND_SERVICE, "default", "d"))->ports[0].port, 9);
+	expect_problem(
+	    "/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
+	    "good content, of an earlier run, stays\n"
+	    "/c.yaml:7: Service default/c: spec.ports[0].port: Invalid value: 0: should be greater than or "
+	    "equal to 1; nothing it gave in an earlier run is taken back\n");
+	/* Still broken the time after that; then mended. */
+	close_source(AFTER_FIRST);
+	open_source("+a:1 +c:1 +d:1 ! ");
+	buf_clear(&t.problems);
+	write_file("a.yaml", service("a", 8));
+	expect_now("+a:2 ! ");
+	expect_problem("/a.yaml:0: fine\n");
+	write_file("a.yaml", "a: [1\n");
+	expect_now("! ");
+	expect_problem(
+	    "/a.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1; its last "
+	    "good content stays\n");
+}
+
+/* chmod 0 of files and folders, seen as somebody whom modes bind. */
+static void test_memory_unreadable(void **state)
+{
+	assert_int_equal(chmod(t.dir, 0755), 0);
+	assert_int_equal(mkdir(memory_dir(), 0777), 0);
+	assert_int_equal(chmod(memory_dir(), 0777), 0);
+	make_dir("dir");
+	write_file("a.yaml", service("a", 1));
+	write_file("dir/b.yaml", service("b", 1));
+	open_source("+a:1 +b:1 ! ");
+	close_source(AFTER_FIRST);
+	assert_int_equal(chmod(path_of("a.yaml"), 0), 0);
+	assert_int_equal(chmod(path_of("dir"), 0), 0);
+	DIR *copies = opendir(memory_dir());
+	for (struct dirent *entry; (entry = readdir(copies));)
+		assert_int_equal(fchmodat(dirfd(copies), entry->d_name, entry->d_name[0] == '.' ? 0777 : 0644, 0), 0);
+	closedir(copies);
+	setfsuid(65534);
+	open_source("+a:1 +b:1 ! ");
+	assert_non_null(strstr(t.problems.data,
+	                       "/a.yaml:0: cannot be opened: Permission denied; its last good content, of "
+	                       "an earlier run, stays\n"));
+	assert_non_null(strstr(t.problems.data, "/dir/b.yaml:0: cannot be opened: Permission denied; its last good "
+	                                        "content, of an earlier run, stays\n"));
+	buf_clear(&t.problems);
+	setfsuid(geteuid());
+	write_file("a.yaml", service("a", 2));
+	assert_int_equal(chmod(path_of("a.yaml"), 0644), 0);
+	assert_int_equal(chmod(path_of("dir"), 0755), 0);
+	run_ms(SOON);
+	expect_buf(&t.seen, "+a:2 ! ");
+	expect_problem("/dir:0: fine\n/a.yaml:0: fine\n/dir/b.yaml:0: fine\n");
+	/* While it runs: a walk over everything (as a ConfigMap's new version brings it) must not take them for gone.
+	 */
+	assert_int_equal(chmod(path_of("dir"), 0), 0);
+	assert_int_equal(symlink("x", path_of("..data")), 0);
+	setfsuid(65534);
+	run_ms(2 * SOON);
+	setfsuid(geteuid());
+	expect_buf(&t.seen, "! ");
+	assert_non_null(strstr(t.problems.data, "/dir:0: "));
+	assert_int_equal(t.n, 2);
+}
+
+/* What vanished while nobody looked is gone, with its copy; what vanishes later, too. */
+static void test_memory_forgets(void **state)
+{
+	write_file("a.yaml", service("a", 1));
+	write_file("b.yaml", service("b", 1));
+	write_file("bad.yaml", "a: [1\n");
+	open_source("+a:1 +b:1 ! ");
+	expect_problem("/bad.yaml:2: did not find expected ',' or ']', while parsing a flow sequence from line 1\n");
+	close_source(AFTER_FIRST);
+	assert_int_equal(count_copies(), 2);
+	remove_file("b.yaml");
+	open_source("+a:1 ! ");
+	run_ms(AFTER_FIRST);
+	assert_int_equal(count_copies(), 1);
+	write_file("c.yaml", service("c", 1));
+	run_ms(SOON);
+	assert_int_equal(count_copies(), 2);
+	remove_file("a.yaml");
+	run_ms(100 + SOON);
+	assert_int_equal(count_copies(), 1);
+	/* Written and broken at once: the last good copy is an older one, never the broken text. */
+	write_file("c.yaml", service("c", 2));
+	uv_run(&t.loop, UV_RUN_NOWAIT);
+	write_file("c.yaml", "c: [1\n");
+	close_source(SOON);
+	open_source("+c:1 ! ");
+}
+
+/* Whatever stands in the folder. */
+static void test_memory_hostile(void **state)
+{
+	static const char *const texts[] = {"", "# ", "# 0000000000000000 \n", "# 0123456789abcdef /etc/passwd\n[",
+	                                    "no header at all, but long enough to be one\n"};
+	char name[200], text[200];
+	write_file("a.yaml", service("a", 1));
+	open_source("+a:1 ! ");
+	close_source(AFTER_FIRST);
+	DIR *dir = opendir(memory_dir());
+	char copy[64] = "";
+	for (struct dirent *entry; (entry = readdir(dir));)
+		if (strstr(entry->d_name, ".copy"))
+			snprintf(copy, sizeof(copy), "%.60s", entry->d_name);
+	closedir(dir);
+	write_file("a.yaml", "a: [1\n");
+	snprintf(name, sizeof(name), "../%s/%s", strrchr(memory_dir(), '/') + 1, copy);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		write_file(name, texts[i]);
+		open_source("! ");
+		close_source(0);
+	}
+	/* The file's own copy, spoilt. */
+	snprintf(text, sizeof(text), "# 0000000000000000 %s/a.yaml\n}{", t.dir);
+	write_file(name, text);
+	open_source("! ");
+	close_source(0);
+	snprintf(text, sizeof(text), "../%s/births", strrchr(memory_dir(), '/') + 1);
+	write_file(text, "\n+\n+ \n-\n- \n+ Gateway\n+ 5\n+ Gateway a/b 99999999999999999999\n+ Gateway a/b -1\n"
+	                 "+ Gateway a/b\n+ Gateway default/g 5\n+ HTTPRoute default/r 12345x\n+ Gateway cut/off 12");
+	write_file("g.yaml", "{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: g}, spec: "
+	                     "{gatewayClassName: c, listeners: [{name: l, port: 1, protocol: HTTP}]}}");
+	open_source("+g:1 ! ");
+	assert_int_equal((*find(KIND_GATEWAY, "default", "g"))->created, 5);
+}
+
+/* ---- ages ---- */
+
+static const char *gateway(const char *name, int port, const char *metadata)
+{
+	static char texts[4][400];
+	static unsigned next;
+	char *text = texts[next++ % 4];
+	snprintf(text, sizeof(texts[0]),
+	         "---\n{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: %s%s}, spec: "
+	         "{gatewayClassName: c, listeners: [{name: l, port: %d, protocol: HTTP}]}}\n",
+	         name, metadata, port);
+	return text;
+}
+
+static int64_t created(const char *name)
+{
+	struct object **object = find(KIND_GATEWAY, "default", name);
+	assert_non_null(object);
+	return (*object)->created;
+}
+
+static void test_ages(void **state)
+{
+	int64_t begin = time(NULL);
+	write_file("m.yaml", gateway("m", 1, ""));
+	write_file("p.yaml", gateway("p", 1, ""));
+	write_file("o.yaml", gateway("old", 1, ", creationTimestamp: '1970-01-01T00:01:40Z'"));
+	write_file("s.yaml", service("s", 1));
+	open_source("+m:1 +old:1 +p:1 +s:1 ! ");
+	int64_t first = created("m");
+	assert_true(first >= begin && first <= time(NULL));
+	assert_int_equal(created("p"), first);
+	assert_int_equal(created("old"), 100);
+	assert_int_equal((*find(KIND_SERVICE, "default", "s"))->created, 0);
+	/* In the same second, but later. */
+	write_file("a.yaml", gateway("a", 1, ""));
+	expect_now("+a:1 ! ");
+	assert_true(created("a") > first);
+	/* A change, a move, a broken text, another file's turn: none makes it younger. */
+	write_file("m.yaml", gateway("m", 2, ""));
+	expect_now("+m:2 ! ");
+	move("m.yaml", "l.yaml");
+	expect_now("");
+	write_file("l.yaml", "x: [");
+	expect_now("! ");
+	write_file("k.yaml", gateway("m", 3, ""));
+	expect_now("+m:3 ! ");
+	assert_int_equal(created("m"), first);
+	remove_file("l.yaml");
+	expect_later("! ");
+	/* The API server drops the date of a deleted object; so do we. */
+	remove_file("p.yaml");
+	expect_later("-p ! ");
+	int64_t before = created("a");
+	write_file("p.yaml", gateway("p", 1, ""));
+	expect_now("+p:1 ! ");
+	assert_true(created("p") > before);
+	/* A date that is taken out of the text stays. */
+	write_file("o.yaml", gateway("old", 1, ""));
+	expect_now("");
+	int64_t a = created("a"), p = created("p");
+	close_source(SOON);
+	write_file("b.yaml", gateway("b", 1, ""));
+	write_file("0.yaml", gateway("c", 1, ""));
+	open_source("+c:1 +a:1 +b:1 +m:1 +old:1 +p:1 +s:1 ! ");
+	assert_int_equal(created("m"), first);
+	assert_int_equal(created("a"), a);
+	assert_int_equal(created("p"), p);
+	assert_int_equal(created("old"), 100);
+	assert_true(created("b") > p);
+	assert_int_equal(created("b"), created("c"));
+	int64_t b = created("b");
+	close_source(AFTER_FIRST);
+	open_source("+c:1 +a:1 +b:1 +m:1 +old:1 +p:1 +s:1 ! ");
+	assert_int_equal(created("m"), first);
+	assert_int_equal(created("b"), b);
+	/* An object that ended does not come back from the log. */
+	remove_file("a.yaml");
+	run_ms(AFTER_FIRST);
+	close_source(SOON);
+	write_file("a.yaml", gateway("a", 1, ""));
+	open_source("+c:1 +a:1 +b:1 +m:1 +old:1 +p:1 +s:1 ! ");
+	assert_true(created("a") > b);
+	close_source(0);
+	/* Nobody remembers: all are equally old. */
+	struct err err;
+	assert_int_equal(file_source_read(t.dir, &t.events, &err), 0);
+	assert_int_equal(created("m"), 0);
+	assert_int_equal(created("a"), 0);
+}
+
+static void test_not_a_directory(void **state)
+{
+	struct err err;
+	write_file("a.yaml", service("a", 1));
+	assert_int_equal(file_source_open(&t.loop, path_of("a.yaml"), NULL, &t.events, &t.source, &err), -ENOTDIR);
+	assert_non_null(strstr(err.text, "a.yaml: not a directory"));
+	assert_int_equal(file_source_read(path_of("a.yaml"), &t.events, &err), -ENOTDIR);
+	assert_int_equal(file_source_check(path_of("a.yaml"), &err), -ENOTDIR);
+	assert_int_equal(file_source_check(t.dir, &err), 0);
+	assert_int_equal(file_source_open(&t.loop, t.dir, path_of("no/memory"), &t.events, &t.source, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "no/memory: cannot be created"));
 }
 
 /* ---- laws and sizes ---- */
@@ -655,7 +964,8 @@ static void test_many_files(void **state)
 	}
 	struct err err;
 	double begin = now_s();
-	assert_int_equal(file_source_open(&t.loop, t.dir, &t.events, &t.source, &err), 0);
+	assert_int_equal(file_source_open(&t.loop, t.dir, t.memory ? memory_dir() : NULL, &t.events, &t.source, &err),
+	                 0);
 	double opened = now_s();
 	t.open = true;
 	assert_int_equal(t.n, N);
@@ -690,7 +1000,74 @@ static void test_many_files(void **state)
 	assert_int_equal(puts, N);
 }
 
+static size_t memory_used(void)
+{
+	struct mallinfo2 info = mallinfo2();
+	return info.uordblks + info.hblkhd;
+}
+
+static const char *route(int i)
+{
+	static char text[400];
+	snprintf(
+	    text, sizeof(text),
+	    "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  name: route-%05d\n  namespace: "
+	    "some-namespace\nspec:\n  parentRefs:\n  - name: g\n",
+	    i);
+	return text;
+}
+
+/* Remembering many files must not be noticed: neither by the loop nor in memory. */
+static void test_many_copies(void **state)
+{
+	enum { N = 10000 };
+	char name[32];
+	struct err err;
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "f%05d.yaml", i);
+		write_file(name, route(i));
+	}
+	t.memory = false;
+	size_t empty = memory_used();
+	double begin = now_s();
+	assert_int_equal(file_source_open(&t.loop, t.dir, NULL, &t.events, &t.source, &err), 0);
+	double without = now_s() - begin;
+	size_t without_used = memory_used() - empty;
+	close_source(0);
+	buf_done(&t.seen);
+	empty = memory_used();
+	begin = now_s();
+	assert_int_equal(file_source_open(&t.loop, t.dir, memory_dir(), &t.events, &t.source, &err), 0);
+	t.open = true;
+	double with = now_s() - begin;
+	size_t with_used = memory_used() - empty, most = 0;
+	double longest = 0;
+	begin = now_s();
+	while (count_copies() < N && now_s() - begin < 60) {
+		for (int i = 0; i < 20; i++) {
+			double turn = now_s();
+			uv_run(&t.loop, UV_RUN_NOWAIT);
+			turn = now_s() - turn;
+			longest = turn > longest ? turn : longest;
+			size_t used = memory_used() - empty;
+			most = used > most ? used : most;
+			usleep(500);
+		}
+	}
+	run_ms(50);
+	printf("%d copies: opened in %.3f s (%.3f s without), longest turn of the loop %.1f ms; %zu kB more after "
+	       "opening, "
+	       "%zu at most, %zd in the end\n",
+	       N, with, without, longest * 1e3, (with_used - without_used) / 1024, (most - without_used) / 1024,
+	       (ssize_t)(memory_used() - empty - without_used) / 1024);
+	assert_int_equal(count_copies(), N);
+	assert_true(longest < 0.05);
+	assert_true(most < without_used + (3 << 19));
+	assert_true(memory_used() - empty < without_used + (200 << 10));
+}
+
 #define ON_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_MEMORY(test) cmocka_unit_test_setup_teardown(test, setup_memory, teardown)
 
 int main(void)
 {
@@ -716,9 +1093,16 @@ int main(void)
 	    ON_FOLDER(test_two_files),
 	    ON_FOLDER(test_moved_object),
 	    ON_FOLDER(test_unreadable),
+	    ON_FOLDER(test_not_a_directory),
+	    WITH_MEMORY(test_memory_broken_at_start),
+	    WITH_MEMORY(test_memory_unreadable),
+	    WITH_MEMORY(test_memory_forgets),
+	    WITH_MEMORY(test_memory_hostile),
+	    WITH_MEMORY(test_ages),
 	    ON_FOLDER(test_any_split),
 	    ON_FOLDER(test_random_walk),
 	    ON_FOLDER(test_many_files),
+	    WITH_MEMORY(test_many_copies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,8 +13,8 @@ struct source_events {
 	/* Everything seen so far has been delivered: a good moment to act. First when all there is has been read, then after
 	 * every burst; a single change is delivered at once (leading edge). */
 	void (*settled)(void *ctx);
-	/* One problem of one file (or of a folder that cannot be watched), or of one kind or object of a cluster; a reading
-	 * may report several, one call each. text NULL: path is fine again, all of it. line 0: unknown. Of a file whose text
+	/* One problem of one file (or of a folder that cannot be watched, or of memory_dir), or of one object of a cluster; a
+	 * reading may report several, one call each. text says all there is to say: what is wrong, and what holds instead. NULL: path is fine again, all of it. line 0: unknown. Of a file whose text
 	 * is no YAML nothing counts; of one with refused objects the others do, and nothing that it gave before is taken
 	 * back. */
 	void (*problem)(void *ctx, const char *path, unsigned line, const char *text);

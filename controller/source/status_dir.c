@@ -8,10 +8,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <openssl/sha.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define TEMPORARY ".status.tmp"
+#define NAME_CEILING 253 /* of Kubernetes' names */
+#define DIGEST_BYTES 16
 
 struct status_dir {
 	int fd;
@@ -46,16 +50,32 @@ void status_dir_close(struct status_dir *dir)
 
 /* ---- paths ---- */
 
-/* Leaves room for ".yaml" in NAME_MAX. A leading dot is ours (temporary files) and hides "..". */
+/* A leading dot is ours (temporary files) and hides "..". */
 static bool is_file_name(const char *text)
 {
 	size_t len = strlen(text);
-	if (!len || len > 250 || text[0] == '.')
+	if (!len || len > NAME_CEILING || text[0] == '.')
 		return false;
 	for (const char *p = text; *p; p++)
 		if (*p == '/' || (unsigned char)*p < 32 || *p == 127)
 			return false;
 	return true;
+}
+
+/* name.yaml; if that is longer than a file name may be, the beginning of name and a digest of all of it. */
+static void file_name(const char *name, char *out, size_t size)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	size_t len = strlen(name);
+	if (len + strlen(".yaml") <= NAME_MAX) {
+		snprintf(out, size, "%s.yaml", name);
+		return;
+	}
+	SHA256((const unsigned char *)name, len, digest);
+	int n = snprintf(out, size, "%.*s-", NAME_MAX - (int)strlen("-.yaml") - 2 * DIGEST_BYTES, name);
+	for (size_t i = 0; i < DIGEST_BYTES; i++)
+		n += snprintf(out + n, size - (size_t)n, "%02x", digest[i]);
+	snprintf(out + n, size - (size_t)n, ".yaml");
 }
 
 /* A folder below at, made if it is not there; -errno. */
@@ -149,8 +169,8 @@ int status_dir_write(struct status_dir *dir, const char *kind, const char *names
 	namespace = "";
 	if (!is_file_name(kind) || !is_file_name(name) || (*namespace && !is_file_name(namespace)))
 		return err_set(reterr, -EINVAL, "status of %.40s %.80s/%.80s: not a file name", kind, namespace, name);
-	char file[264], path[800];
-	snprintf(file, sizeof(file), "%s.yaml", name);
+	char file[NAME_MAX + 1], path[800];
+	file_name(name, file, sizeof(file));
 	snprintf(path, sizeof(path), "%s/%s%s%s", kind, namespace, *namespace ? "/" : "", file);
 	int status = write_or_remove(dir, kind, namespace, file, text);
 	if (status)

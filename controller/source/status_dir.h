@@ -1,5 +1,6 @@
 /* Status documents as files: DIR/<Kind>/<namespace>/<name>.yaml, without the namespace for kinds that have none. What a
- * cluster would hold under /status. Each file is replaced whole (rename), so that a reader never sees half of one. */
+ * cluster would hold under /status. A name too long for a file name is cut and has a digest of all of it. Each file is
+ * replaced whole (rename), so that a reader never sees half of one. */
 #ifndef HATCHWAY_SOURCE_STATUS_DIR_H
 #define HATCHWAY_SOURCE_STATUS_DIR_H
 

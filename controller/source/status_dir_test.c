@@ -1,6 +1,7 @@
 /* Status files on a real folder: where they land, that they are whole, that hostile names go nowhere, and the sweep. */
 #include "controller/source/status_dir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -31,7 +32,7 @@ static int teardown(void **state)
 
 static const char *path_of(const char *name)
 {
-	static char path[256];
+	static char path[800];
 	snprintf(path, sizeof(path), "%s/%s", root, name);
 	return path;
 }
@@ -66,6 +67,25 @@ static void expect(const char *name, const char *wanted)
 	assert_string_equal(text, wanted);
 }
 
+/* The files in the folder, each of which must hold text unless that is NULL. */
+static int count_files(const char *folder, const char *text)
+{
+	int n = 0;
+	DIR *dir = opendir(path_of(folder));
+	assert_non_null(dir);
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		char name[600];
+		if (entry->d_name[0] == '.')
+			continue;
+		n++;
+		snprintf(name, sizeof(name), "%s/%s", folder, entry->d_name);
+		if (text)
+			expect(name, text);
+	}
+	closedir(dir);
+	return n;
+}
+
 static void test_write(void **state)
 {
 	struct status_dir *dir = open_dir();
@@ -90,7 +110,7 @@ static void test_hostile_names(void **state)
 	struct status_dir *dir = open_dir();
 	char text_long[300];
 	memset(text_long, 'a', sizeof(text_long));
-	text_long[251] = 0;
+	text_long[254] = 0;
 	struct err err;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		assert_int_equal(status_dir_write(dir, "Kind", "ns", names[i], "x", &err), -EINVAL);
@@ -99,8 +119,32 @@ static void test_hostile_names(void **state)
 			assert_int_equal(status_dir_write(dir, "Kind", names[i], "name", NULL, &err), -EINVAL);
 	}
 	assert_int_equal(status_dir_write(dir, "Kind", "ns", text_long, "x", &err), -EINVAL);
-	text_long[250] = 0;
-	assert_int_equal(status_dir_write(dir, "Kind", "ns", text_long, "x", &err), 0);
+	status_dir_close(dir);
+}
+
+/* Kubernetes' longest names and ".yaml" are more than a file name may have. */
+static void test_long_names(void **state)
+{
+	char a[254], b[254], path[600];
+	struct status_dir *dir = open_dir();
+	struct err err;
+	memset(a, 'a', sizeof(a));
+	a[253] = 0;
+	strcpy(b, a);
+	b[252] = 'b';
+	put(dir, "HTTPRoute", "ns", a, "one");
+	put(dir, "HTTPRoute", "ns", b, "two");
+	put(dir, "HTTPRoute", "ns", a + 3, "whole");
+	snprintf(path, sizeof(path), "status/HTTPRoute/ns/%s.yaml", a + 3);
+	expect(path, "whole");
+	assert_int_equal(count_files("status/HTTPRoute/ns", NULL), 3);
+	status_dir_close(dir);
+	dir = open_dir();
+	put(dir, "HTTPRoute", "ns", a, "again"); /* the same file, so the other goes */
+	assert_int_equal(status_dir_sweep(dir, &err), 0);
+	assert_int_equal(count_files("status/HTTPRoute/ns", "again"), 1);
+	put(dir, "HTTPRoute", "ns", a, NULL);
+	assert_int_equal(count_files("status/HTTPRoute/ns", NULL), 0);
 	status_dir_close(dir);
 }
 
@@ -147,7 +191,7 @@ static void test_sweep(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {ON_FOLDER(test_write), ON_FOLDER(test_hostile_names), ON_FOLDER(test_links),
-	                                   ON_FOLDER(test_sweep)};
+	const struct CMUnitTest tests[] = {ON_FOLDER(test_write), ON_FOLDER(test_hostile_names),
+	                                   ON_FOLDER(test_long_names), ON_FOLDER(test_links), ON_FOLDER(test_sweep)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

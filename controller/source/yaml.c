@@ -17,9 +17,11 @@ struct anchor {
 
 struct yaml {
 	yaml_parser_t parser;
-	int fd; /* -1: bytes */
+	int fd;           /* -1: bytes */
+	const char *text; /* of bytes: what is not read yet */
+	size_t n_text;
 	int read_errno;
-	size_t bytes;
+	size_t bytes, newlines; /* read so far */
 
 	/* of the document being read */
 	struct arena *scratch;
@@ -35,13 +37,58 @@ struct yaml {
 
 /* ---- opening ---- */
 
-static int read_fd(void *ctx, unsigned char *buffer, size_t size, size_t *ret_n)
+static ssize_t read_some(struct yaml *yaml, unsigned char *buffer, size_t size)
 {
-	struct yaml *yaml = ctx;
 	ssize_t n;
+	if (yaml->fd < 0) {
+		n = (ssize_t)(size < yaml->n_text ? size : yaml->n_text);
+		if (n)
+			memcpy(buffer, yaml->text, (size_t)n);
+		yaml->text += n;
+		yaml->n_text -= (size_t)n;
+		return n;
+	}
 	do
 		n = read(yaml->fd, buffer, size);
 	while (n < 0 && errno == EINTR);
+	return n;
+}
+
+/* At the beginning: enough to know a byte order mark, which is dropped. libyaml drops one only if it may choose the
+ * encoding, too. */
+static ssize_t read_begin(struct yaml *yaml, unsigned char *buffer, size_t size)
+{
+	static const unsigned char mark[] = {0xef, 0xbb, 0xbf};
+	size_t have = 0;
+	while (have < sizeof(mark)) {
+		ssize_t n = read_some(yaml, buffer + have, size - have);
+		if (n < 0)
+			return n;
+		if (!n)
+			return (ssize_t)have;
+		have += (size_t)n;
+	}
+	if (memcmp(buffer, mark, sizeof(mark)) != 0)
+		return (ssize_t)have;
+	have -= sizeof(mark);
+	memmove(buffer, buffer + sizeof(mark), have);
+	return have ? (ssize_t)have : read_some(yaml, buffer, size);
+}
+
+static size_t count_newlines(const unsigned char *from, const unsigned char *to)
+{
+	size_t n = 0;
+	while ((from = memchr(from, '\n', (size_t)(to - from)))) {
+		from++;
+		n++;
+	}
+	return n;
+}
+
+static int read_input(void *ctx, unsigned char *buffer, size_t size, size_t *ret_n)
+{
+	struct yaml *yaml = ctx;
+	ssize_t n = yaml->bytes ? read_some(yaml, buffer, size) : read_begin(yaml, buffer, size);
 	if (n < 0) {
 		yaml->read_errno = errno;
 		return 0;
@@ -51,6 +98,7 @@ static int read_fd(void *ctx, unsigned char *buffer, size_t size, size_t *ret_n)
 		yaml->read_errno = EFBIG;
 		return 0;
 	}
+	yaml->newlines += count_newlines(buffer, buffer + n);
 	*ret_n = (size_t)n;
 	return 1;
 }
@@ -63,6 +111,7 @@ static struct yaml *open_parser(void)
 		abort();
 	}
 	yaml_parser_set_encoding(&yaml->parser, YAML_UTF8_ENCODING);
+	yaml_parser_set_input(&yaml->parser, read_input, yaml);
 	yaml->fd = -1;
 	return yaml;
 }
@@ -72,7 +121,8 @@ struct yaml *yaml_open_bytes(const void *bytes, size_t n)
 	struct yaml *yaml = open_parser();
 	if (n > YAML_TEXT_CEILING)
 		yaml->read_errno = EFBIG;
-	yaml_parser_set_input_string(&yaml->parser, bytes, n);
+	yaml->text = bytes;
+	yaml->n_text = n;
 	return yaml;
 }
 
@@ -80,7 +130,6 @@ struct yaml *yaml_open_fd(int fd)
 {
 	struct yaml *yaml = open_parser();
 	yaml->fd = fd;
-	yaml_parser_set_input(&yaml->parser, read_fd, yaml);
 	return yaml;
 }
 
@@ -228,8 +277,12 @@ static int fail_parser(struct yaml *yaml)
 		abort();
 	}
 	unsigned line = (unsigned)parser->problem_mark.line + 1;
+	/* The reader is ahead of the parser, by what it has decoded; its raw buffer begins with the byte it stumbled
+	 * at. */
 	if (parser->error == YAML_READER_ERROR)
-		line = (unsigned)parser->mark.line + 1;
+		line =
+		    (unsigned)(yaml->newlines - count_newlines(parser->raw_buffer.pointer, parser->raw_buffer.last)) +
+		    1;
 	const char *problem = parser->problem ? parser->problem : "cannot be parsed";
 	if (!parser->context)
 		return fail(yaml, line, "%s", problem);
@@ -451,6 +504,7 @@ static int build_map(struct yaml *yaml, struct node *node)
 			return status;
 		bool end = event.type == YAML_MAPPING_END_EVENT, is_merge = false;
 		const char *key = NULL;
+		unsigned key_line = (unsigned)event.start_mark.line + 1;
 		if (!end)
 			status = build_key(yaml, &event, &key, &is_merge);
 		yaml_event_delete(&event);
@@ -460,6 +514,9 @@ static int build_map(struct yaml *yaml, struct node *node)
 		status = build_next(yaml, &value);
 		if (status)
 			return status;
+		/* A field is where its key stands, also when its value begins below. */
+		if (value->line > key_line)
+			value->line = key_line;
 		if (is_merge && merged)
 			return fail(yaml, value->line, "key \"<<\" is given twice");
 		if (is_merge)

@@ -10,6 +10,14 @@ static void decode(const struct node *document)
 	int status = object_decode(document, &object, &line, &err);
 	if (status < 0)
 		BUG_ON(!err.text[0]);
+	/* Strict refuses more, and else reads the same. */
+	struct err strict_err = {.text = ""};
+	int strict = object_decode_manifest(document, &again, &line, &strict_err);
+	BUG_ON(strict > status || (strict < 0 && !strict_err.text[0]));
+	if (strict > 0) {
+		BUG_ON(again->spec_hash != object->spec_hash);
+		object_unref(again);
+	}
 	if (status <= 0)
 		return;
 	BUG_ON(object_decode(document, &again, &line, &err) != 1 || again->spec_hash != object->spec_hash);

@@ -155,6 +155,37 @@ static void test_errors(void **state)
 	      "line 2: found a tab character that violates indentation, while scanning a plain scalar from line 1");
 	check_begins("a: \x01\n", 5, "line 1: control characters are not allowed");
 	check_begins("a: \xff\xfe\n", 6, "line 1: invalid");
+	check_begins("a: 1\nb: 2\nc: \xff\nd: 3\n", 21, "line 3: invalid");
+	check_begins("a: 1\nb: |\n x\n y\xc3\x28\n", 19, "line 4: invalid");
+}
+
+/* Beyond what the reader takes in at once. */
+static void test_far_errors(void **state)
+{
+	struct buf text;
+	buf_init(&text, 1 << 20);
+	for (int i = 0; i < 9999; i++)
+		buf_adds(&text, "- some text\n");
+	buf_adds(&text, "- \xff\n");
+	for (int i = 0; i < 3000; i++)
+		buf_adds(&text, "- some text\n");
+	check_begins(text.data, text.len, "line 10000: invalid");
+	buf_done(&text);
+}
+
+static void test_byte_order_mark(void **state)
+{
+	check("\xef\xbb\xbf"
+	      "a: 1\n",
+	      "{a:1}");
+	check("\xef\xbb\xbf"
+	      "# c\n{\"a\": 1}",
+	      "{a:1}");
+	check("\xef\xbb\xbf", "");
+	check_begins("\xef\xbb\xbf"
+	             "a: 1\nb: [\n",
+	             12, "line 3: did not find");
+	check_begins("\xef\xbb", 2, "line 1: incomplete");
 }
 
 static void test_lines(void **state)
@@ -171,6 +202,7 @@ static void test_lines(void **state)
 	const struct node *list = document->items[1]->items[0];
 	assert_int_equal(list->items[0]->line, 6);
 	assert_int_equal(list->items[1]->items[0]->line, 7);
+	assert_int_equal(list->line, 5); /* its key's, though it begins below */
 	arena_done(&scratch);
 	yaml_close(yaml);
 }
@@ -178,9 +210,9 @@ static void test_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents), cmocka_unit_test(test_aliases),
-	    cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),     cmocka_unit_test(test_errors),
-	    cmocka_unit_test(test_lines),
+	    cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents),  cmocka_unit_test(test_aliases),
+	    cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),      cmocka_unit_test(test_errors),
+	    cmocka_unit_test(test_lines),   cmocka_unit_test(test_far_errors), cmocka_unit_test(test_byte_order_mark),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
