@@ -10,6 +10,7 @@ static const char help_text[] =
 	"\n"
 	"usage: hatchway COMMAND [FLAGS] [ARGUMENTS]\n"
 	"\n"
+	"  run                      serve the Gateways and routes of a Kubernetes cluster\n"
 	"  run --manifests DIR      serve the Gateways and routes of a folder of YAML; saving a file is kubectl apply\n"
 	"  check DIR                read a folder once; print every error and every condition that is not as it should be\n"
 	"  explain URL              which listener, host, rule and backends answer a request, and why\n"
@@ -24,6 +25,8 @@ static const char help_text[] =
 	"\n"
 	"flags (environment variable):\n"
 	"  --manifests DIR          folder of manifests (HATCHWAY_MANIFESTS)\n"
+	"  --kubeconfig FILE        how to reach the cluster (KUBECONFIG; in a Pod its service account, else ~/.kube/config)\n"
+	"  --context NAME           the kubeconfig's context (HATCHWAY_CONTEXT; its current one)\n"
 	"  --state-dir DIR          everything hatchway writes: haproxy.cfg, maps/, backends/, haproxy.sock (the stats socket,\n"
 	"                           level admin), master.sock, hatchway.sock (HATCHWAY_STATE_DIR; /run/hatchway as root)\n"
 	"  --status-dir DIR         status of the objects, one file each (HATCHWAY_STATUS_DIR; the manifests' .status)\n"
@@ -81,7 +84,7 @@ static void on_problem(void *ctx, const char *path, unsigned line, const char *t
 
 static int offline_read(struct offline *offline, const struct options *options, const char *dir)
 {
-	const struct file_events events = {on_put, on_delete, on_settled, on_problem, offline};
+	const struct source_events events = {on_put, on_delete, on_settled, on_problem, offline};
 	struct core_options core_options;
 	struct err err = {""};
 	options_core(options, &core_options);
@@ -197,8 +200,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hatchway: no command \"%s\"; see hatchway --help\n", command);
 		return 2;
 	}
-	if (!options.manifests || options.n_words) {
-		fprintf(stderr, "usage: hatchway run --manifests DIR [FLAGS]; see hatchway --help\n");
+	if (options.n_words) {
+		fprintf(stderr, "usage: hatchway run [--manifests DIR | --kubeconfig FILE] [FLAGS]; see hatchway --help\n");
 		return 2;
 	}
 	return run(&options);

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPT_MANIFESTS = 256, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_THREADS, OPT_STOP, OPT_LISTENER,
+enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_THREADS, OPT_STOP, OPT_LISTENER,
        OPT_LOG };
 
 static const struct {
@@ -18,6 +18,8 @@ static const struct {
 	const char *variable;
 } flags[] = {
 	{{"manifests", required_argument, NULL, OPT_MANIFESTS}, "HATCHWAY_MANIFESTS"},
+	{{"kubeconfig", required_argument, NULL, OPT_KUBECONFIG}, "KUBECONFIG"},
+	{{"context", required_argument, NULL, OPT_CONTEXT}, "HATCHWAY_CONTEXT"},
 	{{"state-dir", required_argument, NULL, OPT_STATE}, "HATCHWAY_STATE_DIR"},
 	{{"status-dir", required_argument, NULL, OPT_STATUS}, "HATCHWAY_STATUS_DIR"},
 	{{"haproxy", required_argument, NULL, OPT_HAPROXY}, "HATCHWAY_HAPROXY"},
@@ -82,6 +84,12 @@ static int take(struct options *options, int id, const char *value, struct err *
 	switch (id) {
 	case OPT_MANIFESTS:
 		options->manifests = value;
+		return 0;
+	case OPT_KUBECONFIG:
+		options->kubeconfig = value;
+		return 0;
+	case OPT_CONTEXT:
+		options->context = value;
 		return 0;
 	case OPT_STATE:
 		options->state_dir = value;

@@ -8,6 +8,8 @@
 
 struct options {
 	const char *manifests;  /* --manifests; NULL */
+	const char *kubeconfig; /* --kubeconfig; NULL: the Pod's own, or ~/.kube/config */
+	const char *context;    /* --context; NULL: the kubeconfig's current one */
 	const char *state_dir;  /* --state-dir */
 	const char *status_dir; /* --status-dir; NULL: DIR/.status */
 	const char *haproxy;    /* --haproxy; NULL: none found */

@@ -1,9 +1,10 @@
-/* The running controller: file source → core → HAProxy → status, on one libuv loop. Decides nothing itself; logs one line
+/* The running controller: source → core → HAProxy → status, on one libuv loop. Decides nothing itself; logs one line
  * for each thing that was decided. */
 #include "controller/run.h"
 
 #include "controller/admin.h"
 #include "controller/question.h"
+#include "controller/source/cluster.h"
 #include "controller/source/file.h"
 #include "controller/source/status_writer.h"
 #include "hatchway/base/log.h"
@@ -30,11 +31,12 @@ struct run {
 	uv_signal_t signals[ARRAY_LEN(stop_signals)];
 	const struct options *options;
 	char state_dir[4096];
-	struct status_writer *status;
+	struct status_writer *status; /* NULL: a cluster, and no --status-dir */
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
-	struct file_source *source;
+	struct file_source *source; /* or cluster */
+	struct cluster *cluster;
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
@@ -58,7 +60,7 @@ static void on_status(void *ctx, const struct core_status *status)
  * way they wait for its applied(): what they would say is not held yet. */
 static void write_status(struct run *run)
 {
-	bool more = true;
+	bool more = run->status != NULL;
 	while (more && run->applied == run->generation && !run->closing && !status_writer_busy(run->status)) {
 		more = core_status_changes(run->core, time(NULL), STATUS_AT_ONCE, on_status, run);
 		bool sweep = !more && !run->swept;
@@ -142,7 +144,7 @@ static void on_settled(void *ctx)
 	table_changes_done(&changes);
 }
 
-/* What is wrong with files is shown by `status` as long as it is so. */
+/* What could not be read is shown by `status` as long as it is so. */
 struct problem {
 	struct problem *next;
 	uint64_t reading; /* the burst of events it came with */
@@ -193,10 +195,10 @@ static void on_problem(void *ctx, const char *path, unsigned line, const char *t
 	snprintf(number, sizeof(number), "%u", line);
 	if (text) {
 		problem_add(run, path, line, text);
-		log_line(LOG_ERROR, "problem with a file", "file", path, "line", number, "error", text, NULL);
+		log_line(LOG_ERROR, "problem", "of", path, "line", number, "error", text, NULL);
 	} else {
 		problems_drop(run, path, UINT64_MAX);
-		log_line(LOG_INFO, "file is fine again", "file", path, NULL);
+		log_line(LOG_INFO, "fine again", "of", path, NULL);
 	}
 }
 
@@ -212,11 +214,13 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 		         (unsigned long long)c.starts, (unsigned long long)c.reads, (unsigned long long)c.pending_removals);
 		buf_addf(out, "generation %llu\napplied %llu\n", (unsigned long long)run->generation,
 		         (unsigned long long)run->applied);
+		if (run->cluster)
+			cluster_describe(run->cluster, out);
 		return 0;
 	}
 	int code = question_answer(run->core, words, n, out);
 	if (n == 1 && !strcmp(words[0], "status") && run->problems) {
-		buf_adds(out, "\nFiles, as far as they are not what is served:\n");
+		buf_adds(out, "\nNot read, and so not what is served:\n");
 		problems_print(run, out);
 		code = 1;
 	}
@@ -257,6 +261,7 @@ static void close_admin(void *ctx)
 {
 	struct run *run = ctx;
 	run->source = NULL;
+	run->cluster = NULL;
 	if (run->admin)
 		admin_close(run->admin, close_haproxy, run);
 	else
@@ -270,6 +275,8 @@ static void begin_close(struct run *run)
 	run->closing = true;
 	if (run->source)
 		file_source_close(run->source, close_admin, run);
+	else if (run->cluster)
+		cluster_close(run->cluster, close_admin, run);
 	else
 		close_admin(run);
 }
@@ -306,6 +313,35 @@ static int make_dir(const char *path, char *ret, size_t size, struct err *reterr
 	return 0;
 }
 
+static int open_status(struct run *run, struct err *reterr)
+{
+	const struct status_writer_events events = {on_status_done, on_status_failed, run};
+	const struct options *options = run->options;
+	struct status_dir *dir;
+	char path[4096];
+	if (!options->manifests && !options->status_dir)
+		return 0;
+	snprintf(path, sizeof(path), "%.4000s/.status", options->manifests);
+	int ret = status_dir_open(options->status_dir ? options->status_dir : path, &dir, reterr);
+	if (!ret)
+		run->status = status_writer_open(&run->loop, dir, &events);
+	return ret;
+}
+
+static int open_source(struct run *run, struct err *reterr)
+{
+	const struct options *options = run->options;
+	const struct source_events events = {on_put, on_delete, on_settled, on_problem, run};
+	struct cluster_options cluster = cluster_defaults();
+	char memory[4096 + 32];
+	snprintf(memory, sizeof(memory), "%s/manifests", run->state_dir);
+	if (options->manifests)
+		return file_source_open(&run->loop, options->manifests, memory, &events, &run->source, reterr);
+	cluster.kubeconfig = options->kubeconfig;
+	cluster.context = options->context;
+	return cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
+}
+
 static int open_all(struct run *run, struct err *reterr)
 {
 	const struct options *options = run->options;
@@ -316,21 +352,20 @@ static int open_all(struct run *run, struct err *reterr)
 		.threads = options->threads,
 	};
 	const struct haproxy_events haproxy_events = {on_applied, on_state, run};
-	const struct file_events file_events = {on_put, on_delete, on_settled, on_problem, run};
-	const struct status_writer_events status_events = {on_status_done, on_status_failed, run};
 	struct core_options core_options;
-	struct status_dir *status_dir;
-	char path[4096 + 32], default_status[4096];
-	snprintf(default_status, sizeof(default_status), "%.4000s/.status", options->manifests);
+	char path[4096 + 32];
 	int ret = make_dir(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
-	if (!ret)
+	if (!ret && options->manifests)
 		ret = file_source_check(options->manifests, reterr);
 	if (!ret)
-		ret = status_dir_open(options->status_dir ? options->status_dir : default_status, &status_dir, reterr);
+		ret = open_status(run, reterr);
 	if (ret)
 		return ret;
-	run->status = status_writer_open(&run->loop, status_dir, &status_events);
 	options_core(options, &core_options);
+	if (!options->manifests) { /* in a cluster, what exists is written down */
+		core_options.implicit_class = NULL;
+		core_options.implicit_namespaces = false;
+	}
 	run->core = core_new(&core_options);
 	if (!options->haproxy)
 		return err_set(reterr, -ENOENT, "no HAProxy found: name one, 3.4 or newer, with --haproxy PATH");
@@ -341,8 +376,7 @@ static int open_all(struct run *run, struct err *reterr)
 	ret = admin_open(&run->loop, path, on_question, run, &run->admin, reterr);
 	if (ret)
 		return ret;
-	snprintf(path, sizeof(path), "%s/manifests", run->state_dir);
-	return file_source_open(&run->loop, options->manifests, path, &file_events, &run->source, reterr);
+	return open_source(run, reterr);
 }
 
 /* One arena for the few threads there are. Big blocks live apart from the heap and go back when freed: without the fixed
@@ -374,7 +408,8 @@ int run(const struct options *options)
 		run->exit_code = 1;
 		begin_close(run);
 	} else {
-		log_line(LOG_INFO, "running", "version", HATCHWAY_VERSION, "manifests", options->manifests, "state",
+		log_line(LOG_INFO, "running", "version", HATCHWAY_VERSION, "manifests", options->manifests ? options->manifests : "of the cluster",
+		         "state",
 		         run->state_dir, "haproxy", options->haproxy, NULL);
 	}
 	uv_run(&run->loop, UV_RUN_DEFAULT);

@@ -19,14 +19,14 @@ struct touched {
 };
 
 struct claims {
-	struct file_events events;
+	struct source_events events;
 	struct file_memory *memory;
 	struct hashed_set index, touched;
 	struct touched **order; /* of touching: delivery is deterministic */
 	size_t n_order, cap_order;
 };
 
-struct claims *claims_new(const struct file_events *events, struct file_memory *memory)
+struct claims *claims_new(const struct source_events *events, struct file_memory *memory)
 {
 	struct claims *claims = xcalloc(1, sizeof(*claims));
 	claims->events = *events;

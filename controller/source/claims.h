@@ -25,7 +25,7 @@ struct given {
 
 /* Since when objects without a creationTimestamp are there. memory NULL: nobody knows, they keep 0. */
 struct claims;
-struct claims *claims_new(const struct file_events *events, struct file_memory *memory);
+struct claims *claims_new(const struct source_events *events, struct file_memory *memory);
 void claims_free(struct claims *claims);
 
 /* What giver gives from now on; takes over the references. keep: what it gave before and does not give now stays (some

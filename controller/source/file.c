@@ -57,7 +57,7 @@ struct file_source {
 	uv_poll_t poll;
 	uv_timer_t timer;
 	int inotify; /* -1: read once */
-	struct file_events events;
+	struct source_events events;
 	struct claims *claims;
 	struct file_memory *memory; /* NULL: of nothing */
 	struct hashed_set files;
@@ -863,7 +863,7 @@ static void free_source(struct file_source *source)
 	free(source);
 }
 
-static struct file_source *new_source(const char *dir, const struct file_events *events)
+static struct file_source *new_source(const char *dir, const struct source_events *events)
 {
 	size_t len = strlen(dir);
 	while (len > 1 && dir[len - 1] == '/')
@@ -911,7 +911,7 @@ int file_source_check(const char *dir, struct err *reterr)
 	return status ? err_set(reterr, status, "%s: %s", dir, strerror(-status)) : 0;
 }
 
-int file_source_open(uv_loop_t *loop, const char *dir, const char *memory_dir, const struct file_events *events,
+int file_source_open(uv_loop_t *loop, const char *dir, const char *memory_dir, const struct source_events *events,
                      struct file_source **ret, struct err *reterr)
 {
 	int status = file_source_check(dir, reterr);
@@ -968,7 +968,7 @@ void file_source_close(struct file_source *source, void (*cb)(void *ctx), void *
 	uv_close((uv_handle_t *)&source->timer, on_close);
 }
 
-int file_source_read(const char *dir, const struct file_events *events, struct err *reterr)
+int file_source_read(const char *dir, const struct source_events *events, struct err *reterr)
 {
 	int status = file_source_check(dir, reterr);
 	if (status)

@@ -23,7 +23,7 @@ static struct {
 	uv_loop_t loop;
 	char dir[64];
 	struct file_source *source;
-	struct file_events events;
+	struct source_events events;
 	struct object *objects[OBJECTS_MAX]; /* what is there now */
 	size_t n;
 	struct buf seen; /* "+a:1 -b ! " since last taken: put name:generation, delete, settled */
@@ -227,7 +227,7 @@ static int setup(void **state)
 	buf_init(&t.problems, 1 << 20);
 	/* In memory if there is such a place: other programs' disk traffic would make the sizes test slow. */
 	snprintf(t.dir, sizeof(t.dir), "%s/hatchway-file-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	t.events = (struct file_events){on_put, on_delete, on_settled, on_problem, NULL};
+	t.events = (struct source_events){on_put, on_delete, on_settled, on_problem, NULL};
 	return !mkdtemp(t.dir) || uv_loop_init(&t.loop);
 }
 

@@ -3,7 +3,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 flags="-std=gnu11 -D_GNU_SOURCE -DPCRE2_CODE_UNIT_WIDTH=8 -I. -Iinclude -Wall -Wextra -Werror -Wno-unused-parameter -fsyntax-only
-	$(pkg-config --cflags libuv yaml-0.1 libpcre2-8 libcrypto)"
+	$(pkg-config --cflags libuv yaml-0.1 libpcre2-8 libcrypto libcurl jansson)"
 failed=0
 n=0
 for compiler in gcc clang; do

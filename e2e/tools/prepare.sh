@@ -38,6 +38,8 @@ for what in "${@:-build}"; do
 		library_from yaml-0.1 libyaml-dev
 		library_from libpcre2-8 libpcre2-dev
 		library_from libcrypto libssl-dev
+		library_from libcurl libcurl4-openssl-dev
+		library_from jansson libjansson-dev
 		library_from libmicrohttpd libmicrohttpd-dev
 		file_from '/usr/*include/uthash.h' uthash-dev
 		command_from curl curl

@@ -1,0 +1,216 @@
+/* Owns the watches of all kinds, the client they share, and when the whole has settled: at the end of the loop's turn
+ * in which bytes came, so that one change is told at once and a burst in as many steps as it came in. */
+#include "controller/source/cluster.h"
+
+#include "hatchway/base/log.h"
+
+struct cluster {
+	struct kube_access access;
+	struct kube_client *client;
+	struct discovery *discovery;
+	struct watch *watches[KIND_COUNT]; /* NULL: not a kind we watch */
+	struct source_events events;
+	unsigned unsynced;
+	bool dirty, complete;
+	uv_check_t turn; /* after a turn's bytes */
+	uv_idle_t hurry; /* while dirty: the loop must not sleep before that */
+	unsigned open;   /* parts that are to be closed */
+	void (*closed)(void *ctx);
+	void *closed_ctx;
+};
+
+/* Of every Kubernetes; the other kinds are discovered. */
+static const struct {
+	enum object_kind kind;
+	const char *version, *plural;
+} fixed_kinds[] = {
+    {KIND_NAMESPACE, "v1", "namespaces"},
+    {KIND_SERVICE, "v1", "services"},
+    {KIND_ENDPOINTSLICE, "v1", "endpointslices"},
+};
+
+static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_REFERENCEGRANT};
+
+struct cluster_options cluster_defaults(void)
+{
+	return (struct cluster_options){
+	    .discovery = {.poll_ms = 10000, .missing_ms = 2000, .answer_ms = 10000},
+	    .watch = {.connect_ms = 10000,
+	              .list_silence_s = 20,
+	              .list_total_ms = 120000,
+	              .watch_s = 300,
+	              .watch_silence_s = 180,
+	              .retry_ms = 50,
+	              .retry_max_ms = 10000,
+	              .forbidden_ms = 10000,
+	              .page = 500},
+	};
+}
+
+/* ---- settling ---- */
+
+static void on_hurry(uv_idle_t *idle)
+{
+}
+
+static void set_dirty(struct cluster *cluster)
+{
+	if (!cluster->dirty)
+		uv_idle_start(&cluster->hurry, on_hurry);
+	cluster->dirty = true;
+}
+
+static void on_turn(uv_check_t *check)
+{
+	struct cluster *cluster = check->data;
+	if (!cluster->dirty)
+		return;
+	cluster->dirty = false;
+	uv_idle_stop(&cluster->hurry);
+	/* Before everything is known, what is there is not the truth: a route without its Service would answer 500. */
+	if (cluster->complete)
+		cluster->events.settled(cluster->events.ctx);
+}
+
+/* ---- watches ---- */
+
+static void on_put(void *ctx, struct object *object)
+{
+	struct cluster *cluster = ctx;
+	set_dirty(cluster);
+	cluster->events.put(cluster->events.ctx, object);
+}
+
+static void on_delete(void *ctx, enum object_kind kind, const char *namespace, const char *name)
+{
+	struct cluster *cluster = ctx;
+	set_dirty(cluster);
+	cluster->events.delete(cluster->events.ctx, kind, namespace, name);
+}
+
+static void on_problem(void *ctx, const char *path, unsigned line, const char *text)
+{
+	struct cluster *cluster = ctx;
+	cluster->events.problem(cluster->events.ctx, path, line, text);
+}
+
+static void on_synced(void *ctx)
+{
+	struct cluster *cluster = ctx;
+	BUG_ON(!cluster->unsynced);
+	if (--cluster->unsynced)
+		return;
+	cluster->complete = true;
+	log_line(LOG_INFO, "cluster read", "server", cluster->access.server, NULL);
+	set_dirty(cluster);
+}
+
+static void on_missing(void *ctx)
+{
+	struct cluster *cluster = ctx;
+	discovery_now(cluster->discovery);
+}
+
+static void on_served(void *ctx, enum object_kind kind, const char *version, const char *plural)
+{
+	struct cluster *cluster = ctx;
+	if (cluster->watches[kind])
+		watch_serve(cluster->watches[kind], version, plural);
+}
+
+static void on_silent(void *ctx, const char *why)
+{
+	struct cluster *cluster = ctx;
+	log_line(LOG_WARN, "API server does not answer, connected anew", "error", why, NULL);
+	kube_client_reset(cluster->client, why);
+}
+
+static void open_watch(struct cluster *cluster, uv_loop_t *loop, enum object_kind kind, const struct watch_times *times)
+{
+	const struct watch_events events = {
+	    {on_put, on_delete, NULL, on_problem, cluster}, on_synced, on_missing, cluster};
+	cluster->watches[kind] = watch_open(loop, cluster->client, kind, times, &events);
+	cluster->unsynced++;
+	cluster->open++;
+}
+
+/* ---- beginning and end ---- */
+
+int cluster_open(uv_loop_t *loop, const struct cluster_options *options, const struct source_events *events,
+                 struct cluster **ret, struct err *reterr)
+{
+	struct cluster *cluster = xcalloc(1, sizeof(*cluster));
+	const struct discovery_events discovery_events = {on_served, on_silent, cluster};
+	int status = kube_access_load(&cluster->access, options->kubeconfig, options->context, reterr);
+	if (!status) {
+		status = kube_client_open(loop, &cluster->access, &cluster->client, reterr);
+		if (status)
+			kube_access_done(&cluster->access);
+	}
+	if (status) {
+		free(cluster);
+		return status;
+	}
+	cluster->events = *events;
+	uv_check_init(loop, &cluster->turn);
+	uv_idle_init(loop, &cluster->hurry);
+	cluster->turn.data = cluster->hurry.data = cluster;
+	uv_check_start(&cluster->turn, on_turn);
+	for (size_t i = 0; i < ARRAY_LEN(fixed_kinds); i++)
+		open_watch(cluster, loop, fixed_kinds[i].kind, &options->watch);
+	for (size_t i = 0; i < ARRAY_LEN(found_kinds); i++)
+		open_watch(cluster, loop, found_kinds[i], &options->watch);
+	for (size_t i = 0; i < ARRAY_LEN(fixed_kinds); i++)
+		watch_serve(cluster->watches[fixed_kinds[i].kind], fixed_kinds[i].version, fixed_kinds[i].plural);
+	cluster->discovery = discovery_open(loop, cluster->client, &options->discovery, &discovery_events);
+	*ret = cluster;
+	return 0;
+}
+
+static void on_client_closed(void *ctx)
+{
+	struct cluster *cluster = ctx;
+	void (*closed)(void *closed_ctx) = cluster->closed;
+	void *closed_ctx = cluster->closed_ctx;
+	kube_access_done(&cluster->access);
+	free(cluster);
+	closed(closed_ctx);
+}
+
+static void on_part_closed(void *ctx)
+{
+	struct cluster *cluster = ctx;
+	if (!--cluster->open)
+		kube_client_close(cluster->client, on_client_closed, cluster);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	on_part_closed(handle->data);
+}
+
+void cluster_close(struct cluster *cluster, void (*cb)(void *ctx), void *ctx)
+{
+	cluster->closed = cb;
+	cluster->closed_ctx = ctx;
+	cluster->open += 3; /* beside the watches */
+	uv_close((uv_handle_t *)&cluster->turn, on_handle_closed);
+	uv_close((uv_handle_t *)&cluster->hurry, on_handle_closed);
+	discovery_close(cluster->discovery, on_part_closed, cluster);
+	for (size_t kind = 0; kind < KIND_COUNT; kind++)
+		if (cluster->watches[kind])
+			watch_close(cluster->watches[kind], on_part_closed, cluster);
+}
+
+void cluster_describe(const struct cluster *cluster, struct buf *out)
+{
+	for (size_t kind = 0; kind < KIND_COUNT; kind++)
+		if (cluster->watches[kind])
+			watch_describe(cluster->watches[kind], out);
+}
+
+uint64_t cluster_resource_version(const struct cluster *cluster, enum object_kind kind, const char *namespace,
+                                  const char *name)
+{
+	return cluster->watches[kind] ? watch_resource_version(cluster->watches[kind], namespace, name) : 0;
+}

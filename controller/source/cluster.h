@@ -1,0 +1,35 @@
+/* Source `cluster`: the API server of a Kubernetes. Watches Namespaces, Services, EndpointSlices and the Gateway API's
+ * kinds that are served; Secrets and ConfigMaps are not watched (nothing refers to them yet, and nobody should need the
+ * right to read all of them). */
+#ifndef HATCHWAY_SOURCE_CLUSTER_H
+#define HATCHWAY_SOURCE_CLUSTER_H
+
+#include "controller/source/discovery.h"
+#include "controller/source/source.h"
+#include "controller/source/watch.h"
+
+struct cluster_options {
+	const char *kubeconfig; /* NULL: in a Pod its service account, else ~/.kube/config */
+	const char *context;    /* NULL: the current one */
+	struct discovery_times discovery;
+	struct watch_times watch;
+};
+
+/* What is right for a real cluster; kubeconfig and context NULL. */
+struct cluster_options cluster_defaults(void);
+
+struct cluster;
+
+/* settled() comes first when every kind has been told: it is listed, or not served, or forbidden for a while. Until
+ * then an API server that is away is only waited for. problem()'s path is "Kind namespace/name". -errno: the
+ * configuration is no good. */
+MUST_CHECK int cluster_open(uv_loop_t *loop, const struct cluster_options *options, const struct source_events *events,
+                            struct cluster **ret, struct err *reterr);
+void cluster_close(struct cluster *cluster, void (*cb)(void *ctx), void *ctx);
+/* A line for each watch. */
+void cluster_describe(const struct cluster *cluster, struct buf *out);
+/* metadata.resourceVersion of an object as it was delivered last; 0: not known. */
+uint64_t cluster_resource_version(const struct cluster *cluster, enum object_kind kind, const char *namespace,
+                                  const char *name);
+
+#endif

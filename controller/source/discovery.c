@@ -1,0 +1,259 @@
+/* Owns the rounds of questions: GET /apis/GROUP says the versions, GET /apis/GROUP/VERSION the kinds. Only the group of
+ * the CRDs is asked for; the other kinds are part of every Kubernetes. */
+#include "controller/source/discovery.h"
+
+#include "controller/object/schema.h"
+#include "controller/source/json.h"
+#include "hatchway/base/log.h"
+
+#define GROUP "gateway.networking.k8s.io"
+#define ANSWER_CEILING (1u << 20)
+#define AGAIN_MS 500     /* an absence is looked at again after this */
+#define ABSENCES_FIRST 2 /* that many in a row: it is not served */
+#define ABSENCES_LATER 5 /* what was served: its objects are going to be dropped */
+
+static const char *const versions[] = {"v1", "v1beta1"}; /* the better one first */
+
+struct finding {
+	const char *version; /* one of versions; NULL: not served */
+	char plural[64];
+};
+
+struct discovery {
+	struct kube_client *client;
+	struct discovery_times times;
+	struct discovery_events events;
+	uv_timer_t timer;
+	struct kube_request *request;
+	struct buf answer;
+	size_t at; /* 0: the group, i: versions[i - 1] */
+	bool has[ARRAY_LEN(versions)];
+	struct finding found[KIND_COUNT], told[KIND_COUNT];
+	unsigned absences[KIND_COUNT]; /* rounds in a row that did not find it */
+	bool known[KIND_COUNT];        /* told at least once */
+	bool again, failing;
+	unsigned silences; /* in a row */
+	void (*closed)(void *ctx);
+	void *closed_ctx;
+};
+
+static bool is_ours(enum object_kind kind)
+{
+	return !strcmp(object_kind_group(kind), GROUP);
+}
+
+static void ask(struct discovery *discovery);
+
+static void on_timer(uv_timer_t *timer)
+{
+	ask(timer->data);
+}
+
+static void ask_in(struct discovery *discovery, uint64_t ms)
+{
+	uv_timer_start(&discovery->timer, on_timer, ms, 0);
+}
+
+/* ---- what a round has found ---- */
+
+static void tell(struct discovery *discovery, enum object_kind kind)
+{
+	const struct finding *found = &discovery->found[kind];
+	struct finding *told = &discovery->told[kind];
+	if (discovery->known[kind] && found->version == told->version && !strcmp(found->plural, told->plural))
+		return;
+	discovery->known[kind] = true;
+	*told = *found;
+	discovery->events.served(discovery->events.ctx, kind, told->version, told->plural);
+}
+
+static void end_round(struct discovery *discovery)
+{
+	uint64_t ms = discovery->times.poll_ms;
+	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
+		if (!is_ours(kind))
+			continue;
+		bool absent = !discovery->found[kind].version;
+		unsigned *absences = &discovery->absences[kind];
+		*absences = absent ? *absences + (*absences < ABSENCES_LATER) : 0;
+		if (absent && ms > discovery->times.missing_ms)
+			ms = discovery->times.missing_ms;
+		if (!absent || *absences >= (discovery->told[kind].version ? ABSENCES_LATER : ABSENCES_FIRST))
+			tell(discovery, kind);
+		else if (ms > AGAIN_MS)
+			ms = AGAIN_MS;
+	}
+	if (discovery->again)
+		ms = AGAIN_MS;
+	discovery->again = false;
+	ask_in(discovery, ms);
+}
+
+static void read_group(struct discovery *discovery, const struct node *root)
+{
+	const struct node *list = node_get(root, "versions");
+	for (size_t i = 0; list && list->type == NODE_LIST && i < list->n; i++)
+		for (size_t k = 0; k < ARRAY_LEN(versions); k++)
+			if (node_is(list->items[i], "version", versions[k]))
+				discovery->has[k] = true;
+}
+
+static bool has_verb(const struct node *resource, const char *verb)
+{
+	const struct node *verbs = node_get(resource, "verbs");
+	for (size_t i = 0; verbs && verbs->type == NODE_LIST && i < verbs->n; i++)
+		if (verbs->items[i]->type == NODE_STRING && !strcmp(verbs->items[i]->text, verb))
+			return true;
+	return false;
+}
+
+/* The plural becomes part of URLs: letters only, as the API server itself demands (RFC 1035). */
+static bool good_plural(const char *plural)
+{
+	size_t n = plural ? strspn(plural, "abcdefghijklmnopqrstuvwxyz0123456789-") : 0;
+	return n && n < sizeof(((struct finding *)0)->plural) && !plural[n];
+}
+
+static void read_resources(struct discovery *discovery, const struct node *root, const char *version)
+{
+	const struct node *list = node_get(root, "resources");
+	for (size_t i = 0; list && list->type == NODE_LIST && i < list->n; i++) {
+		const char *name = node_text(list->items[i], "name");
+		if (!good_plural(name) || !has_verb(list->items[i], "list") || !has_verb(list->items[i], "watch"))
+			continue;
+		for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
+			struct finding *found = &discovery->found[kind];
+			if (!is_ours(kind) || found->version ||
+			    !node_is(list->items[i], "kind", object_kind_name(kind)))
+				continue;
+			found->version = version;
+			strcpy(found->plural, name);
+		}
+	}
+}
+
+/* ---- questions ---- */
+
+static bool on_bytes(void *ctx, const char *bytes, size_t n)
+{
+	struct discovery *discovery = ctx;
+	buf_add(&discovery->answer, bytes, n);
+	return !buf_failed(&discovery->answer);
+}
+
+static void next_question(struct discovery *discovery);
+
+static void on_failure(struct discovery *discovery, const struct kube_result *result)
+{
+	if (!discovery->failing)
+		log_line(LOG_WARN, "API server does not say what it serves", "error", result->text, NULL);
+	discovery->failing = true;
+	ask_in(discovery, result->retry_after_ms ? result->retry_after_ms : discovery->times.missing_ms);
+	/* A busy server may be late once. */
+	discovery->silences = result->error == -ETIMEDOUT ? discovery->silences + 1 : 0;
+	if (discovery->silences > 1)
+		discovery->events.silent(discovery->events.ctx, result->text);
+}
+
+static void on_end(void *ctx, const struct kube_result *result)
+{
+	struct discovery *discovery = ctx;
+	struct arena scratch;
+	struct node *root;
+	struct err err;
+	discovery->request = NULL;
+	if (result->error || (result->status != 200 && result->status != 404)) {
+		on_failure(discovery, result);
+		return;
+	}
+	arena_init(&scratch);
+	if (result->status == 200) {
+		if (json_node(discovery->answer.data, discovery->answer.len, &scratch, &root, &err)) {
+			const struct kube_result bad = {.error = -EINVAL, .text = err.text};
+			arena_done(&scratch);
+			on_failure(discovery, &bad);
+			return;
+		}
+		if (!discovery->at)
+			read_group(discovery, root);
+		else
+			read_resources(discovery, root, versions[discovery->at - 1]);
+	}
+	arena_done(&scratch);
+	if (discovery->failing)
+		log_line(LOG_INFO, "API server says again what it serves", NULL);
+	discovery->failing = false;
+	discovery->silences = 0;
+	discovery->at++;
+	next_question(discovery);
+}
+
+static void next_question(struct discovery *discovery)
+{
+	const struct kube_deadlines deadlines = {discovery->times.answer_ms, discovery->times.answer_ms / 1000 + 1,
+	                                         discovery->times.answer_ms};
+	const struct kube_request_events events = {NULL, on_bytes, on_end, discovery};
+	char path[128] = "/apis/" GROUP;
+	while (discovery->at && discovery->at <= ARRAY_LEN(versions) && !discovery->has[discovery->at - 1])
+		discovery->at++;
+	if (discovery->at > ARRAY_LEN(versions)) {
+		end_round(discovery);
+		return;
+	}
+	if (discovery->at)
+		snprintf(path, sizeof(path), "/apis/" GROUP "/%s", versions[discovery->at - 1]);
+	buf_clear(&discovery->answer);
+	discovery->request = kube_get(discovery->client, path, &deadlines, &events);
+}
+
+static void ask(struct discovery *discovery)
+{
+	discovery->at = 0;
+	memset(discovery->has, 0, sizeof(discovery->has));
+	memset(discovery->found, 0, sizeof(discovery->found));
+	next_question(discovery);
+}
+
+void discovery_now(struct discovery *discovery)
+{
+	if (discovery->request)
+		discovery->again = true;
+	else if (uv_timer_get_due_in(&discovery->timer) > AGAIN_MS)
+		ask_in(discovery, 0);
+}
+
+/* ---- beginning and end ---- */
+
+struct discovery *discovery_open(uv_loop_t *loop, struct kube_client *client, const struct discovery_times *times,
+                                 const struct discovery_events *events)
+{
+	struct discovery *discovery = xcalloc(1, sizeof(*discovery));
+	discovery->client = client;
+	discovery->times = *times;
+	discovery->events = *events;
+	buf_init(&discovery->answer, ANSWER_CEILING);
+	uv_timer_init(loop, &discovery->timer);
+	discovery->timer.data = discovery;
+	ask_in(discovery, 0);
+	return discovery;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct discovery *discovery = handle->data;
+	void (*closed)(void *ctx) = discovery->closed;
+	void *ctx = discovery->closed_ctx;
+	buf_done(&discovery->answer);
+	free(discovery);
+	closed(ctx);
+}
+
+void discovery_close(struct discovery *discovery, void (*cb)(void *ctx), void *ctx)
+{
+	discovery->closed = cb;
+	discovery->closed_ctx = ctx;
+	if (discovery->request)
+		kube_cancel(discovery->request);
+	discovery->request = NULL;
+	uv_close((uv_handle_t *)&discovery->timer, on_closed);
+}

@@ -1,0 +1,51 @@
+/* GET requests to an API server on a libuv loop: libcurl's multi interface, so that all requests and watches share one
+ * HTTP/2 connection where the server speaks it. Adds the credentials of the moment to each. Knows HTTP, not objects. */
+#ifndef HATCHWAY_SOURCE_KUBE_CLIENT_H
+#define HATCHWAY_SOURCE_KUBE_CLIENT_H
+
+#include "controller/source/kubeconfig.h"
+
+#include <uv.h>
+
+/* How a request ended. status 0: no whole answer came. */
+struct kube_result {
+	int error; /* 0: the answer came whole, whatever its status. -ECANCELED: bytes() has stopped it; others: -errno
+	            */
+	long status;             /* HTTP's */
+	uint64_t retry_after_ms; /* of the answer; 0: not given */
+	const char *text;        /* why, for a person; "" */
+};
+
+struct kube_request_events {
+	/* A 200's head has come. May be NULL; must not start or cancel requests. */
+	void (*began)(void *ctx);
+	/* Bytes of a 200's body. False: no more of this one, end() comes. Must not start or cancel requests. */
+	bool (*bytes)(void *ctx, const char *bytes, size_t n);
+	/* Always comes once, unless cancelled; the request is gone then. May start and cancel others. */
+	void (*end)(void *ctx, const struct kube_result *result);
+	void *ctx;
+};
+
+struct kube_deadlines {
+	unsigned connect_ms; /* until a connection stands */
+	unsigned silence_s;  /* not one byte for so long: cut */
+	unsigned total_ms;   /* 0: none */
+};
+
+struct kube_client;
+struct kube_request;
+
+/* access must outlive it. */
+MUST_CHECK int kube_client_open(uv_loop_t *loop, const struct kube_access *access, struct kube_client **ret,
+                                struct err *reterr);
+/* Cancels everything. */
+void kube_client_close(struct kube_client *client, void (*cb)(void *ctx), void *ctx);
+
+/* path begins with "/" and is a URL's. */
+struct kube_request *kube_get(struct kube_client *client, const char *path, const struct kube_deadlines *deadlines,
+                              const struct kube_request_events *events);
+void kube_cancel(struct kube_request *request);
+/* The connection is not to be trusted any more: every request ends with -ETIMEDOUT, the next ones use a new one. */
+void kube_client_reset(struct kube_client *client, const char *why);
+
+#endif

@@ -1,0 +1,40 @@
+/* One kind of a cluster kept up to date: LIST in pages, then WATCH from there, for ever. Every way it can end leads
+ * back to a watch from the last version seen, or to a list whose differences are told. */
+#ifndef HATCHWAY_SOURCE_WATCH_H
+#define HATCHWAY_SOURCE_WATCH_H
+
+#include "controller/source/kube_client.h"
+#include "controller/source/source.h"
+#include "hatchway/base/buf.h"
+
+struct watch_events {
+	struct source_events source; /* put, delete, problem; settled() is the owner's */
+	/* All there is has been told for the first time (or nothing can be said, and will not be soon). */
+	void (*synced)(void *ctx);
+	/* 404: ask again what is served. */
+	void (*missing)(void *ctx);
+	void *ctx;
+};
+
+struct watch_times {
+	unsigned connect_ms;
+	unsigned list_silence_s, list_total_ms; /* of one page */
+	unsigned watch_s;                       /* how long a watch shall last: this, and up to as much again */
+	unsigned watch_silence_s;               /* servers send a bookmark every minute */
+	unsigned retry_ms, retry_max_ms;        /* back-off: doubles between the two */
+	unsigned forbidden_ms;                  /* forbidden for so long from the beginning: the others need not wait */
+	unsigned page;                          /* objects of one LIST; 0: all */
+};
+
+struct watch;
+struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind,
+                         const struct watch_times *times, const struct watch_events *events);
+void watch_close(struct watch *watch, void (*cb)(void *ctx), void *ctx);
+/* Begins, or goes on with this version. NULL: the kind is not served any more; all its objects are told as deleted. */
+void watch_serve(struct watch *watch, const char *version, const char *plural);
+/* One line for people: kind, state, objects, why it does not go on. */
+void watch_describe(const struct watch *watch, struct buf *out);
+/* metadata.resourceVersion of what was delivered last; 0: not known. */
+uint64_t watch_resource_version(const struct watch *watch, const char *namespace, const char *name);
+
+#endif
