@@ -2,7 +2,8 @@
 """image.py OUT.tar ITEM...: a docker-archive of one-layer images, made without a container daemon. Same input, same bytes.
 
 ITEM is one of the project's own images, made from build/ (the names that the chart and the walk-through's manifests use):
-  hatchway     the controller: the program, its shared libraries, CA certificates, passwd, and nothing else
+  hatchway     the controller: the program, its shared libraries, CA certificates, passwd; and socat, to look at HAProxy's
+               sockets from inside the Pod. No shell, nothing else
   haproxy      HAProxy as build/haproxy has it, laid out as the official image is
   helloworld   the application of the walk-through, in two versions
 or NAME[,NAME...]=PROGRAM: a program with its shared libraries, run as user 65534.
@@ -15,6 +16,7 @@ import os
 import pathlib
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -95,6 +97,7 @@ class Files:
 def hatchway():
     files = Files()
     files.program("/usr/bin/hatchway", BUILD / "hatchway")
+    files.program("/usr/bin/socat", shutil.which("socat"))
     certificates = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
     if certificates.exists():
         files.add(str(certificates), certificates.read_bytes())

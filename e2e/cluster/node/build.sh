@@ -19,9 +19,9 @@ mkdir -p "$BIN" "$CACHE/images" "$CACHE/parts" "$CACHE/crds" "$CACHE/stamps"
 exec 9>"$CACHE/lock"
 flock 9
 
-module() { # name: the module of go/NAME, whatever is in it: the stamp is a digest of that
+module() { # name: the module of go/NAME, whatever is in it; the stamp is a digest of that and of how it is built
 	local stamp
-	stamp=$(cat "$NODE_DIR/go/$1"/* "$NODE_DIR/build.sh" "$NODE_DIR/pause.c" "$NODE_DIR/../image.py" | sha256sum)
+	stamp=$(cat "$NODE_DIR/go/$1"/* <(declare -f "build_$1") | sha256sum)
 	[ "$(cat "$CACHE/stamps/$1" 2>/dev/null)" != "$stamp" ] || return 0
 	echo "building $1"
 	SECONDS=0
@@ -38,8 +38,11 @@ build_hyperkube() {
 	done
 }
 
+# `helm template` and `helm lint` take the Kubernetes they stand for from the build.
 build_helm() {
-	go build -ldflags '-s -w' -o "$BIN/helm" helm.sh/helm/v3/cmd/helm
+	local kube=helm.sh/helm/v3/pkg/chartutil.k8sVersion lint=helm.sh/helm/v3/pkg/lint/rules.k8sVersion
+	go build -ldflags "-s -w -X ${kube}Major=1 -X ${kube}Minor=34 -X ${lint}Major=1 -X ${lint}Minor=34" \
+		-o "$BIN/helm" helm.sh/helm/v3/cmd/helm
 }
 
 build_metallb() {
