@@ -598,7 +598,8 @@ static void ask_one(struct dice *dice, const struct table *table)
 	static const struct table_header lines[] = {{"X-V", "v1"}, {"x-v", "v2"}, {"X-v", "v3 "}, {"X-W", "a b;\"\\%"},
 	                                            {"X-W", ""}, {"X-V", "v1,v2"}};
 	static const char *const queries[] = {"q=1", "q=a+b", "q=a%20b", "Q=1", "q=2&q=1", "e", "e=", "a+b=%26%3D", "q=%zz&e", "x&&q=1",
-	                                      "q=%00", "q=1%0a", "=", "q", "aq=1&q=12"};
+	                                      "q=%00", "q=1%0a", "=", "q", "aq=1&q=12", "%71=1", "%71=2&q=1", "a%2bb=%26%3D",
+	                                      "%71%00=1", "%7=1&%51=1", "a%20b=%26%3D", "%26=1&&=1"};
 	char path[400];
 	struct table_header headers[3];
 	struct table_request request = {.listener = dice_pick(dice, random_listeners), .host = dice_pick(dice, hosts),

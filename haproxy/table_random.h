@@ -177,7 +177,8 @@ static void random_tests(struct dice *dice, struct table_match *match, struct ra
 	static const struct table_test headers[] = {{"X-V", "v1", false}, {"x-v", "v2", false}, {"x-v", "v[0-9]+", true},
 	                                            {"x-w", "a b;\"\\%", false}, {"X-V", "v1,v2", false}, {"x-w", ".*", true}};
 	static const struct table_test queries[] = {{"q", "1", false}, {"q", "a b", false}, {"Q", "1", false},
-	                                            {"q", "[0-9]+", true}, {"e", "", false}, {"a+b", "&=", false}};
+	                                            {"q", "[0-9]+", true}, {"e", "", false}, {"a+b", "&=", false},
+	                                            {"&", "1", false}};
 	static const char *const methods[] = {"GET", "POST", "PUT"};
 	match->method = dice_one_in(dice, 4) ? dice_pick(dice, methods) : NULL;
 	match->headers = memory->headers;

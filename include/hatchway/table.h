@@ -108,7 +108,7 @@ enum table_path { TABLE_PREFIX, TABLE_EXACT, TABLE_REGEX };
 
 /* REGEX everywhere: PCRE2, must match the whole value. */
 struct table_test {
-	const char *name;  /* header: compared without case; query: with case */
+	const char *name;  /* header: compared without case; query: with case, percent-decoded */
 	const char *value; /* headers: several lines are joined by ","; query: first occurrence, percent-decoded, "+" = " " */
 	bool regex;
 };
