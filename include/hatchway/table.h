@@ -132,7 +132,7 @@ struct table_entry {
 struct table_host {
 	struct table_unit unit;
 	const char *listener;
-	const char *pattern;  /* "a.b", "*.a.b", or "" = any; lower case */
+	const char *pattern;  /* "a.b", "*.a.b", or "" = any; lower case. One with upper case matches no request: fallen to */
 	const char *falls_to; /* pattern of the host tried next when no entry matches, less specific than this; NULL: none */
 	struct table_entry *entries;
 	uint32_t n_entries;
