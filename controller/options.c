@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_THREADS, OPT_STOP, OPT_LISTENER,
+enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_THREADS, OPT_STOP, OPT_LISTENER,
        OPT_LOG };
 
 static const struct {
@@ -25,6 +25,7 @@ static const struct {
 	{{"haproxy", required_argument, NULL, OPT_HAPROXY}, "HATCHWAY_HAPROXY"},
 	{{"class", required_argument, NULL, OPT_CLASS}, "HATCHWAY_CLASS"},
 	{{"port-map", required_argument, NULL, OPT_PORTS}, "HATCHWAY_PORT_MAP"},
+	{{"pool-ports", required_argument, NULL, OPT_POOL}, "HATCHWAY_POOL_PORTS"},
 	{{"threads", required_argument, NULL, OPT_THREADS}, "HATCHWAY_THREADS"},
 	{{"haproxy-stop-on-exit", no_argument, NULL, OPT_STOP}, "HATCHWAY_HAPROXY_STOP_ON_EXIT"},
 	{{"log-level", required_argument, NULL, OPT_LOG}, "HATCHWAY_LOG_LEVEL"},
@@ -62,6 +63,19 @@ static int parse_port_map(struct options *options, const char *text, struct err 
 		options->port_map[options->n_port_map++] = (struct port_map){(uint16_t)port, (uint16_t)bind_port};
 		p += *p == ',';
 	}
+	return 0;
+}
+
+static int parse_pool(struct options *options, const char *text, struct err *reterr)
+{
+	unsigned long base, size;
+	const char *p = text;
+	if (!parse_number(p, 65535, &base, &p) || *p != ':' || !parse_number(p + 1, 65535, &size, &p) || *p || !base ||
+	    base + size > 65536)
+		return err_set(reterr, -EINVAL, "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"%s\"",
+		               text);
+	options->pool_base = (uint16_t)base;
+	options->pool_size = (unsigned)size;
 	return 0;
 }
 
@@ -105,6 +119,8 @@ static int take(struct options *options, int id, const char *value, struct err *
 		return 0;
 	case OPT_PORTS:
 		return parse_port_map(options, value, reterr);
+	case OPT_POOL:
+		return parse_pool(options, value, reterr);
 	case OPT_THREADS:
 		if (!parse_number(value, 1024, &number, &end) || *end)
 			return err_set(reterr, -EINVAL, "--threads: a number from 0 to 1024, not \"%s\"", value);

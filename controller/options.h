@@ -16,6 +16,8 @@ struct options {
 	const char *class;      /* --class */
 	struct port_map port_map[MAX_PORT_MAP];
 	size_t n_port_map;
+	uint16_t pool_base;     /* --pool-ports BASE:SIZE */
+	unsigned pool_size;     /* 0: no pool */
 	unsigned threads;       /* --threads; 0: HAProxy's own choice */
 	bool stop_on_exit;      /* --haproxy-stop-on-exit */
 	const char *method;     /* explain -X */

@@ -348,6 +348,8 @@ static int open_all(struct run *run, struct err *reterr)
 	const struct haproxy_options haproxy_options = {
 		.state_dir = run->state_dir,
 		.binary = options->haproxy,
+		.pool_base = options->pool_base,
+		.pool_size = options->pool_size,
 		.stop_on_exit = options->stop_on_exit,
 		.threads = options->threads,
 	};

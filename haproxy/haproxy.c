@@ -119,25 +119,16 @@ static uint64_t fd_limit(void)
 	return getrlimit(RLIMIT_NOFILE, &limit) ? 1024 : (uint64_t)limit.rlim_max;
 }
 
-static char *make_config(void *ctx, const struct sync_bind *binds, size_t n)
+static char *make_config(void *ctx, const struct config_bind *binds, size_t n)
 {
 	struct haproxy *haproxy = ctx;
-	const struct table_listener **listeners = xcalloc(n, sizeof(const struct table_listener *));
-	size_t n_listeners = 0;
 	struct buf text;
 
-	for (size_t i = 0; i < n; i++) {
-		const struct table_listener *listener = table_listener(haproxy->listeners, binds[i].key);
-		if (listener)
-			listeners[n_listeners++] = listener;
-	}
 	buf_init(&text, (size_t)16 << 20);
-	config_render(&(struct config_input){.listeners = listeners, .n_listeners = n_listeners,
-	                                     .instance = haproxy->instance, .fd_limit = fd_limit(),
-	                                     .threads = haproxy->threads, .ipv6 = !access("/proc/net/if_inet6", R_OK),
-	                                     .root = geteuid() == 0}, &text);
+	config_render(&(struct config_input){.binds = binds, .n_binds = n, .instance = haproxy->instance,
+	                                     .fd_limit = fd_limit(), .threads = haproxy->threads,
+	                                     .ipv6 = !access("/proc/net/if_inet6", R_OK), .root = geteuid() == 0}, &text);
 	BUG_ON(buf_failed(&text));
-	free(listeners);
 	return buf_take(&text);
 }
 
@@ -168,6 +159,7 @@ int haproxy_open(uv_loop_t *loop, const struct haproxy_options *options, const s
 	render_set_instance(haproxy->render, haproxy->instance);
 	int r = sync_open(loop,
 	                  &(struct sync_options){.state_dir = options->state_dir, .binary = options->binary,
+	                                         .pool_base = options->pool_base, .pool_size = options->pool_size,
 	                                         .stop_on_exit = options->stop_on_exit, .files = &lua, .n_files = 1},
 	                  &(struct sync_events){on_applied, on_state, make_config, haproxy}, haproxy->wanted, &haproxy->sync,
 	                  reterr);

@@ -99,14 +99,22 @@ local function query_decode(s)
 	return decode((gsub(s, "+", " ")))
 end
 
--- The first parameter of that name; names are compared as they stand.
+-- A "+" is no blank there: no name has one. Nearly no name is encoded, so looking comes before making a copy.
+local function is_named(query, from, to, name)
+	if find(query, "%", from, true) then
+		return decode(sub(query, from, to)) == name
+	end
+	return to - from + 1 == #name and sub(query, from, to) == name
+end
+
+-- The first parameter of that name.
 local function query_value(query, name)
 	local at = 1
 	while at <= #query do
 		local stop = find(query, "&", at, true) or #query + 1
 		local equals = find(query, "=", at, true)
 		if not equals or equals > stop then equals = stop end
-		if equals - at == #name and sub(query, at, equals - 1) == name then
+		if is_named(query, at, equals - 1, name) then
 			return query_decode(sub(query, equals + 1, stop - 1))
 		end
 		at = stop + 1

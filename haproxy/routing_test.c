@@ -145,19 +145,15 @@ static void start_haproxy(void)
 	assert_int_equal(mkdir(path, 0700), 0);
 	for (const char *const *map = config_maps; *map; map++)
 		write_text(*map, "");
-	struct table_unit *a = random_listener("80", "", BIND_PORT);
-	struct table_unit *b = random_listener("127.0.0.2:80", "127.0.0.2", BIND_PORT + 1);
-	const struct table_listener *listeners[] = {(struct table_listener *)a, (struct table_listener *)b};
+	const struct config_bind binds[] = {{"", BIND_PORT, 0}, {"127.0.0.2", BIND_PORT + 1, 0}};
 	buf_init(&text, (size_t)1 << 20);
 	char instance[32];
 	snprintf(instance, sizeof(instance), "test%d", getpid());
-	config_render(&(struct config_input){.listeners = listeners, .n_listeners = 2, .instance = instance, .fd_limit = 2000,
+	config_render(&(struct config_input){.binds = binds, .n_binds = 2, .instance = instance, .fd_limit = 2000,
 	                                     .threads = 1, .root = !geteuid()}, &text);
 	write_text("haproxy.cfg", text.data);
 	write_text("hatchway.lua", config_lua);
 	buf_done(&text);
-	table_unit_unref(a);
-	table_unit_unref(b);
 	haproxy = fork();
 	if (!haproxy) {
 		char log[256];
@@ -602,7 +598,8 @@ static void ask_one(struct dice *dice, const struct table *table)
 	static const struct table_header lines[] = {{"X-V", "v1"}, {"x-v", "v2"}, {"X-v", "v3 "}, {"X-W", "a b;\"\\%"},
 	                                            {"X-W", ""}, {"X-V", "v1,v2"}};
 	static const char *const queries[] = {"q=1", "q=a+b", "q=a%20b", "Q=1", "q=2&q=1", "e", "e=", "a+b=%26%3D", "q=%zz&e", "x&&q=1",
-	                                      "q=%00", "q=1%0a", "=", "q", "aq=1&q=12"};
+	                                      "q=%00", "q=1%0a", "=", "q", "aq=1&q=12", "%71=1", "%71=2&q=1", "a%2bb=%26%3D",
+	                                      "%71%00=1", "%7=1&%51=1", "a%20b=%26%3D", "%26=1&&=1"};
 	char path[400];
 	struct table_header headers[3];
 	struct table_request request = {.listener = dice_pick(dice, random_listeners), .host = dice_pick(dice, hosts),

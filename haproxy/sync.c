@@ -931,6 +931,9 @@ int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct 
 	if (options->state_dir[0] != '/' || strlen(options->state_dir) > 70)
 		return err_set(reterr, -EINVAL, "the state directory must be an absolute path of at most 70 bytes: %s",
 		               options->state_dir);
+	if (options->pool_size && (!options->pool_base || options->pool_base + options->pool_size > 65536u))
+		return err_set(reterr, -EINVAL, "a pool of %u ports from %u on: ports are 1 to 65535", options->pool_size,
+		               options->pool_base);
 	if (options->binary)
 		r = process_version(options->binary, reterr);
 	if (!r)
@@ -957,7 +960,7 @@ int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct 
 	sync->disk = disk;
 	sync->wanted = wanted;
 	sync->max_steps = options->max_steps;
-	binds_init(&sync->binds);
+	binds_init(&sync->binds, options->pool_base, options->pool_size);
 	for (size_t i = 0; i < options->n_files; i++)
 		disk_text(disk, options->files[i].name, options->files[i].text);
 	timer_init(sync, &sync->retry);

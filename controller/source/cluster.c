@@ -209,6 +209,17 @@ void cluster_describe(const struct cluster *cluster, struct buf *out)
 			watch_describe(cluster->watches[kind], out);
 }
 
+struct kube_client *cluster_client(struct cluster *cluster)
+{
+	return cluster->client;
+}
+
+bool cluster_object_path(const struct cluster *cluster, enum object_kind kind, const char *namespace, const char *name,
+                         struct buf *out)
+{
+	return cluster->watches[kind] && watch_object_path(cluster->watches[kind], namespace, name, out);
+}
+
 uint64_t cluster_resource_version(const struct cluster *cluster, enum object_kind kind, const char *namespace,
                                   const char *name)
 {

@@ -825,6 +825,24 @@ static void an_old_version_is_good_enough(void **state)
 	assert_int_equal(t.objects[0]->version, VERSION_V1BETA1);
 }
 
+static void who_writes_is_told_the_path(void **state)
+{
+	struct buf path;
+	s.beta = true;
+	put_some(1);
+	open_cluster("token: x");
+	assert_true(until(equal, 3000));
+	buf_init(&path, 1024);
+	assert_true(cluster_object_path(t.cluster, KIND_HTTPROUTE, "ns", "a/b", &path));
+	assert_string_equal(path.data, "/apis/gateway.networking.k8s.io/v1beta1/namespaces/ns/httproutes/a%2Fb");
+	buf_clear(&path);
+	assert_true(cluster_object_path(t.cluster, KIND_NAMESPACE, "", "n", &path));
+	assert_string_equal(path.data, "/api/v1/namespaces/n");
+	assert_false(cluster_object_path(t.cluster, KIND_SECRET, "ns", "n", &path));
+	assert_non_null(cluster_client(t.cluster));
+	buf_done(&path);
+}
+
 /* ---- who we are ---- */
 
 static void tokens_rotate(void **state)
@@ -1065,6 +1083,7 @@ int main(void)
 	    TEST(what_went_while_away_is_deleted),
 	    TEST(kinds_come_and_go),
 	    TEST(an_old_version_is_good_enough),
+	    TEST(who_writes_is_told_the_path),
 	    TEST(tokens_rotate),
 	    TEST(plugins_give_tokens),
 	    TEST(a_plugin_that_fails_is_asked_again),

@@ -23,6 +23,9 @@ struct kube_request {
 	struct kube_deadlines deadlines;
 	CURL *easy; /* NULL: waits for a credential, or for the scout */
 	struct curl_slist *headers;
+	const char *method, *content_type; /* NULL: a GET; no body */
+	char *body;                        /* as long as curl may send it, also once more */
+	size_t body_n;
 	struct buf error_body;
 	uint64_t retry_after_ms;
 	uint64_t round;
@@ -77,6 +80,7 @@ static void free_request(struct kube_request *request)
 		request->next->link = request->link;
 	curl_slist_free_all(request->headers);
 	buf_done(&request->error_body);
+	free(request->body);
 	free(request);
 }
 
@@ -96,6 +100,11 @@ void kube_cancel(struct kube_request *request)
 	start_waiting(client);
 }
 
+static bool is_success(long status)
+{
+	return status >= 200 && status < 300;
+}
+
 /* What an API server says in a Status object, else curl's or HTTP's words. */
 static const char *reason(struct kube_request *request, CURLcode code, long status, struct arena *scratch)
 {
@@ -109,7 +118,7 @@ static const char *reason(struct kube_request *request, CURLcode code, long stat
 		message = node_text(root, "message");
 	if (message && *message)
 		return message;
-	return status == 200 ? "" : arena_printf(scratch, "HTTP status %ld", status);
+	return is_success(status) ? "" : arena_printf(scratch, "HTTP status %ld", status);
 }
 
 static int error_of(const struct kube_request *request, CURLcode code)
@@ -132,7 +141,7 @@ static void on_done(struct kube_request *request, CURLcode code)
 	long status = 0;
 	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
 	/* A refusal is one even if its body was too long or cut. */
-	if (status && status != 200)
+	if (status >= 300)
 		result.error = 0;
 	result.status = result.error && result.error != -ECANCELED ? 0 : status;
 	arena_init(&scratch);
@@ -253,7 +262,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 	long status = 0;
 	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
 	n *= size;
-	if (status != 200) {
+	if (!is_success(status)) {
 		buf_add(&request->error_body, bytes, n);
 		return buf_failed(&request->error_body) ? 0 : n;
 	}
@@ -268,9 +277,11 @@ static void on_head(struct kube_request *request)
 	long status = 0, version = 0;
 	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(request->easy, CURLINFO_HTTP_VERSION, &version);
+	if (status < 200)
+		return; /* another head follows */
 	client->speaks = version == CURL_HTTP_VERSION_2_0 ? HTTP_2 : HTTP_1;
 	client->scout = NULL;
-	if (status == 200 && request->events.began)
+	if (is_success(status) && request->events.began)
 		request->events.began(request->events.ctx);
 }
 
@@ -322,6 +333,10 @@ static void set_headers(struct kube_request *request, struct arena *scratch)
 		add_header(request, arena_printf(scratch, "Authorization: Bearer %s", token));
 	if (access->as)
 		add_header(request, arena_printf(scratch, "Impersonate-User: %s", access->as));
+	if (request->body) {
+		add_header(request, arena_printf(scratch, "Content-Type: %s", request->content_type));
+		add_header(request, "Expect:"); /* no round trip before a big body */
+	}
 	curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->headers);
 	if (access->username) {
 		curl_easy_setopt(request->easy, CURLOPT_USERNAME, access->username);
@@ -355,6 +370,16 @@ static void set_tls(struct kube_request *request)
 		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, client->connect_to);
 	if (access->proxy_url)
 		curl_easy_setopt(easy, CURLOPT_PROXY, access->proxy_url);
+}
+
+static void set_method(struct kube_request *request)
+{
+	if (request->body) {
+		curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_n);
+		curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, request->body);
+	}
+	if (request->method)
+		curl_easy_setopt(request->easy, CURLOPT_CUSTOMREQUEST, request->method);
 }
 
 static void set_deadlines(struct kube_request *request)
@@ -395,6 +420,7 @@ static void start(struct kube_request *request)
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	set_headers(request, &scratch);
+	set_method(request);
 	set_tls(request);
 	set_deadlines(request);
 	arena_done(&scratch);
@@ -438,8 +464,8 @@ static void on_credential(void *ctx)
 	start_waiting(ctx);
 }
 
-struct kube_request *kube_get(struct kube_client *client, const char *path, const struct kube_deadlines *deadlines,
-                              const struct kube_request_events *events)
+static struct kube_request *new_request(struct kube_client *client, const char *path,
+                                        const struct kube_deadlines *deadlines, const struct kube_request_events *events)
 {
 	size_t n = strlen(path) + 1;
 	struct kube_request *request = xcalloc(1, sizeof(*request) + n);
@@ -456,6 +482,27 @@ struct kube_request *kube_get(struct kube_client *client, const char *path, cons
 	client->requests = request;
 	/* Not here: the caller may be one of curl's callbacks, and must not be told of a failure before it has this. */
 	uv_timer_start(&client->soon, on_soon, 0, 0);
+	return request;
+}
+
+struct kube_request *kube_get(struct kube_client *client, const char *path, const struct kube_deadlines *deadlines,
+                              const struct kube_request_events *events)
+{
+	return new_request(client, path, deadlines, events);
+}
+
+struct kube_request *kube_send(struct kube_client *client, const char *method, const char *path, const char *content_type,
+                               const char *body, size_t n, const struct kube_deadlines *deadlines,
+                               const struct kube_request_events *events)
+{
+	struct kube_request *request = new_request(client, path, deadlines, events);
+	request->method = method;
+	request->content_type = content_type;
+	if (body) {
+		request->body = xmalloc(n + 1);
+		memcpy(request->body, body, n);
+		request->body_n = n;
+	}
 	return request;
 }
 

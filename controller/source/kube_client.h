@@ -1,4 +1,4 @@
-/* GET requests to an API server on a libuv loop: libcurl's multi interface, so that all requests and watches share one
+/* Requests to an API server on a libuv loop: libcurl's multi interface, so that all requests and watches share one
  * HTTP/2 connection where the server speaks it. Adds the credentials of the moment to each. Knows HTTP, not objects. */
 #ifndef HATCHWAY_SOURCE_KUBE_CLIENT_H
 #define HATCHWAY_SOURCE_KUBE_CLIENT_H
@@ -13,13 +13,13 @@ struct kube_result {
 	            */
 	long status;             /* HTTP's */
 	uint64_t retry_after_ms; /* of the answer; 0: not given */
-	const char *text;        /* why, for a person; "" */
+	const char *text;        /* why, for a person: the message of a refusal's Status object, or curl's words; "" */
 };
 
 struct kube_request_events {
-	/* A 200's head has come. May be NULL; must not start or cancel requests. */
+	/* The head of a success (2xx) has come. May be NULL; must not start or cancel requests. */
 	void (*began)(void *ctx);
-	/* Bytes of a 200's body. False: no more of this one, end() comes. Must not start or cancel requests. */
+	/* Bytes of a success's body. False: no more of this one, end() comes. Must not start or cancel requests. */
 	bool (*bytes)(void *ctx, const char *bytes, size_t n);
 	/* Always comes once, unless cancelled; the request is gone then. May start and cancel others. */
 	void (*end)(void *ctx, const struct kube_result *result);
@@ -44,6 +44,11 @@ void kube_client_close(struct kube_client *client, void (*cb)(void *ctx), void *
 /* path begins with "/" and is a URL's. */
 struct kube_request *kube_get(struct kube_client *client, const char *path, const struct kube_deadlines *deadlines,
                               const struct kube_request_events *events);
+/* The same with a method and a body, which is copied; body NULL: none. method and content_type are literals. A request
+ * whose connection died before the answer began may have been carried out, or be sent twice: what is sent must bear it. */
+struct kube_request *kube_send(struct kube_client *client, const char *method, const char *path, const char *content_type,
+                               const char *body, size_t n, const struct kube_deadlines *deadlines,
+                               const struct kube_request_events *events);
 void kube_cancel(struct kube_request *request);
 /* The connection is not to be trusted any more: every request ends with -ETIMEDOUT, the next ones use a new one. */
 void kube_client_reset(struct kube_client *client, const char *why);

@@ -559,13 +559,30 @@ static void add_escaped(struct buf *out, const char *text)
 	}
 }
 
-static void add_path(const struct watch *watch, struct buf *out)
+static void add_version(const struct watch *watch, struct buf *out)
 {
 	const char *group = object_kind_group(watch->kind);
-	if (*group)
-		buf_addf(out, "/apis/%s/%s/%s", group, watch->version, watch->plural);
-	else
-		buf_addf(out, "/api/%s/%s", watch->version, watch->plural);
+	buf_addf(out, "%s%s/%s", *group ? "/apis/" : "/api", group, watch->version);
+}
+
+static void add_path(const struct watch *watch, struct buf *out)
+{
+	add_version(watch, out);
+	buf_addf(out, "/%s", watch->plural);
+}
+
+bool watch_object_path(const struct watch *watch, const char *namespace, const char *name, struct buf *out)
+{
+	if (!*watch->version)
+		return false;
+	add_version(watch, out);
+	if (*namespace) {
+		buf_adds(out, "/namespaces/");
+		add_escaped(out, namespace);
+	}
+	buf_addf(out, "/%s/", watch->plural);
+	add_escaped(out, name);
+	return true;
 }
 
 static void send_request(struct watch *watch, const char *path, const struct kube_deadlines *deadlines, bool list)

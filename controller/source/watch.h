@@ -34,6 +34,8 @@ void watch_close(struct watch *watch, void (*cb)(void *ctx), void *ctx);
 void watch_serve(struct watch *watch, const char *version, const char *plural);
 /* One line for people: kind, state, objects, why it does not go on. */
 void watch_describe(const struct watch *watch, struct buf *out);
+/* Appends the URL path of one object; false: the kind is not served. */
+bool watch_object_path(const struct watch *watch, const char *namespace, const char *name, struct buf *out);
 /* metadata.resourceVersion of what was delivered last; 0: not known. */
 uint64_t watch_resource_version(const struct watch *watch, const char *namespace, const char *name);
 

@@ -16,6 +16,11 @@ struct haproxy;
 struct haproxy_options {
 	const char *state_dir;       /* absolute, exists, ours, mode 700; short enough for a unix socket's path */
 	const char *binary;          /* HAProxy's path, or NULL: never start one (a Pod), only adopt the one at haproxy.sock */
+	/* Ports bound in advance, in a Pod: a listener whose bind_port lies in them needs no reload to come or go, and serves
+	 * on every address. One in what a doubling would add doubles them, by one reload; they do not shrink while HAProxy runs,
+	 * also not over a restart of ours. size 0: none. */
+	uint16_t pool_base;
+	unsigned pool_size;
 	bool stop_on_exit;           /* haproxy_close() ends the HAProxy it uses: the demo */
 	unsigned threads;            /* nbthread; 0 = HAProxy's own choice */
 };

@@ -93,7 +93,8 @@ static bool header_matches(const struct table_test *test, const struct table_req
 	return ok;
 }
 
-static void percent_decode(const char *from, size_t n, struct buf *out)
+/* plus: what a "+" stands for. */
+static void percent_decode(const char *from, size_t n, char plus, struct buf *out)
 {
 	for (size_t i = 0; i < n; i++) {
 		unsigned int byte;
@@ -102,24 +103,39 @@ static void percent_decode(const char *from, size_t n, struct buf *out)
 			buf_addc(out, (char)byte);
 			i += 2;
 		} else {
-			buf_addc(out, from[i] == '+' ? ' ' : from[i]);
+			buf_addc(out, from[i] == '+' ? plus : from[i]);
 		}
 	}
 }
 
+static bool is_whole_text(const struct buf *buf)
+{
+	return !buf_failed(buf) && strlen(buf->data) == buf->len;
+}
+
+/* Gateway API, HTTPQueryParamMatch.name: "an exact string match" in the sense of RFC 7230 section 2.7.3, to which an
+ * octet and its percent-encoding are the same. No name has a blank, so "+" is not one. */
+static bool is_named(const char *name, const char *from, size_t n)
+{
+	struct buf decoded;
+	buf_init(&decoded, VALUE_LIMIT);
+	percent_decode(from, n, '+', &decoded);
+	bool same = is_whole_text(&decoded) && !strcmp(decoded.data, name);
+	buf_done(&decoded);
+	return same;
+}
+
 static bool query_matches(const struct table_test *test, const char *query)
 {
-	size_t n_name = strlen(test->name);
 	for (const char *p = query; *p;) {
 		const char *end = strchrnul(p, '&');
 		const char *equals = memchr(p, '=', (size_t)(end - p));
-		const char *name_end = equals ? equals : end;
-		if ((size_t)(name_end - p) == n_name && !memcmp(p, test->name, n_name)) {
+		if (is_named(test->name, p, (size_t)((equals ? equals : end) - p))) {
 			struct buf value;
 			buf_init(&value, VALUE_LIMIT);
 			if (equals)
-				percent_decode(equals + 1, (size_t)(end - equals - 1), &value);
-			bool ok = !buf_failed(&value) && strlen(value.data) == value.len && value_matches(test, value.data);
+				percent_decode(equals + 1, (size_t)(end - equals - 1), ' ', &value);
+			bool ok = is_whole_text(&value) && value_matches(test, value.data);
 			buf_done(&value);
 			return ok;
 		}

@@ -108,7 +108,7 @@ enum table_path { TABLE_PREFIX, TABLE_EXACT, TABLE_REGEX };
 
 /* REGEX everywhere: PCRE2, must match the whole value. */
 struct table_test {
-	const char *name;  /* header: compared without case; query: with case */
+	const char *name;  /* header: compared without case; query: with case, percent-decoded */
 	const char *value; /* headers: several lines are joined by ","; query: first occurrence, percent-decoded, "+" = " " */
 	bool regex;
 };
@@ -132,7 +132,7 @@ struct table_entry {
 struct table_host {
 	struct table_unit unit;
 	const char *listener;
-	const char *pattern;  /* "a.b", "*.a.b", or "" = any; lower case */
+	const char *pattern;  /* "a.b", "*.a.b", or "" = any; lower case. One with upper case matches no request: fallen to */
 	const char *falls_to; /* pattern of the host tried next when no entry matches, less specific than this; NULL: none */
 	struct table_entry *entries;
 	uint32_t n_entries;

@@ -151,6 +151,8 @@ static void meaning(void **state)
 		"\tprefix /p header V = 1,2 -> joined\n"
 		"\tprefix /p query q = \"a b\" -> query\n"
 		"\tprefix /p/ query n ~ [0-9]+ -> number\n"
+		"\tprefix /p query a+b = 1 -> plus\n"
+		"\tprefix /p query a&b = 1 -> reserved\n"
 		"host 80 a.b.c\n"
 		"\tprefix /only -> only\n";
 	static const struct match_case cases[] = {
@@ -171,6 +173,15 @@ static void meaning(void **state)
 		{"z.b.c", "GET", "/p/q", "q=a%20b&q=c", {0}, "query"},
 		{"z.b.c", "GET", "/p", "x=1&q=a+b", {0}, "query"},
 		{"z.b.c", "GET", "/p", "q=c&q=a+b", {0}, "any"},
+		{"z.b.c", "GET", "/p", "%71=a+b", {0}, "query"},
+		{"z.b.c", "GET", "/p", "%71=c&q=a+b", {0}, "any"}, /* the first of that name counts, however it is written */
+		{"z.b.c", "GET", "/p", "%71%00=a+b", {0}, "any"},
+		{"z.b.c", "GET", "/p", "%7=a+b", {0}, "any"},
+		{"z.b.c", "GET", "/p", "a+b=1", {0}, "plus"}, /* no name has a blank: "+" stands for itself */
+		{"z.b.c", "GET", "/p", "a%2Bb=1", {0}, "plus"},
+		{"z.b.c", "GET", "/p", "a%20b=1", {0}, "any"},
+		{"z.b.c", "GET", "/p", "a%26b=1", {0}, "reserved"},
+		{"z.b.c", "GET", "/p", "a&b=1", {0}, "any"},
 		{"z.b.c", "GET", "/p/1", "n=42", {0}, "number"},
 		{"z.b.c", "GET", "/p/1", "n=42x", {0}, "any"},
 		{"[::1]:80", "GET", "/", "", {0}, "any"},
