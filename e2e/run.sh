@@ -78,8 +78,7 @@ on_light() {
 		if [ "$name" = chart ]; then
 			try chart e2e/cluster/chart.sh
 		else
-			try "$name" env NAME="hatchway-$name-$$" VAR="/var/lib/hatchway-$name-$$" BIN="$BIN" CRDS="$CACHE/crds/v1.6.3" \
-				OLD_CRDS="$CACHE/crds/v1.1.0" "e2e/cluster/${name}_test.py"
+			try "$name" $node/with.sh "e2e/cluster/${name}_test.py"
 		fi
 	done
 }
