@@ -3,6 +3,7 @@
 #include "controller/run.h"
 
 #include "controller/admin.h"
+#include "controller/condition_log.h"
 #include "controller/question.h"
 #include "controller/source/cluster.h"
 #include "controller/source/file.h"
@@ -42,6 +43,7 @@ struct run {
 	bool served;                  /* the first generation is held: ready */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
 	bool swept;                   /* what an earlier run left in the status folder is gone */
+	struct condition_log conditions;
 	struct problem *problems;     /* of files */
 	uint64_t readings;            /* bursts of the source so far */
 	bool closing;
@@ -53,6 +55,7 @@ struct run {
 static void on_status(void *ctx, const struct core_status *status)
 {
 	struct run *run = ctx;
+	condition_log(&run->conditions, status);
 	status_writer_add(run->status, object_kind_name(status->kind), status->namespace, status->name, status->text);
 }
 
@@ -67,6 +70,8 @@ static void write_status(struct run *run)
 		run->swept |= sweep;
 		status_writer_start(run->status, sweep);
 	}
+	if (!more)
+		condition_log_end(&run->conditions);
 	if (!more && run->burst)
 		malloc_trim(0);
 	run->burst &= more;
