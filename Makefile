@@ -4,11 +4,11 @@ JOBS ?= $(shell nproc)
 export PORT APP_PORT ONCE JOBS HATCHWAY_SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help prepare build haproxy demo test unit asan e2e bench lint fuzz clean
+.PHONY: help prepare build haproxy demo test unit asan e2e bench bench-cluster lint fuzz clean
 
 help: ## this list
 	@echo 'hatchway: the Kubernetes Gateway API on an unmodified HAProxy. What you can make:'
-	@awk -F ':[^#]*## ' '/^[a-z0-9]+:[^#]*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:[^#]*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
 	@echo 'Start with `make demo`. README.md explains the rest.'
 
 prepare: ## install what is missing to build (Debian packages), and HAProxy 3.4 under build/
@@ -44,6 +44,10 @@ e2e: build ## scenarios on the real HAProxy, from a folder; only some: make e2e 
 bench: build ## the figures of README.md: a table, and build/bench/results.json
 	@e2e/tools/prepare.sh bench
 	@e2e/bench/bench.py $(FIGURES)
+
+bench-cluster: build ## the figures on a real API server (needs root, and BIN: see e2e/bench/cluster.py)
+	@e2e/tools/prepare.sh bench
+	@e2e/bench/cluster.py $(FIGURES)
 
 lint: build ## clang-tidy and cppcheck
 	@e2e/tools/prepare.sh lint
