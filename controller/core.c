@@ -3,6 +3,7 @@
 
 #include "controller/compile/compile.h"
 #include "controller/graph/graph.h"
+#include "controller/infra/infra.h"
 #include "controller/status/status.h"
 
 #include <string.h>
@@ -50,7 +51,12 @@ struct core *core_new(const struct core_options *options)
 {
 	struct core *core = xcalloc(1, sizeof(*core));
 	arena_init(&core->arena);
-	struct graph_options graph = {.implicit_namespaces = options->implicit_namespaces};
+	struct graph_options graph = {
+	        .implicit_namespaces = options->implicit_namespaces,
+	        .pool_base = options->pool_base,
+	        .pods_namespace = arena_strdup(&core->arena, options->pods_namespace),
+	        .pods_service = arena_strdup(&core->arena, options->pods_service),
+	};
 	graph.controller_name =
 	        arena_strdup(&core->arena, options->controller_name ? options->controller_name : CONTROLLER_NAME);
 	graph.implicit_class = arena_strdup(&core->arena, options->implicit_class);
@@ -204,6 +210,27 @@ void core_held(struct core *core, bool held, const char *why)
 {
 	free(core->not_held);
 	core->not_held = held ? NULL : xstrdup(why);
+}
+
+/* ---- infrastructure out ---- */
+
+uint64_t core_infra_version(const struct core *core)
+{
+	return core->graph.infra_version;
+}
+
+void core_infra(const struct core *core, infra_cb *cb, void *ctx)
+{
+	infra_changes(&core->graph, cb, ctx);
+}
+
+bool core_infra_said(struct core *core, const char *namespace, const char *gateway, const char *text)
+{
+	struct node *node = store_find(&core->store, KIND_GATEWAY, namespace, gateway);
+	bool changed = graph_say(&core->graph, namespace, gateway, text);
+	if (changed && node)
+		graph_touch(&core->status, node);
+	return changed && node;
 }
 
 /* ---- status out ---- */

@@ -7,6 +7,7 @@
 #ifndef HATCHWAY_CORE_H
 #define HATCHWAY_CORE_H
 
+#include "controller/infra/change.h"
 #include "controller/object/object.h"
 #include "hatchway/haproxy.h"
 #include "hatchway/table.h"
@@ -26,6 +27,10 @@ struct core_options {
 	const char *const *addresses;     /* addresses of this machine a Gateway's spec.addresses may ask for */
 	size_t n_addresses;
 	bool implicit_namespaces;         /* a folder: a namespace exists as soon as it is named */
+	/* A cluster: each listener port of a Gateway is bound to a port of its own from here on (port_map and addresses do
+	 * not matter then), and its addresses are those of its own Service. 0: a folder. */
+	uint16_t pool_base;
+	const char *pods_namespace, *pods_service; /* the Service of hatchway's own Pods; NULL: no infrastructure is wanted */
 };
 
 struct core;
@@ -65,6 +70,15 @@ struct core_status {
  * which moves only when a condition's status does. Call it after the proxy holds what core_update() returned. */
 bool core_status_changes(struct core *core, int64_t now, size_t limit,
                          void (*cb)(void *ctx, const struct core_status *status), void *ctx);
+
+/* ---- infrastructure, in a cluster: the Services and EndpointSlices of Gateways ---- */
+
+/* Moves whenever core_infra() may tell something else. */
+uint64_t core_infra_version(const struct core *core);
+/* Calls cb for everything that the API server does not have as it should be, as far as objects put tell. */
+void core_infra(const struct core *core, infra_cb *cb, void *ctx);
+/* The API server's refusal to do so; NULL: it did. A condition of the Gateway. True: it is new, and status has changed. */
+bool core_infra_said(struct core *core, const char *namespace, const char *gateway, const char *text);
 
 /* One line of `hatchway status` / kubectl get for every GatewayClass, Gateway and route, then every condition that is not
  * as one would like it, with reason and message. While the proxy does not hold it, a line before says so, and PROGRAMMED

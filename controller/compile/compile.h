@@ -54,10 +54,10 @@ struct host {
 };
 
 struct port {
-	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80" */
+	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80"; in a cluster "20000", the bind port */
 	struct node *gateway; /* NULL: nobody's, about to go */
 	struct hashed_set hosts;
-	uint16_t port;
+	uint16_t port, bind_port;
 	bool roots_changed;
 	char address[48];
 	char key[64];
@@ -119,7 +119,8 @@ void ports_withdraw(struct compile *compile, struct node *gateway);
 void ports_claim(struct compile *compile, struct node *gateway);
 void ports_build(struct compile *compile, struct table_changes *changes);
 void port_key(const char *address, uint16_t port, char *ret, size_t size);
-struct port *port_find(const struct compile *compile, const char *address, uint16_t port);
+/* Of a listener that serves, at one of its Gateway's addresses. */
+struct port *port_find(const struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener);
 
 /* host.c */
 struct host *host_want(struct port *port, const char *pattern);

@@ -63,7 +63,7 @@ static void add_hostname(struct compile *compile, const struct gateway_state *ga
 	if (owner_of(gateway, number, hostname) != listener)
 		return;
 	for (size_t b = 0; b < gateway->n_binds; b++) {
-		struct port *port = port_find(compile, gateway->binds[b], number);
+		struct port *port = port_find(compile, gateway, b, listener);
 		BUG_ON(!port);
 		add_host(list, host_want(port, hostname), (uint16_t)rank);
 	}

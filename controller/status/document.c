@@ -97,24 +97,45 @@ static bool is_link_local(const char *address)
 	       strncmp(address, "feb", 3) == 0;
 }
 
-void status_addresses(const struct graph *graph, const struct gateway_state *state, const struct shown_list *shown,
-                      void (*cb)(void *ctx, const char *address), void *ctx)
+/* A folder: those of this machine that the Gateway is bound to. */
+static void machine_addresses(const struct graph *graph, const struct gateway_state *state,
+                              void (*cb)(void *ctx, const char *type, const char *address), void *ctx)
 {
 	size_t n = 0;
-	if (!condition_kind(shown->items[1].condition.id)->status)
-		return;
 	for (size_t i = 0; i < state->n_binds && n < STATUS_ADDRESSES; i++) {
 		if (*state->binds[i]) {
-			cb(ctx, state->binds[i]);
+			cb(ctx, "IPAddress", state->binds[i]);
 			n++;
 		}
 		for (size_t a = 0; !*state->binds[i] && a < graph->options.n_addresses && n < STATUS_ADDRESSES; a++) {
 			if (is_link_local(graph->options.addresses[a]))
 				continue;
-			cb(ctx, graph->options.addresses[a]);
+			cb(ctx, "IPAddress", graph->options.addresses[a]);
 			n++;
 		}
 	}
+}
+
+/* A cluster: those of the Gateway's own Service, for as long as it has them: whoever follows them (DNS) shall not lose
+ * them over a condition. */
+static void service_addresses(const struct graph *graph, const struct gateway_state *state,
+                              void (*cb)(void *ctx, const char *type, const char *address), void *ctx)
+{
+	bool foreign;
+	const struct service *service = graph_service(graph, state->gateway, &foreign);
+	for (size_t i = 0; service && i < service->kept->n_addresses && i < STATUS_ADDRESSES; i++) {
+		const struct service_address *address = &service->kept->addresses[i];
+		cb(ctx, address->hostname ? "Hostname" : "IPAddress", address->value);
+	}
+}
+
+void status_addresses(const struct graph *graph, const struct gateway_state *state, const struct shown_list *shown,
+                      void (*cb)(void *ctx, const char *type, const char *address), void *ctx)
+{
+	if (graph->options.pool_base)
+		service_addresses(graph, state, cb, ctx);
+	else if (condition_kind(shown->items[1].condition.id)->status)
+		machine_addresses(graph, state, cb, ctx);
 }
 
 struct address_list {
@@ -122,13 +143,13 @@ struct address_list {
 	bool any;
 };
 
-static void put_address(void *ctx, const char *address)
+static void put_address(void *ctx, const char *type, const char *address)
 {
 	struct address_list *list = ctx;
 	if (!list->any)
 		buf_adds(list->out, "  addresses:\n");
 	list->any = true;
-	buf_adds(list->out, "  - type: IPAddress\n    value: ");
+	buf_addf(list->out, "  - type: %s\n    value: ", type);
 	yaml_text(list->out, address);
 	buf_addc(list->out, '\n');
 }

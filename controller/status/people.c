@@ -92,6 +92,11 @@ static void join(void *ctx, const char *word)
 	buf_addf(&joined->text, "%s%s", joined->text.len ? "," : "", word);
 }
 
+static void join_address(void *ctx, const char *type, const char *address)
+{
+	join(ctx, address);
+}
+
 static const char *joined_take(struct joined *joined, struct arena *arena, const char *none)
 {
 	const char *text = arena_strdup(arena, joined->text.len ? joined->text.data : none);
@@ -119,7 +124,7 @@ static void gateways(const struct graph *graph, const struct refusals *refusals,
 		struct joined addresses;
 		buf_init(&addresses.text, 1024);
 		if (nodes.items[i]->graph)
-			status_addresses(graph, node_gateway(nodes.items[i]), &shown, join, &addresses);
+			status_addresses(graph, node_gateway(nodes.items[i]), &shown, join_address, &addresses);
 		grid_add(&grid, (const char *[COLUMNS]){
 		                        arena_printf(&grid.arena, "%s/%s", gateway->object.namespace, gateway->object.name),
 		                        gateway->gateway_class_name, joined_take(&addresses, &grid.arena, "-"),

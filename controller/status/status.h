@@ -51,9 +51,9 @@ size_t status_problems(const struct graph *graph, const struct refusals *refusal
 void status_unattached(const struct gateway_state *state, const struct refusals *refusals,
                        uint32_t ret[GRAPH_LISTENERS]);
 
-/* status.addresses of a Gateway whose conditions are `shown`: calls cb for each. */
+/* status.addresses of a Gateway whose conditions are `shown`: calls cb for each. type: "IPAddress" or "Hostname". */
 void status_addresses(const struct graph *graph, const struct gateway_state *state, const struct shown_list *shown,
-                      void (*cb)(void *ctx, const char *address), void *ctx);
+                      void (*cb)(void *ctx, const char *type, const char *address), void *ctx);
 
 /* A YAML scalar, quoted if it has to be. */
 void yaml_text(struct buf *out, const char *text);
