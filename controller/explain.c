@@ -1,6 +1,7 @@
 /* The reference matcher's walk, printed, and beside each unit what HAProxy refused of it. */
 #include "controller/explain.h"
 
+#include "controller/compile/compile.h"
 #include "hatchway/base/words.h"
 
 /* ---- the request ---- */
@@ -108,7 +109,12 @@ static void print_host(void *ctx, const struct table_host *host)
 {
 	const struct walk *walk = ctx;
 	const char *refusal = refusal_of(walk->refused, TABLE_HOST, host->unit.key);
-	buf_addf(walk->out, "host      %s\n", *host->pattern ? host->pattern : "any (\"\")");
+	const char *rank = strstr(host->pattern, HOST_RANK);
+	if (rank)
+		buf_addf(walk->out, "host      %.*s, routes with less specific hostnames\n", (int)(rank - host->pattern),
+		         host->pattern);
+	else
+		buf_addf(walk->out, "host      %s\n", *host->pattern ? host->pattern : "any (\"\")");
 	if (refusal)
 		buf_addf(walk->out, "          HAProxy refused some of this host, its answers may differ: %s\n", refusal);
 }

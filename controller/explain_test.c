@@ -27,6 +27,10 @@ static const char table_text[] =
 	"host 80 \"\"\n"
 	"\tprefix /old -> sample/helloworld/1\n"
 	"\tprefix /broken -> nowhere\n"
+	"host 80 t.org falls-to t.org.R0\n"
+	"\texact /hello -> nowhere\n"
+	"host 80 t.org.R0\n"
+	"\tprefix / -> sample/helloworld/1\n"
 	"host 80 *.sample.com falls-to \"\"\n"
 	"\texact /hello header X-V = 2 -> sample/helloworld/0\n"
 	"\texact /hello -> sample/helloworld/0\n";
@@ -74,6 +78,15 @@ static const struct explain_case cases[] = {
 	 "          * prefix /broken  -> nowhere  matches\n"
 	 "rule      nowhere\n"
 	 "answer    500: the rule cannot be served\n", NONE},
+	{"t.org/", NULL, 0,
+	 "request   GET http://t.org/\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      t.org\n"
+	 "          - exact /hello  -> nowhere  (no: path)\n"
+	 "host      t.org, routes with less specific hostnames\n"
+	 "          * prefix /  -> sample/helloworld/1  matches\n"
+	 "rule      sample/helloworld/1\n"
+	 "answer    301 redirect, scheme https\n", NONE},
 	{"other", NULL, 1,
 	 "request   GET http://other/\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"

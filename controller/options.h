@@ -15,6 +15,7 @@ struct options {
 	const char *haproxy;    /* --haproxy; NULL: none found, or none to be started */
 	bool adopt;             /* --haproxy none: somebody else starts it */
 	const char *class;      /* --class */
+	const char *health_address; /* --health-address; NULL: nobody is told */
 	struct port_map port_map[MAX_PORT_MAP];
 	size_t n_port_map;
 	uint16_t pool_base;     /* --pool-ports BASE:SIZE */

@@ -49,8 +49,11 @@ static bool origin_host(const struct compile *compile, const char *key, origin_c
 	struct port *port = NULL;
 	if (pattern)
 		HASH_FIND_STR(compile->ports, arena_strndup(&scratch, key, (size_t)(pattern - key)), port);
+	const char *rank = pattern ? strstr(pattern, HOST_RANK) : NULL, *own = pattern ? pattern + 1 : NULL;
+	if (rank)
+		own = arena_strndup(&scratch, own, (size_t)(rank - own));
+	struct host *host = port ? host_find(port, own) : NULL;
 	arena_done(&scratch);
-	struct host *host = port ? host_find(port, pattern + 1) : NULL;
 	if (!host)
 		return false;
 	for (struct membership *m = host->members; m; m = m->next)
