@@ -40,6 +40,7 @@ static const char help_text[] =
 	"  --threads N              HAProxy threads, 0 = HAProxy's choice (HATCHWAY_THREADS; 0)\n"
 	"  --haproxy-stop-on-exit   end HAProxy with the controller (HATCHWAY_HAPROXY_STOP_ON_EXIT); else it serves on and is\n"
 	"                           taken over by the next controller\n"
+	"  --health-address A:P     run: /healthz, /readyz and /metrics over HTTP, e.g. :8081 (HATCHWAY_HEALTH_ADDRESS; none)\n"
 	"  --log-level LEVEL        error, warn, info, debug (HATCHWAY_LOG_LEVEL; info)\n"
 	"  -X, --request METHOD     explain: the request's method (GET)\n"
 	"  -H, --header 'N: V'      explain: one request header; may be repeated\n"

@@ -1,6 +1,7 @@
 /* Flags by getopt_long; every flag with a value has an environment variable, which the flag overrides. */
 #include "controller/options.h"
 
+#include "controller/health.h"
 #include "hatchway/base/log.h"
 
 #include <arpa/inet.h>
@@ -13,7 +14,7 @@
 #define DEFAULT_POOL_BASE 20000
 #define DEFAULT_POOL_SIZE 64
 
-enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_SERVICE, OPT_THREADS, OPT_STOP, OPT_LISTENER,
+enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_SERVICE, OPT_THREADS, OPT_STOP, OPT_HEALTH, OPT_LISTENER,
        OPT_LOG };
 
 static const struct {
@@ -32,6 +33,7 @@ static const struct {
 	{{"service", required_argument, NULL, OPT_SERVICE}, "HATCHWAY_SERVICE"},
 	{{"threads", required_argument, NULL, OPT_THREADS}, "HATCHWAY_THREADS"},
 	{{"haproxy-stop-on-exit", no_argument, NULL, OPT_STOP}, "HATCHWAY_HAPROXY_STOP_ON_EXIT"},
+	{{"health-address", required_argument, NULL, OPT_HEALTH}, "HATCHWAY_HEALTH_ADDRESS"},
 	{{"log-level", required_argument, NULL, OPT_LOG}, "HATCHWAY_LOG_LEVEL"},
 	{{"listener", required_argument, NULL, OPT_LISTENER}, NULL},
 	{{"request", required_argument, NULL, 'X'}, NULL},
@@ -147,6 +149,9 @@ static int take(struct options *options, int id, const char *value, struct err *
 	case OPT_STOP:
 		options->stop_on_exit = !value || (strcmp(value, "0") && strcmp(value, "false"));
 		return 0;
+	case OPT_HEALTH:
+		options->health_address = value;
+		return health_check_address(value, reterr);
 	case OPT_LOG:
 		return parse_log_level(value, reterr);
 	case OPT_LISTENER:

@@ -14,6 +14,7 @@ struct options {
 	const char *status_dir; /* --status-dir; NULL: DIR/.status */
 	const char *haproxy;    /* --haproxy; NULL: none found */
 	const char *class;      /* --class */
+	const char *health_address; /* --health-address; NULL: nobody is told */
 	struct port_map port_map[MAX_PORT_MAP];
 	size_t n_port_map;
 	uint16_t pool_base;     /* --pool-ports BASE:SIZE */

@@ -123,7 +123,8 @@ static void render_errors(const struct config_input *input, struct buf *out)
 static void render_again(const struct config_input *input, struct buf *out)
 {
 	for (int i = 0; i < FALLS; i++)
-		buf_adds(out, "\thttp-request lua.hatchway_choose if { var(txn.r) -m str ^ } look chain\n");
+		buf_adds(out, "\thttp-request set-var(txn.r) path if { var(txn.r) -m str ^ }\n"
+		              "\thttp-request lua.hatchway_choose if { var(txn.r) -m beg / } look chain\n");
 }
 
 static void render_statuses(const struct config_input *input, struct buf *out)

@@ -21,7 +21,7 @@ HATCHWAY = os.environ.get("HATCHWAY_BINARY", str(ROOT / "build/hatchway"))
 HAPROXY = os.environ.get("HATCHWAY_HAPROXY", str(ROOT / "build/haproxy/haproxy"))
 NAME = os.environ.setdefault("NAME", f"hatchway-source-{os.getpid()}")
 VAR = pathlib.Path(os.environ.setdefault("VAR", f"/var/lib/{NAME}"))
-SEED = int(os.environ.get("HATCHWAY_SEED", random.randrange(1 << 32)))
+SEED = int(os.environ.get("HATCHWAY_SEED") or random.randrange(1 << 32))
 NODE = "10.201.0.1"
 KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,httproutes,referencegrants"
 
