@@ -5,82 +5,33 @@ in a network namespace of their own. A table on stdout and build/bench/results-c
 Needs root and BIN, the folder of etcd, kube-apiserver and kubectl (e2e/cluster/). Every clock starts when the API server's
 answer to the write has come back. All share the machine's cores with API server and etcd; HAProxy is not pinned."""
 import contextlib
-import http.client
 import json
 import os
 import pathlib
 import random
 import signal
-import ssl
 import subprocess
 import sys
 import threading
 import time
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parent)]
-import bed as b
-from bed import Failure, Poller, check, gateway, route, rule, service, wait
-from bench import MANY, QUICK, PeakMemory, measure, percentile, told
-
+HERE = pathlib.Path(__file__).resolve().parent
 NAME = os.environ.setdefault("NAME", f"hatchway-bench-{os.getpid()}")
 VAR = pathlib.Path(os.environ.setdefault("VAR", f"/var/lib/{NAME}"))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "cluster")]
+import bed as b
+from api import PATHS, Api, ApiError, each_in_parallel
+from bed import Poller, check, gateway, route, rule, service, wait
+from bench import MANY, QUICK, PeakMemory, measure, percentile, told
+
 LIGHT = str(b.ROOT / "e2e/cluster/light.sh")
-NODE = "10.201.0.1"
 POD = "10.245.0.1"  # every address of 10.245.0.0/16 is the namespace's own: the API server refuses loopback endpoints
-HTTPROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes"
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-SERVICES = "/api/v1/namespaces/default/services"
-PATHS = {"HTTPRoute": HTTPROUTES, "EndpointSlice": SLICES, "Service": SERVICES,
-         "Gateway": "/apis/gateway.networking.k8s.io/v1/namespaces/default/gateways",
-         "GatewayClass": "/apis/gateway.networking.k8s.io/v1/gatewayclasses"}
+HTTPROUTES, SLICES = PATHS["HTTPRoute"], PATHS["EndpointSlice"]
 
 
-# ---- the API server ----
-
-class Api:
-    """One keep-alive connection; a thread has its own."""
-
-    def __init__(self):
-        kubeconfig = (VAR / "kubeconfig").read_text()
-        self.token = kubeconfig.split('token: "')[1].split('"')[0]
-        context = ssl.create_default_context(cafile=str(VAR / "pki/apiserver.crt"))
-        self.connection = http.client.HTTPSConnection(NODE, 6443, context=context, timeout=60)
-
-    def ask(self, method, path, body=None, kind="application/json", good=(200, 201)):
-        self.connection.request(method, path, json.dumps(body) if body is not None else None,
-                                {"Authorization": f"Bearer {self.token}", "Content-Type": kind})
-        answer = self.connection.getresponse()
-        text = answer.read()
-        check(answer.status in good, f"{method} {path}: {answer.status} {text[:300]}")
-        return answer.status, text
-
-    def create(self, *objects):
-        for o in objects:
-            self.ask("POST", PATHS[o["kind"]], o, good=(201, 409))
-
-    def merge(self, path, change):
-        self.ask("PATCH", path, change, "application/merge-patch+json")
-
-    def delete(self, path):
-        self.ask("DELETE", path, good=(200, 404))
-
-
-def in_parallel(objects, threads=4):
+def in_parallel(objects):
     """Creates them all, as `kubectl apply` of several at once would."""
-    objects, failed = list(objects), []
-
-    def work(part):
-        try:
-            Api().create(*part)
-        except (Failure, OSError) as error:
-            failed.append(error)
-
-    workers = [threading.Thread(target=work, args=(objects[i::threads],)) for i in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    check(not failed, str(failed[:1]))
+    each_in_parallel(lambda api, o: api.create(o), objects)
 
 
 # ---- the world ----
@@ -100,7 +51,7 @@ class World:
     def __exit__(self, *what):
         self.bed.__exit__(*what)
         for kind in ("HTTPRoute", "EndpointSlice", "Service", "Gateway"):
-            with contextlib.suppress(Failure):
+            with contextlib.suppress(ApiError):
                 self.api.delete(PATHS[kind] + "?labelSelector=")
         # The Service `kubernetes` comes back by itself.
 
