@@ -271,6 +271,8 @@ def crds():
 def around():
     """Brings the API server up, runs this script inside its network namespace, takes it down."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if "BIN" not in os.environ:
+        sys.exit("BIN is not set: the folder of etcd, kube-apiserver and kubectl (e2e/cluster/node/build.sh makes them)")
     try:
         light("up")
         light("in", "ip", "route", "add", "local", "10.245.0.0/16", "dev", "lo")
