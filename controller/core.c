@@ -18,6 +18,7 @@ struct core {
 	struct node_list status;
 	struct haproxy_refusal *refusals; /* owns its texts */
 	size_t n_refusals;
+	size_t bad[KIND_COUNT];
 	char *not_held; /* why the proxy does not hold the table; NULL: it does */
 };
 
@@ -235,19 +236,48 @@ bool core_infra_said(struct core *core, const char *namespace, const char *gatew
 
 /* ---- status out ---- */
 
+static struct core_condition *conditions(const struct status_news *news)
+{
+	struct core_condition *list = arena_array(news->arena, news->n, sizeof(*list));
+	for (size_t i = 0; i < news->n; i++) {
+		const struct status_new *new = &news->items[i];
+		const struct condition_kind *kind = condition_kind(new->condition);
+		list[i] = (struct core_condition){new->of, kind->type, kind->reason, new->message, kind->status, new->good, new->gone};
+	}
+	return list;
+}
+
 static void give(struct core *core, struct node *node, const struct refusals *refusals, int64_t now, struct buf *text,
                  void (*cb)(void *ctx, const struct core_status *status), void *ctx)
 {
+	struct arena scratch;
+	arena_init(&scratch);
+	struct status_news news = {.arena = &scratch};
+	size_t bad = status_bad(node);
 	buf_clear(text);
-	if (!status_document(&core->graph, node, refusals, now, text))
-		return;
-	struct core_status status = {
+	bool differs = status_document(&core->graph, node, refusals, now, text, &news);
+	core->bad[node->kind] += status_bad(node) - bad;
+	const struct core_status status = {
 	        .kind = node->kind,
 	        .namespace = node->namespace,
 	        .name = node->name,
 	        .text = text->len ? text->data : NULL,
+	        .news = conditions(&news),
+	        .n_news = news.n,
 	};
-	cb(ctx, &status);
+	if (differs)
+		cb(ctx, &status);
+	arena_done(&scratch);
+}
+
+size_t core_objects(const struct core *core, enum object_kind kind)
+{
+	return core->store.n_objects[kind];
+}
+
+size_t core_bad_conditions(const struct core *core, enum object_kind kind)
+{
+	return core->bad[kind];
 }
 
 bool core_status_changes(struct core *core, int64_t now, size_t limit,

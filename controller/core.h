@@ -59,10 +59,20 @@ void core_held(struct core *core, bool held, const char *why);
 
 /* ---- status: documents as `kubectl get -o yaml` shows them (apiVersion, kind, metadata, status) ---- */
 
+/* A condition that came to be other than one would like it (also: for another reason than before), or that is as one
+ * would like it again. */
+struct core_condition {
+	const char *of; /* "", or which listener or parent of the object */
+	const char *type, *reason, *message;
+	bool status, good, gone; /* gone: one that is there only while it is bad */
+};
+
 struct core_status {
 	enum object_kind kind;
 	const char *namespace, *name;
 	const char *text; /* YAML; NULL: the object is gone or no longer ours, and our status with it */
+	const struct core_condition *news;
+	size_t n_news;
 };
 
 /* Calls cb for objects whose status differs from what cb was last given, looking at no more than `limit` of those that may;
@@ -84,6 +94,10 @@ bool core_infra_said(struct core *core, const char *namespace, const char *gatew
  * as one would like it, with reason and message. While the proxy does not hold it, a line before says so, and PROGRAMMED
  * is Unknown where it would be True. Returns core_problems(). */
 size_t core_status_table(const struct core *core, struct buf *out);
+/* Figures kept, not counted: objects there are; conditions other than one would like them as core_status_changes() last
+ * told them. */
+size_t core_objects(const struct core *core, enum object_kind kind);
+size_t core_bad_conditions(const struct core *core, enum object_kind kind);
 /* Counts what `hatchway check` calls an error: conditions with the wrong status, Gateways without a GatewayClass and
  * parentRefs without a Gateway (to which the API gives no status), refusals that no object wants, and a proxy that does
  * not hold the table. Names each in out, one line each. */

@@ -377,6 +377,57 @@ static void test_transition_times(void **state)
 	core_free(core);
 }
 
+static void tell_news(void *ctx, const struct core_status *status)
+{
+	for (size_t i = 0; i < status->n_news; i++) {
+		const struct core_condition *c = &status->news[i];
+		buf_addf(ctx, "%s %s/%s [%s] %s=%s %s %s%s\n", object_kind_name(status->kind), status->namespace, status->name,
+		         c->of, c->type, c->status ? "True" : "False", c->reason, c->good ? "good" : "bad", c->gone ? " gone" : "");
+	}
+}
+
+static void check_news(struct core *core, const char *objects, const char *expected, size_t bad)
+{
+	struct buf news;
+	buf_init(&news, FIXTURE_LIMIT);
+	fixture_objects(objects, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 1000, SIZE_MAX, tell_news, &news);
+	assert_string_equal(news.data, expected);
+	assert_int_equal(core_bad_conditions(core, KIND_HTTPROUTE), bad);
+	buf_done(&news);
+}
+
+#define NEWS_ROUTE(rules)                                                                                              \
+	"{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: s}, spec: "        \
+	"{parentRefs: [{name: gw}], rules: [" rules "]}}"
+#define NEWS_GOOD "{backendRefs: [{name: web, port: 80}]}"
+#define NEWS_MIRROR "{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]}"
+
+/* Told once when a condition turns bad, for another reason, or good again; nothing of what stays as it was. */
+static void test_news(void **state)
+{
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	check_news(core, TIMES_GATEWAY, "", 0);
+	check_news(core, NEWS_ROUTE("{backendRefs: [{name: web, port: 80}]}"),
+	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=False BackendNotFound bad\n", 1);
+	check_news(core, NEWS_ROUTE("{backendRefs: [{name: web, port: 81}]}"), "", 1);
+	check_news(core, NEWS_ROUTE("{backendRefs: [{name: web, namespace: t, port: 80}]}"),
+	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=False RefNotPermitted bad\n", 1);
+	check_news(core, TIMES_SERVICE, "", 1);
+	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [parent s/gw] ResolvedRefs=True ResolvedRefs good\n", 0);
+	check_news(core, NEWS_ROUTE(NEWS_GOOD ", " NEWS_MIRROR),
+	           "HTTPRoute s/r [parent s/gw] PartiallyInvalid=True UnsupportedValue bad\n", 1);
+	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [] PartiallyInvalid=True UnsupportedValue good gone\n", 0);
+	check_news(core, NEWS_ROUTE(NEWS_MIRROR), "HTTPRoute s/r [parent s/gw] Accepted=False UnsupportedValue bad\n", 1);
+	assert_int_equal(core_objects(core, KIND_HTTPROUTE), 1);
+	core_delete(core, KIND_HTTPROUTE, "s", "r");
+	check_news(core, TIMES_SERVICE, "", 0);
+	assert_int_equal(core_objects(core, KIND_HTTPROUTE), 0);
+	assert_int_equal(core_objects(core, KIND_SERVICE), 1);
+	core_free(core);
+}
+
 #define TOLD(column, address, programmed)                                                                              \
 	"GATEWAYCLASS   CONTROLLER                ACCEPTED\n"                                                          \
 	"hatchway       hatchway.dev/controller   True\n\n"                                                            \
@@ -468,6 +519,7 @@ int main(void)
 	        cmocka_unit_test(test_hostname_conflict),
 	        cmocka_unit_test(test_infrastructure_is_kept),
 	        cmocka_unit_test(test_transition_times),
+	        cmocka_unit_test(test_news),
 	        cmocka_unit_test(test_held),
 	        cmocka_unit_test(test_attached_follows_refusals),
 	};

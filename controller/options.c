@@ -1,6 +1,7 @@
 /* Flags by getopt_long; every flag with a value has an environment variable, which the flag overrides. */
 #include "controller/options.h"
 
+#include "controller/health.h"
 #include "hatchway/base/log.h"
 
 #include <arpa/inet.h>
@@ -10,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_THREADS, OPT_STOP, OPT_LISTENER,
+enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_THREADS, OPT_STOP, OPT_HEALTH, OPT_LISTENER,
        OPT_LOG };
 
 static const struct {
@@ -28,6 +29,7 @@ static const struct {
 	{{"pool-ports", required_argument, NULL, OPT_POOL}, "HATCHWAY_POOL_PORTS"},
 	{{"threads", required_argument, NULL, OPT_THREADS}, "HATCHWAY_THREADS"},
 	{{"haproxy-stop-on-exit", no_argument, NULL, OPT_STOP}, "HATCHWAY_HAPROXY_STOP_ON_EXIT"},
+	{{"health-address", required_argument, NULL, OPT_HEALTH}, "HATCHWAY_HEALTH_ADDRESS"},
 	{{"log-level", required_argument, NULL, OPT_LOG}, "HATCHWAY_LOG_LEVEL"},
 	{{"listener", required_argument, NULL, OPT_LISTENER}, NULL},
 	{{"request", required_argument, NULL, 'X'}, NULL},
@@ -112,7 +114,8 @@ static int take(struct options *options, int id, const char *value, struct err *
 		options->status_dir = value;
 		return 0;
 	case OPT_HAPROXY:
-		options->haproxy = value;
+		options->adopt = !strcmp(value, "none");
+		options->haproxy = options->adopt ? NULL : value;
 		return 0;
 	case OPT_CLASS:
 		options->class = value;
@@ -129,6 +132,9 @@ static int take(struct options *options, int id, const char *value, struct err *
 	case OPT_STOP:
 		options->stop_on_exit = !value || (strcmp(value, "0") && strcmp(value, "false"));
 		return 0;
+	case OPT_HEALTH:
+		options->health_address = value;
+		return health_check_address(value, reterr);
 	case OPT_LOG:
 		return parse_log_level(value, reterr);
 	case OPT_LISTENER:
@@ -216,8 +222,10 @@ int options_parse(struct options *options, int argc, char **argv, struct err *re
 	}
 	if (!options->state_dir)
 		options->state_dir = default_state_dir();
-	if (!options->haproxy)
+	if (!options->haproxy && !options->adopt)
 		options->haproxy = default_haproxy();
+	if (options->adopt && options->stop_on_exit)
+		return err_set(reterr, -EINVAL, "--haproxy-stop-on-exit: the HAProxy of --haproxy none is not ours to end");
 	options->words = argv + optind;
 	options->n_words = argc - optind;
 	return 0;

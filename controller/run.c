@@ -3,10 +3,14 @@
 #include "controller/run.h"
 
 #include "controller/admin.h"
+#include "controller/condition_log.h"
+#include "controller/health.h"
 #include "controller/question.h"
 #include "controller/source/cluster.h"
 #include "controller/source/file.h"
 #include "controller/source/status_writer.h"
+#include "controller/state_dir.h"
+#include "controller/vitals.h"
 #include "hatchway/base/log.h"
 
 #include <malloc.h>
@@ -35,6 +39,8 @@ struct run {
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
+	struct health *health; /* NULL: no --health-address */
+	struct vitals vitals;
 	struct file_source *source; /* or cluster */
 	struct cluster *cluster;
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
@@ -42,6 +48,7 @@ struct run {
 	bool served;                  /* the first generation is held: ready */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
 	bool swept;                   /* what an earlier run left in the status folder is gone */
+	struct condition_log conditions;
 	struct problem *problems;     /* of files */
 	uint64_t readings;            /* bursts of the source so far */
 	bool closing;
@@ -53,6 +60,8 @@ struct run {
 static void on_status(void *ctx, const struct core_status *status)
 {
 	struct run *run = ctx;
+	run->vitals.documents++;
+	condition_log(&run->conditions, status);
 	status_writer_add(run->status, object_kind_name(status->kind), status->namespace, status->name, status->text);
 }
 
@@ -67,6 +76,8 @@ static void write_status(struct run *run)
 		run->swept |= sweep;
 		status_writer_start(run->status, sweep);
 	}
+	if (!more)
+		condition_log_end(&run->conditions);
 	if (!more && run->burst)
 		malloc_trim(0);
 	run->burst &= more;
@@ -79,6 +90,8 @@ static void on_status_done(void *ctx)
 
 static void on_status_failed(void *ctx, const char *kind, const char *namespace, const char *name, const char *error)
 {
+	struct run *run = ctx;
+	run->vitals.failures++;
 	log_line(LOG_WARN, "status not written", "kind", kind, "namespace", namespace, "name", name, "error", error, NULL);
 }
 
@@ -89,6 +102,7 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 	struct run *run = ctx;
 	char text[32], took[32];
 	run->applied = generation;
+	vitals_applied(&run->vitals, generation, n, uv_hrtime());
 	core_held(run->core, true, NULL);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)generation);
 	snprintf(took, sizeof(took), "%.3f", (double)(uv_hrtime() - run->submitted_at_ns) / 1e6);
@@ -105,6 +119,7 @@ static void on_state(void *ctx, enum haproxy_state state, const char *text)
 	static const char *const names[] = {"down", "syncing", "synced"};
 	struct run *run = ctx;
 	log_line(state == HAPROXY_DOWN ? LOG_WARN : LOG_DEBUG, "haproxy", "state", names[state], "detail", text, NULL);
+	vitals_state(&run->vitals, state, text);
 	if (state == HAPROXY_DOWN)
 		core_held(run->core, false, text);
 }
@@ -137,6 +152,7 @@ static void on_settled(void *ctx)
 	run->burst |= changes.n >= BURST;
 	if (changes.n || !run->generation) {
 		run->submitted_at_ns = uv_hrtime();
+		vitals_submitted(&run->vitals, run->generation + 1, run->submitted_at_ns);
 		haproxy_submit(run->haproxy, &changes, ++run->generation);
 	} else {
 		write_status(run);
@@ -162,6 +178,7 @@ static void problems_drop(struct run *run, const char *path, uint64_t reading)
 			continue;
 		}
 		*at = problem->next;
+		run->vitals.problems--;
 		free(problem->path);
 		free(problem->text);
 		free(problem);
@@ -176,6 +193,7 @@ static void problem_add(struct run *run, const char *path, unsigned line, const 
 		if (++n == PROBLEMS_MAX || (!strcmp((*at)->path, path) && !strcmp((*at)->text, text)))
 			return;
 	*at = xcalloc(1, sizeof(**at));
+	run->vitals.problems++;
 	**at = (struct problem){NULL, run->readings, line, xstrdup(path), xstrdup(text)};
 }
 
@@ -227,24 +245,36 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 	return code;
 }
 
-/* ---- the end: source, admin socket, HAProxy's side, status, signals ---- */
+/* ---- the end: source, admin socket, HAProxy's side, status, health, signals ---- */
 
 static void close_signals(void *ctx)
 {
 	struct run *run = ctx;
-	run->status = NULL;
+	run->health = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++)
 		uv_close((uv_handle_t *)&run->signals[i], NULL);
+}
+
+/* To the end it says that this is the end. */
+static void close_health(void *ctx)
+{
+	struct run *run = ctx;
+	run->status = NULL;
+	if (run->health)
+		health_close(run->health, close_signals, run);
+	else
+		close_signals(run);
 }
 
 static void close_status(void *ctx)
 {
 	struct run *run = ctx;
 	run->haproxy = NULL;
+	run->vitals.haproxy = NULL;
 	if (run->status)
-		status_writer_close(run->status, close_signals, run);
+		status_writer_close(run->status, close_health, run);
 	else
-		close_signals(run);
+		close_health(run);
 }
 
 static void close_haproxy(void *ctx)
@@ -262,6 +292,7 @@ static void close_admin(void *ctx)
 	struct run *run = ctx;
 	run->source = NULL;
 	run->cluster = NULL;
+	run->vitals.cluster = NULL;
 	if (run->admin)
 		admin_close(run->admin, close_haproxy, run);
 	else
@@ -272,7 +303,7 @@ static void begin_close(struct run *run)
 {
 	if (run->closing)
 		return;
-	run->closing = true;
+	run->closing = run->vitals.closing = true;
 	if (run->source)
 		file_source_close(run->source, close_admin, run);
 	else if (run->cluster)
@@ -289,30 +320,6 @@ static void on_signal(uv_signal_t *signal, int number)
 
 /* ---- the beginning ---- */
 
-/* mkdir -p with mode 700 for what is made; ret is the absolute path. */
-static int make_dir(const char *path, char *ret, size_t size, struct err *reterr)
-{
-	char text[4096], real[4096 + 1];
-	if (strlen(path) >= sizeof(text))
-		return err_set(reterr, -ENAMETOOLONG, "%s: too long", path);
-	strcpy(text, path);
-	for (char *p = text + 1;; p++) {
-		if (*p && *p != '/')
-			continue;
-		char c = *p;
-		*p = 0;
-		if (mkdir(text, 0700) && errno != EEXIST)
-			return err_set(reterr, -errno, "%s: %s", text, strerror(errno));
-		*p = c;
-		if (!c)
-			break;
-	}
-	if (!realpath(text, real) || strlen(real) >= size)
-		return err_set(reterr, -errno, "%s: %s", text, strerror(errno));
-	strcpy(ret, real);
-	return 0;
-}
-
 static int open_status(struct run *run, struct err *reterr)
 {
 	const struct status_writer_events events = {on_status_done, on_status_failed, run};
@@ -326,6 +333,25 @@ static int open_status(struct run *run, struct err *reterr)
 	if (!ret)
 		run->status = status_writer_open(&run->loop, dir, &events);
 	return ret;
+}
+
+static bool on_ready(void *ctx, struct buf *out)
+{
+	const struct run *run = ctx;
+	return vitals_ready(&run->vitals, uv_hrtime(), out);
+}
+
+static void on_metrics(void *ctx, struct buf *out)
+{
+	const struct run *run = ctx;
+	vitals_metrics(&run->vitals, uv_hrtime(), out);
+}
+
+static int open_health(struct run *run, struct err *reterr)
+{
+	const struct health_events events = {on_ready, on_metrics, run};
+	const char *address = run->options->health_address;
+	return address ? health_open(&run->loop, address, &events, &run->health, reterr) : 0;
 }
 
 static int open_source(struct run *run, struct err *reterr)
@@ -356,7 +382,7 @@ static int open_all(struct run *run, struct err *reterr)
 	const struct haproxy_events haproxy_events = {on_applied, on_state, run};
 	struct core_options core_options;
 	char path[4096 + 32];
-	int ret = make_dir(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
+	int ret = state_dir_make(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
 	if (!ret && options->manifests)
 		ret = file_source_check(options->manifests, reterr);
 	if (!ret)
@@ -369,7 +395,7 @@ static int open_all(struct run *run, struct err *reterr)
 		core_options.implicit_namespaces = false;
 	}
 	run->core = core_new(&core_options);
-	if (!options->haproxy)
+	if (!options->haproxy && !options->adopt)
 		return err_set(reterr, -ENOENT, "no HAProxy found: name one, 3.4 or newer, with --haproxy PATH");
 	ret = haproxy_open(&run->loop, &haproxy_options, &haproxy_events, &run->haproxy, reterr);
 	if (ret)
@@ -378,7 +404,13 @@ static int open_all(struct run *run, struct err *reterr)
 	ret = admin_open(&run->loop, path, on_question, run, &run->admin, reterr);
 	if (ret)
 		return ret;
-	return open_source(run, reterr);
+	ret = open_health(run, reterr);
+	if (!ret)
+		ret = open_source(run, reterr);
+	run->vitals.core = run->core;
+	run->vitals.haproxy = run->haproxy;
+	run->vitals.cluster = run->cluster;
+	return ret;
 }
 
 /* One arena for the few threads there are. Big blocks live apart from the heap and go back when freed: without the fixed
@@ -412,7 +444,7 @@ int run(const struct options *options)
 	} else {
 		log_line(LOG_INFO, "running", "version", HATCHWAY_VERSION, "manifests", options->manifests ? options->manifests : "of the cluster",
 		         "state",
-		         run->state_dir, "haproxy", options->haproxy, NULL);
+		         run->state_dir, "haproxy", options->adopt ? "none" : options->haproxy, NULL);
 	}
 	uv_run(&run->loop, UV_RUN_DEFAULT);
 	BUG_ON(uv_loop_close(&run->loop));

@@ -220,6 +220,16 @@ bool cluster_object_path(const struct cluster *cluster, enum object_kind kind, c
 	return cluster->watches[kind] && watch_object_path(cluster->watches[kind], namespace, name, out);
 }
 
+void cluster_figures(const struct cluster *cluster, void (*cb)(void *ctx, const struct watch_figures *figures), void *ctx)
+{
+	for (size_t kind = 0; kind < KIND_COUNT; kind++) {
+		if (!cluster->watches[kind])
+			continue;
+		const struct watch_figures figures = watch_figures(cluster->watches[kind]);
+		cb(ctx, &figures);
+	}
+}
+
 uint64_t cluster_resource_version(const struct cluster *cluster, enum object_kind kind, const char *namespace,
                                   const char *name)
 {

@@ -38,10 +38,31 @@ struct shown_list {
 struct shown_list shown_new(const struct graph *graph, const struct node *node, const struct refusals *refusals);
 void shown_done(struct shown_list *list);
 
+/* A condition that came to be other than one would like it, or as one would like it again. */
+struct status_new {
+	const char *of;              /* "", or which listener or parent */
+	const char *message;
+	enum condition_id condition; /* what it is now; of one that is gone: what it was */
+	bool good, gone;
+};
+
+/* Of one object; in the caller's arena. */
+struct status_news {
+	struct arena *arena;
+	struct status_new *items;
+	size_t n;
+};
+
+void status_news_add(struct status_news *news, const struct node *node, const struct shown *shown);
+void status_news_gone(struct status_news *news, enum condition_id condition);
+
 /* Appends the node's document, if it has a status of ours, and remembers when each condition last changed (node->status).
- * True: it differs from what this was last called with for the node; an empty `out` then means that it is gone. */
+ * True: it differs from what this was last called with for the node; an empty `out` then means that it is gone. `news`
+ * (empty) is filled with what happened to its conditions since. */
 bool status_document(const struct graph *graph, struct node *node, const struct refusals *refusals, int64_t now,
-                     struct buf *out);
+                     struct buf *out, struct status_news *news);
+/* How many conditions of the last document are not as one would like them. */
+size_t status_bad(const struct node *node);
 
 /* See core.h. not_held: why the proxy does not hold what core_update() produced; NULL: it does. */
 size_t status_table(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out);

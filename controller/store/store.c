@@ -73,9 +73,10 @@ static void own_names(struct node *node, const char *namespace, const char *name
 }
 
 /* Takes the reference over; NULL: there is no object any more. The node's names go along. */
-static void set_object(struct node *node, struct object *object)
+static void set_object(struct store *store, struct node *node, struct object *object)
 {
 	struct object *old = node->object;
+	store->n_objects[node->kind] += (object != NULL) - (old != NULL);
 	char *own = old ? NULL : (char *)(uintptr_t)node->namespace;
 	node->object = object;
 	if (!object) {
@@ -291,7 +292,7 @@ void store_put(struct store *store, struct object *object)
 		object_unref(object);
 		return;
 	}
-	set_object(node, object);
+	set_object(store, node, object);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);
 }
@@ -301,7 +302,7 @@ void store_delete(struct store *store, enum object_kind kind, const char *namesp
 	struct node *node = store_find(store, kind, namespace, name);
 	if (!node || !node->object)
 		return;
-	set_object(node, NULL);
+	set_object(store, node, NULL);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);
 }

@@ -72,6 +72,7 @@ int node_cmp(const struct node *a, const struct node *b);
 struct store {
 	struct hashed_set nodes;
 	struct node_list dirty; /* since store_clean() */
+	size_t n_objects[KIND_COUNT];
 };
 
 void store_init(struct store *store);
