@@ -2,29 +2,22 @@
 """make bench-cluster [FIGURES='served busy start ready weight loss'] [QUICK=1]: hatchway's figures on a real kube-apiserver and etcd,
 in a network namespace of their own. A table on stdout and build/bench/results-cluster.json, as bench.py's.
 
-Needs root and BIN, the folder of etcd, kube-apiserver and kubectl (e2e/cluster/). Every clock starts when the API server's
+Needs root, and what e2e/cluster/node/build.sh makes. Every clock starts when the API server's
 answer to the write has come back. All share the machine's cores with API server and etcd; HAProxy is not pinned."""
 import contextlib
-import json
-import os
 import pathlib
 import random
-import signal
-import subprocess
 import sys
 import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAME = os.environ.setdefault("NAME", f"hatchway-bench-{os.getpid()}")
-VAR = pathlib.Path(os.environ.setdefault("VAR", f"/var/lib/{NAME}"))
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "cluster")]
 import bed as b
-from api import PATHS, Api, ApiError, each_in_parallel
+from light import PATHS, VAR, Api, ApiError, each_in_parallel, inside
 from bed import Poller, check, gateway, route, rule, service, wait
 from bench import MANY, QUICK, PeakMemory, measure, percentile, told
 
-LIGHT = str(b.ROOT / "e2e/cluster/light.sh")
 POD = "10.245.0.1"  # every address of 10.245.0.0/16 is the namespace's own: the API server refuses loopback endpoints
 HTTPROUTES, SLICES = PATHS["HTTPRoute"], PATHS["EndpointSlice"]
 
@@ -255,35 +248,6 @@ def loss():
 FIGURES = {"served": served, "busy": busy, "start": start, "ready": ready, "weight": weight, "loss": loss}
 
 
-# ---- the namespace around it ----
-
-def light(*words):
-    return subprocess.run([LIGHT, *words], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
-
-
-def crds():
-    if "CRDS" in os.environ:
-        return os.environ["CRDS"]
-    module = subprocess.run(["go", "mod", "download", "-json", "sigs.k8s.io/gateway-api@v1.6.3"], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(module.stdout)["Dir"] + "/config/crd/standard"
-
-
-def around():
-    """Brings the API server up, runs this script inside its network namespace, takes it down."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if "BIN" not in os.environ:
-        sys.exit("BIN is not set: the folder of etcd, kube-apiserver and kubectl (e2e/cluster/node/build.sh makes them)")
-    try:
-        light("up")
-        light("in", "ip", "route", "add", "local", "10.245.0.0/16", "dev", "lo")
-        light("in", os.environ["BIN"] + "/kubectl", "--kubeconfig", str(VAR / "kubeconfig"), "apply", "--server-side", "-f", crds())
-        time.sleep(1)
-        return subprocess.run([LIGHT, "in", sys.executable, __file__, *sys.argv[1:]], env=os.environ | {"HATCHWAY_BENCH_INSIDE": "1"}).returncode
-    finally:
-        light("down")
-
-
 if __name__ == "__main__":
-    if os.environ.get("HATCHWAY_BENCH_INSIDE"):
-        sys.exit(measure(FIGURES, sys.argv[1:], "results-cluster.json", "real kube-apiserver and etcd on the same cores; one network namespace"))
-    sys.exit(around())
+    inside(__file__)
+    sys.exit(measure(FIGURES, sys.argv[1:], "results-cluster.json", "real kube-apiserver and etcd on the same cores; one network namespace"))

@@ -3,9 +3,8 @@
 once. After each round, what HAProxy holds (its maps and servers, read through its own socket) must be what the same objects render to
 from scratch, and a strict client, at work all the time on a route that nobody touches, has lost nothing. Not one reload.
 
-Needs root, BIN (folder of etcd, kube-apiserver, kubectl), CRDS (else the Go module). HATCHWAY_SEED replays the choices."""
+Needs root, and what e2e/cluster/node/build.sh makes. HATCHWAY_SEED replays the choices; ROUNDS, MANY: how much."""
 import http.client
-import json
 import os
 import pathlib
 import random
@@ -18,23 +17,16 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAME = os.environ.setdefault("NAME", f"hatchway-chaos-{os.getpid()}")
-VAR = pathlib.Path(os.environ.setdefault("VAR", f"/var/lib/{NAME}"))
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import bed as b
-from api import PATHS, Api, ApiError, each_in_parallel
+from light import KUBECTL, PATHS, VAR, Api, ApiError, each_in_parallel, inside, light
 from bed import Bed, check, gateway, route, rule, service, wait
 
-LIGHT = str(HERE / "light.sh")
 POD = "10.245.0."
 ROUNDS = int(os.environ.get("ROUNDS", 12))
 MANY = [int(n) for n in os.environ.get("MANY", "1000 5000").split()]
 KINDS = ("namespaces", "services", "endpointslices", "gatewayclasses", "gateways", "httproutes", "referencegrants")
 STABLE = "stable.example.com"
-
-
-def light(*words):
-    return subprocess.run([LIGHT, *words], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=120).stdout
 
 
 # ---- the random world ----
@@ -94,7 +86,7 @@ def from_scratch(bed):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for kind in KINDS:
-        text = subprocess.run([os.environ["BIN"] + "/kubectl", f"--kubeconfig={VAR}/kubeconfig", "get", kind, "-A", "-o", "yaml"], check=True,
+        text = subprocess.run([*KUBECTL, "get", kind, "-A", "-o", "yaml"], check=True,
                               stdout=subprocess.PIPE, text=True).stdout
         (folder / f"{kind}.yaml").write_text(text)
     code, text = bed.command("dump", "image", "--manifests", folder, "--port-map", f"80:{bed.port}")
@@ -206,30 +198,7 @@ def scenario(bed, seed):
     print(f"ok {got['sent']} requests, none lost, no reload", flush=True)
 
 
-def crds():
-    if "CRDS" in os.environ:
-        return os.environ["CRDS"]
-    module = subprocess.run(["go", "mod", "download", "-json", "sigs.k8s.io/gateway-api@v1.6.3"], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(module.stdout)["Dir"] + "/config/crd/standard"
-
-
-def around():
-    """Brings the API server up, runs this script inside its network namespace, takes it down."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if "BIN" not in os.environ:
-        sys.exit("BIN is not set: the folder of etcd, kube-apiserver and kubectl (e2e/cluster/node/build.sh makes them)")
-    try:
-        light("up")
-        light("in", "ip", "route", "add", "local", "10.245.0.0/16", "dev", "lo")
-        light("in", os.environ["BIN"] + "/kubectl", "--kubeconfig", str(VAR / "kubeconfig"), "apply", "--server-side", "-f", crds())
-        time.sleep(1)
-        return subprocess.run([LIGHT, "in", sys.executable, __file__], env=os.environ | {"HATCHWAY_CHAOS_INSIDE": "1"}).returncode
-    finally:
-        light("down")
-
-
-if not os.environ.get("HATCHWAY_CHAOS_INSIDE"):
-    sys.exit(around())
+inside(__file__)
 SEED = int(os.environ.get("HATCHWAY_SEED") or random.randrange(1 << 32))
 print(f"HATCHWAY_SEED={SEED}", flush=True)
 b.run("chaos", lambda bed: scenario(bed, SEED))

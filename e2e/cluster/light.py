@@ -1,18 +1,52 @@
-"""The API server of e2e/cluster/light.sh over one keep-alive connection, for those whom kubectl would slow down."""
+"""A script inside the network of a light.sh of its own, and the API server there over one keep-alive connection, for those whom
+kubectl would slow down. BIN and CRDS: what e2e/cluster/node/build.sh made, unless they say otherwise."""
 import http.client
 import json
 import os
 import pathlib
+import signal
 import ssl
+import subprocess
+import sys
 import threading
 
-VAR = pathlib.Path(os.environ.get("VAR", "/nonexistent"))
+NAME = os.environ.setdefault("NAME", f"hatchway-light-{os.getpid()}")
+VAR = pathlib.Path(os.environ.setdefault("VAR", f"/var/lib/{NAME}"))
+CACHE = pathlib.Path(os.environ.get("CACHE") or os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / (
+    "" if "CACHE" in os.environ else "hatchway-e2e")
+os.environ.setdefault("BIN", str(CACHE / "bin"))
+KUBECTL = [os.environ["BIN"] + "/kubectl", f"--kubeconfig={VAR}/kubeconfig"]
+CRDS = os.environ.get("CRDS", str(CACHE / "crds/v1.6.3"))
 NODE = "10.201.0.1"
 PATHS = {"HTTPRoute": "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes",
          "Gateway": "/apis/gateway.networking.k8s.io/v1/namespaces/default/gateways",
          "GatewayClass": "/apis/gateway.networking.k8s.io/v1/gatewayclasses",
          "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
          "Service": "/api/v1/namespaces/default/services"}
+
+
+def light(*words):
+    command = [str(pathlib.Path(__file__).with_name("light.sh")), *map(str, words)]
+    return subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
+
+
+def inside(script):
+    """True once the script runs in the network of an API server with the Gateway API's CRDs, where every address of 10.245.0.0/16 is
+    its own (the API server refuses loopback endpoints). Before, the first time: brings that up, runs the script again within,
+    takes it down, and exits as the script did."""
+    if os.environ.get("HATCHWAY_LIGHT") == NAME:
+        return True
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        light("up")
+        light("in", "ip", "route", "add", "local", "10.245.0.0/16", "dev", "lo")
+        light("in", *KUBECTL, "apply", "--server-side", "-f", CRDS)
+        light("in", *KUBECTL, "wait", "--for=condition=Established", "crd", "--all")
+        code = subprocess.run(["nsenter", f"--net=/run/netns/{NAME}", "--", sys.executable, script, *sys.argv[1:]],
+                              env=os.environ | {"HATCHWAY_LIGHT": NAME}).returncode
+    finally:
+        light("down")
+    sys.exit(code)
 
 
 class ApiError(Exception):
