@@ -4,6 +4,7 @@
 #include "controller/question.h"
 #include "controller/run.h"
 #include "controller/source/file.h"
+#include "controller/state_dir.h"
 
 static const char help_text[] =
 	"hatchway - Kubernetes Gateway API on a running HAProxy\n"
@@ -12,6 +13,8 @@ static const char help_text[] =
 	"\n"
 	"  run                      serve the Gateways and routes of a Kubernetes cluster\n"
 	"  run --manifests DIR      serve the Gateways and routes of a folder of YAML; saving a file is kubectl apply\n"
+	"  init                     write HAProxy's first configuration, with the pool and without a route, into --state-dir;\n"
+	"                           what is there already stays. For a HAProxy that is not started by hatchway\n"
 	"  check DIR                read a folder once; print every error and every condition that is not as it should be\n"
 	"  explain URL              which listener, host, rule and backends answer a request, and why\n"
 	"                           (URL: http://host[:port]/path?query or host/path; -X METHOD, -H 'Name: value')\n"
@@ -30,7 +33,8 @@ static const char help_text[] =
 	"  --state-dir DIR          everything hatchway writes: haproxy.cfg, maps/, backends/, haproxy.sock (the stats socket,\n"
 	"                           level admin), master.sock, hatchway.sock (HATCHWAY_STATE_DIR; /run/hatchway as root)\n"
 	"  --status-dir DIR         status of the objects, one file each (HATCHWAY_STATUS_DIR; the manifests' .status)\n"
-	"  --haproxy PATH           HAProxy 3.4 or newer (HATCHWAY_HAPROXY; beside hatchway, else on PATH)\n"
+	"  --haproxy PATH           HAProxy 3.4 or newer (HATCHWAY_HAPROXY; beside hatchway, else on PATH); none: it is started by\n"
+	"                           somebody else, as haproxy -W -C STATE -S unix@master.sock -f haproxy.cfg -f backends\n"
 	"  --port-map L:B,...       listener port L is bound as B, e.g. 80:8080,443:8443 (HATCHWAY_PORT_MAP)\n"
 	"  --pool-ports BASE:SIZE   ports bound in advance, for Gateways that come and go without a reload; they double when they\n"
 	"                           are used up (HATCHWAY_POOL_PORTS; none)\n"
@@ -205,6 +209,8 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "explain") || !strcmp(command, "status") || !strcmp(command, "dump") ||
 	    !strcmp(command, "counters"))
 		return ask(command, &options);
+	if (!strcmp(command, "init") && !options.n_words)
+		return state_dir_init(&options);
 	if (strcmp(command, "run")) {
 		fprintf(stderr, "hatchway: no command \"%s\"; see hatchway --help\n", command);
 		return 2;

@@ -114,7 +114,8 @@ static int take(struct options *options, int id, const char *value, struct err *
 		options->status_dir = value;
 		return 0;
 	case OPT_HAPROXY:
-		options->haproxy = value;
+		options->adopt = !strcmp(value, "none");
+		options->haproxy = options->adopt ? NULL : value;
 		return 0;
 	case OPT_CLASS:
 		options->class = value;
@@ -221,8 +222,10 @@ int options_parse(struct options *options, int argc, char **argv, struct err *re
 	}
 	if (!options->state_dir)
 		options->state_dir = default_state_dir();
-	if (!options->haproxy)
+	if (!options->haproxy && !options->adopt)
 		options->haproxy = default_haproxy();
+	if (options->adopt && options->stop_on_exit)
+		return err_set(reterr, -EINVAL, "--haproxy-stop-on-exit: the HAProxy of --haproxy none is not ours to end");
 	options->words = argv + optind;
 	options->n_words = argc - optind;
 	return 0;

@@ -12,7 +12,8 @@ struct options {
 	const char *context;    /* --context; NULL: the kubeconfig's current one */
 	const char *state_dir;  /* --state-dir */
 	const char *status_dir; /* --status-dir; NULL: DIR/.status */
-	const char *haproxy;    /* --haproxy; NULL: none found */
+	const char *haproxy;    /* --haproxy; NULL: none found, or none to be started */
+	bool adopt;             /* --haproxy none: somebody else starts it */
 	const char *class;      /* --class */
 	const char *health_address; /* --health-address; NULL: nobody is told */
 	struct port_map port_map[MAX_PORT_MAP];

@@ -44,6 +44,12 @@ static void flags_are_read(void **state)
 	assert_string_equal(options.method, "POST");
 	assert_int_equal(options.n_headers, 2);
 	assert_int_equal(parse(&options, &err, "run --help"), 1);
+	assert_int_equal(parse(&options, &err, "run --haproxy none"), 0);
+	assert_null(options.haproxy);
+	assert_true(options.adopt);
+	assert_int_equal(parse(&options, &err, "run --haproxy none --haproxy ./none"), 0);
+	assert_string_equal(options.haproxy, "./none");
+	assert_false(options.adopt);
 }
 
 static void the_environment_counts_and_flags_win(void **state)
@@ -71,6 +77,8 @@ static void wrong_flags_are_named(void **state)
 		{"run --port-map 80:1,81:1", "--port-map: a port is in two pairs of \"80:1,81:1\""},
 		{"run --pool-ports 20000", "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"20000\""},
 		{"run --pool-ports 65000:537", "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"65000:537\""},
+		{"run --haproxy none --haproxy-stop-on-exit",
+		 "--haproxy-stop-on-exit: the HAProxy of --haproxy none is not ours to end"},
 		{"run --threads many", "--threads: a number from 0 to 1024, not \"many\""},
 		{"run --manifests", "--manifests: needs a value"},
 		{"run --nonsense", "--nonsense: no such flag; see hatchway --help"},

@@ -9,6 +9,7 @@
 #include "controller/source/cluster.h"
 #include "controller/source/file.h"
 #include "controller/source/status_writer.h"
+#include "controller/state_dir.h"
 #include "controller/vitals.h"
 #include "hatchway/base/log.h"
 
@@ -319,30 +320,6 @@ static void on_signal(uv_signal_t *signal, int number)
 
 /* ---- the beginning ---- */
 
-/* mkdir -p with mode 700 for what is made; ret is the absolute path. */
-static int make_dir(const char *path, char *ret, size_t size, struct err *reterr)
-{
-	char text[4096], real[4096 + 1];
-	if (strlen(path) >= sizeof(text))
-		return err_set(reterr, -ENAMETOOLONG, "%s: too long", path);
-	strcpy(text, path);
-	for (char *p = text + 1;; p++) {
-		if (*p && *p != '/')
-			continue;
-		char c = *p;
-		*p = 0;
-		if (mkdir(text, 0700) && errno != EEXIST)
-			return err_set(reterr, -errno, "%s: %s", text, strerror(errno));
-		*p = c;
-		if (!c)
-			break;
-	}
-	if (!realpath(text, real) || strlen(real) >= size)
-		return err_set(reterr, -errno, "%s: %s", text, strerror(errno));
-	strcpy(ret, real);
-	return 0;
-}
-
 static int open_status(struct run *run, struct err *reterr)
 {
 	const struct status_writer_events events = {on_status_done, on_status_failed, run};
@@ -405,7 +382,7 @@ static int open_all(struct run *run, struct err *reterr)
 	const struct haproxy_events haproxy_events = {on_applied, on_state, run};
 	struct core_options core_options;
 	char path[4096 + 32];
-	int ret = make_dir(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
+	int ret = state_dir_make(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
 	if (!ret && options->manifests)
 		ret = file_source_check(options->manifests, reterr);
 	if (!ret)
@@ -418,7 +395,7 @@ static int open_all(struct run *run, struct err *reterr)
 		core_options.implicit_namespaces = false;
 	}
 	run->core = core_new(&core_options);
-	if (!options->haproxy)
+	if (!options->haproxy && !options->adopt)
 		return err_set(reterr, -ENOENT, "no HAProxy found: name one, 3.4 or newer, with --haproxy PATH");
 	ret = haproxy_open(&run->loop, &haproxy_options, &haproxy_events, &run->haproxy, reterr);
 	if (ret)
@@ -467,7 +444,7 @@ int run(const struct options *options)
 	} else {
 		log_line(LOG_INFO, "running", "version", HATCHWAY_VERSION, "manifests", options->manifests ? options->manifests : "of the cluster",
 		         "state",
-		         run->state_dir, "haproxy", options->haproxy, NULL);
+		         run->state_dir, "haproxy", options->adopt ? "none" : options->haproxy, NULL);
 	}
 	uv_run(&run->loop, UV_RUN_DEFAULT);
 	BUG_ON(uv_loop_close(&run->loop));

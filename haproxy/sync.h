@@ -45,6 +45,9 @@ struct sync_options {
 	size_t max_steps; /* commands in one text, for tests of what happens between two; 0: as many as fit */
 };
 
+/* Can these be used? */
+MUST_CHECK int sync_options_check(const struct sync_options *options, struct err *reterr);
+
 /* `wanted` will track its touched keys; it is changed by the caller only right before sync_submit(), and outlives the sync. */
 MUST_CHECK int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct sync_events *events,
                          struct image *wanted, struct sync **ret, struct err *reterr);
