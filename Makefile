@@ -49,7 +49,7 @@ image: build ## container images without a container daemon: build/images.tar
 	@echo 'build/images.tar: ctr -n k8s.io images import, or kind load image-archive'
 
 bundle: ## charts/hatchway.yaml, rendered from the chart
-	@e2e/cluster/node/build.sh node
+	@e2e/cluster/node/build.sh control
 	@HATCHWAY_BLESS=1 e2e/cluster/chart.sh
 
 bench: build ## the figures of README.md: a table, and build/bench/results.json

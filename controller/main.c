@@ -111,6 +111,7 @@ static int check(const struct options *options)
 	const char *dir = options->n_words == 1 ? options->words[0] : options->manifests;
 	struct offline offline;
 	struct buf out, named;
+	size_t remarks;
 	if (!dir || options->n_words > 1) {
 		fprintf(stderr, "usage: hatchway check DIR\n");
 		return 2;
@@ -119,9 +120,14 @@ static int check(const struct options *options)
 	buf_init(&out, (size_t)256 << 20);
 	buf_init(&named, (size_t)256 << 20);
 	if (!ret) {
-		core_status_table(offline.core, &out); /* names the problems, too */
+		const char *status[] = {"status"};
+		question_answer(offline.core, status, 1, &out); /* names the problems, too */
 		offline.problems += core_problems(offline.core, &named);
-		printf("%s\n%zu problem%s\n", out.data, offline.problems, offline.problems == 1 ? "" : "s");
+		remarks = core_remarks(offline.core, &named);
+		printf("%s\n%zu problem%s", out.data, offline.problems, offline.problems == 1 ? "" : "s");
+		if (remarks)
+			printf(", %zu remark%s", remarks, remarks == 1 ? "" : "s");
+		putchar('\n');
 	}
 	buf_done(&out);
 	buf_done(&named);

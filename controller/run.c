@@ -270,12 +270,12 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 		return 0;
 	}
 	int code = question_answer(run->core, words, n, out);
-	if (n == 1 && !strcmp(words[0], "status") && run->problems) {
+	bool status = !strcmp(words[0], "status");
+	if (run->problems && (status || !strcmp(words[0], "explain"))) {
 		buf_adds(out, "\nNot read, and so not what is served:\n");
 		problems_print(run, out);
-		code = 1;
 	}
-	return code;
+	return status && run->problems ? 1 : code;
 }
 
 /* ---- the end: infrastructure, source, admin socket, HAProxy's side, status, health, signals ---- */
