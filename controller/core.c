@@ -323,6 +323,49 @@ size_t core_problems(const struct core *core, struct buf *out)
 	return n;
 }
 
+size_t core_remarks(const struct core *core, struct buf *out)
+{
+	return status_remarks(&core->graph, out);
+}
+
+struct why_walk {
+	const struct core *core;
+	enum explain_why why;
+	size_t ref;
+	struct buf *out;
+};
+
+static void why_rule(void *ctx, const struct origin *origin)
+{
+	const struct why_walk *walk = ctx;
+	if (walk->why == WHY_RULE)
+		status_why_rule(origin->node, origin->rule, walk->out);
+	else if (walk->why == WHY_NOWHERE)
+		status_why_nowhere(origin->node, origin->rule, walk->out);
+	else
+		status_why_ref(&walk->core->graph, origin->node, origin->rule, walk->ref, walk->out);
+}
+
+/* Once for the backend, whoever uses it. */
+static void why_backend(const struct core *core, const char *key, struct buf *out)
+{
+	uint16_t port;
+	const struct node *service = compile_service(&core->compile, key, &port);
+	if (service)
+		status_why_no_endpoint(service, port, out);
+}
+
+void core_why(const struct core *core, enum explain_why why, const char *key, size_t ref, struct buf *out)
+{
+	struct why_walk walk = {core, why, ref, out};
+	if (why == WHY_NO_LISTENER)
+		status_gateways(&core->graph, out);
+	else if (why == WHY_NO_ENDPOINT)
+		why_backend(core, key, out);
+	else
+		compile_origins(&core->compile, TABLE_RULE, key, why_rule, &walk);
+}
+
 void core_dump_graph(const struct core *core, struct buf *out)
 {
 	graph_dump(&core->graph, out);

@@ -7,8 +7,9 @@
 #ifndef HATCHWAY_CORE_H
 #define HATCHWAY_CORE_H
 
-#include "controller/infra/change.h"
+#include "controller/object/infra_change.h"
 #include "controller/object/object.h"
+#include "controller/explain.h"
 #include "hatchway/haproxy.h"
 #include "hatchway/table.h"
 
@@ -94,6 +95,13 @@ bool core_infra_said(struct core *core, const char *namespace, const char *gatew
  * as one would like it, with reason and message. While the proxy does not hold it, a line before says so, and PROGRAMMED
  * is Unknown where it would be True. Returns core_problems(). */
 size_t core_status_table(const struct core *core, struct buf *out);
+/* What the API allows, and yet nobody means: EndpointSlices that no Service has. No error, as kubectl has none for it.
+ * Names each in out, one line each; returns how many. */
+size_t core_remarks(const struct core *core, struct buf *out);
+
+/* Why the table answers as it does: for explain.h, whose reasons these are. Each line names an object and its field. */
+void core_why(const struct core *core, enum explain_why why, const char *key, size_t ref, struct buf *out);
+
 /* Figures kept, not counted: objects there are; conditions other than one would like them as core_status_changes() last
  * told them. */
 size_t core_objects(const struct core *core, enum object_kind kind);

@@ -155,7 +155,7 @@ static void explains(void **state)
 	struct table *table = table_new();
 	assert_int_equal(table_parse(table, table_text, &err), 0);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		const struct explain_request request = {cases[i].url, "GET", &cases[i].header, cases[i].header != NULL, NULL};
+		const struct explain_request request = {.url = cases[i].url, .method = "GET", .headers = &cases[i].header, .n_headers = cases[i].header != NULL};
 		struct buf out;
 		buf_init(&out, 65536);
 		assert_int_equal(explain(table, &cases[i].refused, cases[i].refused.key != NULL, &request, &out, &err), cases[i].ret);

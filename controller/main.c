@@ -38,6 +38,8 @@ static const char help_text[] =
 	"  --port-map L:B,...       listener port L is bound as B, e.g. 80:8080,443:8443 (HATCHWAY_PORT_MAP)\n"
 	"  --pool-ports BASE:SIZE   ports bound in advance, for Gateways that come and go without a reload; they double when they\n"
 	"                           are used up (HATCHWAY_POOL_PORTS; none)\n"
+	"  --service NAMESPACE/NAME the Service of hatchway's own Pods: each Gateway then gets a Service and addresses of its own,\n"
+	"                           and its ports from the pool, by default 20000:64 (HATCHWAY_SERVICE; none)\n"
 	"  --class NAME             the GatewayClass that is ours without being written down (HATCHWAY_CLASS; hatchway)\n"
 	"  --threads N              HAProxy threads, 0 = HAProxy's choice (HATCHWAY_THREADS; 0)\n"
 	"  --haproxy-stop-on-exit   end HAProxy with the controller (HATCHWAY_HAPROXY_STOP_ON_EXIT); else it serves on and is\n"
@@ -109,6 +111,7 @@ static int check(const struct options *options)
 	const char *dir = options->n_words == 1 ? options->words[0] : options->manifests;
 	struct offline offline;
 	struct buf out, named;
+	size_t remarks;
 	if (!dir || options->n_words > 1) {
 		fprintf(stderr, "usage: hatchway check DIR\n");
 		return 2;
@@ -117,9 +120,14 @@ static int check(const struct options *options)
 	buf_init(&out, (size_t)256 << 20);
 	buf_init(&named, (size_t)256 << 20);
 	if (!ret) {
-		core_status_table(offline.core, &out); /* names the problems, too */
+		const char *status[] = {"status"};
+		question_answer(offline.core, status, 1, &out); /* names the problems, too */
 		offline.problems += core_problems(offline.core, &named);
-		printf("%s\n%zu problem%s\n", out.data, offline.problems, offline.problems == 1 ? "" : "s");
+		remarks = core_remarks(offline.core, &named);
+		printf("%s\n%zu problem%s", out.data, offline.problems, offline.problems == 1 ? "" : "s");
+		if (remarks)
+			printf(", %zu remark%s", remarks, remarks == 1 ? "" : "s");
+		putchar('\n');
 	}
 	buf_done(&out);
 	buf_done(&named);

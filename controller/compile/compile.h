@@ -112,6 +112,9 @@ typedef void origin_cb(void *ctx, const struct origin *origin);
  * listener's own host without routes: the Gateway). False: nobody wants the unit, or it is not one. */
 bool compile_origins(const struct compile *compile, enum table_kind kind, const char *key, origin_cb *cb, void *ctx);
 
+/* The Service and port that a backend's key names; NULL: it is not one, or there is no such Service. */
+struct node *compile_service(const struct compile *compile, const char *key, uint16_t *ret_port);
+
 /* ---- between the files of this room ---- */
 
 /* port.c */

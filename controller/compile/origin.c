@@ -1,6 +1,7 @@
 /* From unit keys back to objects. */
 #include "controller/compile/compile.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static bool origin_listener(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
@@ -90,20 +91,29 @@ static bool origin_backend_of(const struct compile *compile, struct node *route,
 }
 
 /* "namespace.service:port": a namespace holds no ".". */
-static bool origin_backend(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+struct node *compile_service(const struct compile *compile, const char *key, uint16_t *ret_port)
 {
 	const char *name = strchr(key, '.'), *end = strrchr(key, ':');
 	if (!name || !end || end < name)
-		return false;
+		return NULL;
 	struct arena scratch;
 	arena_init(&scratch);
-	const struct node *service = store_find(compile->graph->store, KIND_SERVICE,
-	                                        arena_strndup(&scratch, key, (size_t)(name - key)),
-	                                        arena_strndup(&scratch, name + 1, (size_t)(end - name - 1)));
+	struct node *service = store_find(compile->graph->store, KIND_SERVICE,
+	                                  arena_strndup(&scratch, key, (size_t)(name - key)),
+	                                  arena_strndup(&scratch, name + 1, (size_t)(end - name - 1)));
+	arena_done(&scratch);
+	if (service)
+		*ret_port = (uint16_t)strtoul(end + 1, NULL, 10);
+	return service;
+}
+
+static bool origin_backend(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+{
+	uint16_t port;
+	const struct node *service = compile_service(compile, key, &port);
 	bool found = false;
 	for (struct edge *e = service ? service->in[EDGE_USER] : NULL; e; e = e->next)
 		found |= origin_backend_of(compile, e->from, key, cb, ctx);
-	arena_done(&scratch);
 	return found;
 }
 

@@ -135,6 +135,8 @@ const struct service_port *graph_ref(const struct graph *graph, const char *name
 
 /* What hatchway does not do of a rule yet, as "field: sentence"; false: nothing. Such a rule answers 500. */
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message);
+/* The same of a match's patterns. */
+bool graph_match_bad(const struct http_match *match, struct buf *message);
 bool graph_match_dropped(const struct route_state *state, size_t match);
 /* The whole rule is not served: something unsupported, or a match whose pattern is no use. It answers 500. */
 bool graph_rule_dropped(const struct route_state *state, size_t rule);

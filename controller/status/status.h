@@ -68,6 +68,20 @@ size_t status_bad(const struct node *node);
 size_t status_table(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out);
 size_t status_problems(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out);
 
+/* Lists for people end here, and count the rest. */
+#define STATUS_NAMED 50
+
+/* For `explain`, each a line or more that names object and field: why a rule (node: its route) is not served at all; why it
+ * has nowhere to send to; why its backendRef is no use (nothing, if it is); why a Service's port has no endpoint; which
+ * Gateways there are, with their listeners, and what is wrong with them. */
+void status_why_rule(const struct node *node, size_t rule, struct buf *out);
+void status_why_nowhere(const struct node *node, size_t rule, struct buf *out);
+void status_why_ref(const struct graph *graph, const struct node *node, size_t rule, size_t ref, struct buf *out);
+void status_why_no_endpoint(const struct node *service, uint16_t port, struct buf *out);
+void status_gateways(const struct graph *graph, struct buf *out);
+/* See core_remarks(). */
+size_t status_remarks(const struct graph *graph, struct buf *out);
+
 /* How many routes counted as attached to each listener are not, because the proxy refused all of them. */
 void status_unattached(const struct gateway_state *state, const struct refusals *refusals,
                        uint32_t ret[GRAPH_LISTENERS]);
