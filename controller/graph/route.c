@@ -1,4 +1,4 @@
-/* Judges HTTPRoutes: to which listeners each parentRef attaches it, what of its rules hatchway cannot do, and its
+/* Judges HTTPRoutes and GRPCRoutes: to which listeners each parentRef attaches it, what of its rules hatchway cannot do, and its
  * references (Gateway API, RouteParentStatus). */
 #include "controller/graph/graph.h"
 #include "controller/graph/hostname.h"
@@ -69,7 +69,7 @@ static struct attachment attach(const struct graph *graph, const struct gateway_
 		if (!is_selected(ref, l))
 			continue;
 		a.selected++;
-		if (!gateway->listeners[i].http)
+		if (!(gateway->listeners[i].takes >> route->object.kind & 1))
 			continue;
 		a.kind_allowed++;
 		if (!is_namespace_allowed(graph, gateway->gateway, l, route->object.namespace))
@@ -111,8 +111,8 @@ static void judge_parent(const struct graph *graph, struct route_state *state, s
 		say_nothing_selected(&parent->accepted, i, ref);
 	else if (!a.kind_allowed)
 		condition_set(&parent->accepted, COND_ROUTE_NOT_ALLOWED,
-		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s takes HTTPRoutes", i, ref->namespace,
-		              ref->name);
+		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s takes %ss", i, ref->namespace,
+		              ref->name, object_kind_name(route->object.kind));
 	else if (!a.allowed)
 		condition_set(&parent->accepted, COND_ROUTE_NOT_ALLOWED,
 		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s allows routes of namespace %s", i,
@@ -159,6 +159,10 @@ static bool is_pattern_bad(const char *field, size_t i, const char *pattern, str
 bool graph_match_bad(const struct http_match *match, struct buf *message)
 {
 	if (match->path_type == PATH_MATCH_REGEX && is_pattern_bad("path.value", SIZE_MAX, match->path, message))
+		return true;
+	if (match->grpc_service && is_pattern_bad("method.service", SIZE_MAX, match->grpc_service, message))
+		return true;
+	if (match->grpc_method && is_pattern_bad("method.method", SIZE_MAX, match->grpc_method, message))
 		return true;
 	for (size_t i = 0; i < match->n_headers; i++)
 		if (match->headers[i].regex && is_pattern_bad("headers", i, match->headers[i].value, message))
@@ -258,11 +262,11 @@ static void judge_refs(const struct graph *graph, struct route_state *state)
 		for (size_t i = 0; i < route->rules[r].n_backend_refs; i++) {
 			const struct backend_ref *ref = &route->rules[r].backend_refs[i];
 			enum condition_id id;
-			if (graph_ref(graph, route->object.namespace, ref, &id, NULL))
+			if (graph_ref(graph, &route->object, ref, &id, NULL))
 				continue;
 			also(&message);
 			buf_addf(&message, "spec.rules[%zu].backendRefs[%zu]: ", r, i);
-			graph_ref(graph, route->object.namespace, ref, NULL, &message);
+			graph_ref(graph, &route->object, ref, NULL, &message);
 			if (first == COND_ROUTE_RESOLVED_REFS)
 				first = id;
 		}

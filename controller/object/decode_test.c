@@ -232,7 +232,7 @@ static void test_strict_kinds(void **state)
 	    {"v2", "Service", true},
 	    {"apps/v1", "Service", true},
 	    {"discovery.k8s.io/v1beta1", "EndpointSlice", true},
-	    {"gateway.networking.k8s.io/v1", "GRPCRoute", false},
+	    {"gateway.networking.k8s.io/v1", "TLSRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "TLSRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "TCPRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "UDPRoute", false},
