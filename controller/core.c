@@ -211,8 +211,10 @@ void core_held(struct core *core, bool held, const char *why)
 static void give(struct core *core, struct node *node, const struct refusals *refusals, int64_t now, struct buf *text,
                  void (*cb)(void *ctx, const struct core_status *status), void *ctx)
 {
+	bool again = node->flags & NODE_AGAIN;
 	buf_clear(text);
-	if (!status_document(&core->graph, node, refusals, now, text))
+	node->flags &= (uint8_t)~NODE_AGAIN;
+	if (!status_document(&core->graph, node, refusals, now, text) && !again)
 		return;
 	struct core_status status = {
 	        .kind = node->kind,
@@ -221,6 +223,20 @@ static void give(struct core *core, struct node *node, const struct refusals *re
 	        .text = text->len ? text->data : NULL,
 	};
 	cb(ctx, &status);
+}
+
+void core_status_again(struct core *core, enum object_kind kind, const char *namespace, const char *name)
+{
+	struct node *node = store_find(&core->store, kind, namespace, name);
+	if (!node || node_is_leaf(node))
+		return;
+	node->flags |= NODE_AGAIN;
+	graph_touch(&core->status, node);
+}
+
+void core_set_release(struct core *core, const char *version, const char *why)
+{
+	graph_set_release(&core->graph, version, why, &core->status);
 }
 
 bool core_status_changes(struct core *core, int64_t now, size_t limit,

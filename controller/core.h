@@ -66,6 +66,13 @@ struct core_status {
 bool core_status_changes(struct core *core, int64_t now, size_t limit,
                          void (*cb)(void *ctx, const struct core_status *status), void *ctx);
 
+/* Whatever cb was last given of the object is lost or is not what is there: the next core_status_changes() gives it
+ * again, or says that it has none. */
+void core_status_again(struct core *core, enum object_kind kind, const char *namespace, const char *name);
+
+/* Of which release the cluster's CRDs are ("v1.6.3"); version NULL: not known, why. Until it is told: the newest. */
+void core_set_release(struct core *core, const char *version, const char *why);
+
 /* One line of `hatchway status` / kubectl get for every GatewayClass, Gateway and route, then every condition that is not
  * as one would like it, with reason and message. While the proxy does not hold it, a line before says so, and PROGRAMMED
  * is Unknown where it would be True. Returns core_problems(). */

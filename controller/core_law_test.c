@@ -218,6 +218,9 @@ static void compare_with_scratch(struct walk *w)
 	fixture_update(fresh.core);
 	core_refused(fresh.core, refusals, n);
 	core_refused(w->core, refusals, n);
+	const char *release = PICK(w, "v1.6.3", "v1.6.3", "v1.1.0", "v1.7.0", NULL);
+	core_set_release(w->core, release, "forbidden");
+	core_set_release(fresh.core, release, "forbidden");
 	core_status_changes(w->core, FIXTURE_NOW, SIZE_MAX, status_given, w);
 	core_status_changes(fresh.core, FIXTURE_NOW, SIZE_MAX, status_given, &fresh);
 	for (size_t i = 0; i < w->n_status; i++)

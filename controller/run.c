@@ -6,6 +6,7 @@
 #include "controller/question.h"
 #include "controller/source/cluster.h"
 #include "controller/source/file.h"
+#include "controller/source/status_api.h"
 #include "controller/source/status_writer.h"
 #include "hatchway/base/log.h"
 
@@ -18,7 +19,6 @@
 /* A change of as many units leaves holes in the heap that are worth giving back. */
 #define BURST 1000
 
-#define STATUS_AT_ONCE 64
 #define PROBLEMS_MAX 1000
 
 struct problem;
@@ -31,7 +31,8 @@ struct run {
 	uv_signal_t signals[ARRAY_LEN(stop_signals)];
 	const struct options *options;
 	char state_dir[4096];
-	struct status_writer *status; /* NULL: a cluster, and no --status-dir */
+	struct status_sink status;     /* a folder, or the API server: */
+	struct status_api *status_api; /* NULL: a folder */
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
@@ -41,7 +42,6 @@ struct run {
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
-	bool swept;                   /* what an earlier run left in the status folder is gone */
 	struct problem *problems;     /* of files */
 	uint64_t readings;            /* bursts of the source so far */
 	bool closing;
@@ -53,19 +53,18 @@ struct run {
 static void on_status(void *ctx, const struct core_status *status)
 {
 	struct run *run = ctx;
-	status_writer_add(run->status, object_kind_name(status->kind), status->namespace, status->name, status->text);
+	run->status.ops->add(run->status.ctx, status->kind, status->namespace, status->name, status->text);
 }
 
 /* A few at a time, so that ten thousand of them never stand in the way of a change. While a newer generation is on its
  * way they wait for its applied(): what they would say is not held yet. */
 static void write_status(struct run *run)
 {
-	bool more = run->status != NULL;
-	while (more && run->applied == run->generation && !run->closing && !status_writer_busy(run->status)) {
-		more = core_status_changes(run->core, time(NULL), STATUS_AT_ONCE, on_status, run);
-		bool sweep = !more && !run->swept;
-		run->swept |= sweep;
-		status_writer_start(run->status, sweep);
+	const struct status_sink *sink = &run->status;
+	bool more = sink->ops != NULL;
+	while (more && run->applied == run->generation && !run->closing && !sink->ops->busy(sink->ctx)) {
+		more = core_status_changes(run->core, time(NULL), sink->ops->at_once, on_status, run);
+		sink->ops->start(sink->ctx, !more);
 	}
 	if (!more && run->burst)
 		malloc_trim(0);
@@ -80,6 +79,27 @@ static void on_status_done(void *ctx)
 static void on_status_failed(void *ctx, const char *kind, const char *namespace, const char *name, const char *error)
 {
 	log_line(LOG_WARN, "status not written", "kind", kind, "namespace", namespace, "name", name, "error", error, NULL);
+}
+
+static void on_status_again(void *ctx, enum object_kind kind, const char *namespace, const char *name)
+{
+	struct run *run = ctx;
+	core_status_again(run->core, kind, namespace, name);
+}
+
+static void on_turned(void *ctx, enum object_kind kind, const char *namespace, const char *name, const char *uid,
+                      const char *reason, const char *message)
+{
+	log_line(LOG_INFO, "condition turned bad", "kind", object_kind_name(kind), "namespace", namespace, "name", name,
+	         "reason", reason, "message", message, NULL);
+}
+
+static void on_release(void *ctx, const char *version, const char *why)
+{
+	struct run *run = ctx;
+	log_line(version ? LOG_INFO : LOG_WARN, "Gateway API's CRDs", "version", version ? version : "unknown", "error",
+	         version ? "" : why, NULL);
+	core_set_release(run->core, version, why);
 }
 
 /* ---- HAProxy ---- */
@@ -227,24 +247,14 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 	return code;
 }
 
-/* ---- the end: source, admin socket, HAProxy's side, status, signals ---- */
+/* ---- the end: status, source, admin socket, HAProxy's side, signals ---- */
 
 static void close_signals(void *ctx)
 {
 	struct run *run = ctx;
-	run->status = NULL;
+	run->haproxy = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++)
 		uv_close((uv_handle_t *)&run->signals[i], NULL);
-}
-
-static void close_status(void *ctx)
-{
-	struct run *run = ctx;
-	run->haproxy = NULL;
-	if (run->status)
-		status_writer_close(run->status, close_signals, run);
-	else
-		close_signals(run);
 }
 
 static void close_haproxy(void *ctx)
@@ -252,9 +262,9 @@ static void close_haproxy(void *ctx)
 	struct run *run = ctx;
 	run->admin = NULL;
 	if (run->haproxy)
-		haproxy_close(run->haproxy, close_status, run);
+		haproxy_close(run->haproxy, close_signals, run);
 	else
-		close_status(run);
+		close_signals(run);
 }
 
 static void close_admin(void *ctx)
@@ -268,17 +278,27 @@ static void close_admin(void *ctx)
 		close_haproxy(run);
 }
 
-static void begin_close(struct run *run)
+static void close_source(void *ctx)
 {
-	if (run->closing)
-		return;
-	run->closing = true;
+	struct run *run = ctx;
+	run->status.ops = NULL;
 	if (run->source)
 		file_source_close(run->source, close_admin, run);
 	else if (run->cluster)
 		cluster_close(run->cluster, close_admin, run);
 	else
 		close_admin(run);
+}
+
+static void begin_close(struct run *run)
+{
+	if (run->closing)
+		return;
+	run->closing = true;
+	if (run->status.ops)
+		run->status.ops->close(run->status.ctx, close_source, run);
+	else
+		close_source(run);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -313,7 +333,7 @@ static int make_dir(const char *path, char *ret, size_t size, struct err *reterr
 	return 0;
 }
 
-static int open_status(struct run *run, struct err *reterr)
+static int open_status_dir(struct run *run, struct err *reterr)
 {
 	const struct status_writer_events events = {on_status_done, on_status_failed, run};
 	const struct options *options = run->options;
@@ -328,18 +348,49 @@ static int open_status(struct run *run, struct err *reterr)
 	return ret;
 }
 
+static bool object_path(void *ctx, enum object_kind kind, const char *namespace, const char *name, struct buf *out)
+{
+	return cluster_object_path(ctx, kind, namespace, name, out);
+}
+
+static bool object_seen(void *ctx, enum object_kind kind, const char *namespace, const char *name, struct watch_seen *ret)
+{
+	return cluster_seen(ctx, kind, namespace, name, ret);
+}
+
+static void object_wrote(void *ctx, enum object_kind kind, const char *namespace, const char *name, uint64_t digest)
+{
+	cluster_wrote(ctx, kind, namespace, name, digest);
+}
+
+static void open_status_api(struct run *run)
+{
+	const struct status_api_place place = {
+		cluster_client(run->cluster), CONTROLLER_NAME, object_path, object_seen, object_wrote, run->cluster};
+	const struct status_api_events events = {on_status_done, on_status_again, on_turned, run};
+	const struct status_api_times times = status_api_defaults();
+	run->status_api = status_api_open(&run->loop, &place, &times, &events);
+	run->status = status_api_sink(run->status_api);
+	status_api_lead(run->status_api, true);
+}
+
 static int open_source(struct run *run, struct err *reterr)
 {
 	const struct options *options = run->options;
-	const struct source_events events = {on_put, on_delete, on_settled, on_problem, run};
+	const struct cluster_events events = {
+		{on_put, on_delete, on_settled, on_problem, run}, on_status_again, on_release, run};
 	struct cluster_options cluster = cluster_defaults();
 	char memory[4096 + 32];
 	snprintf(memory, sizeof(memory), "%s/manifests", run->state_dir);
 	if (options->manifests)
-		return file_source_open(&run->loop, options->manifests, memory, &events, &run->source, reterr);
+		return file_source_open(&run->loop, options->manifests, memory, &events.source, &run->source, reterr);
 	cluster.kubeconfig = options->kubeconfig;
 	cluster.context = options->context;
-	return cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
+	cluster.controller = CONTROLLER_NAME;
+	int ret = cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
+	if (!ret && !run->status.ops)
+		open_status_api(run);
+	return ret;
 }
 
 static int open_all(struct run *run, struct err *reterr)
@@ -358,7 +409,7 @@ static int open_all(struct run *run, struct err *reterr)
 	if (!ret && options->manifests)
 		ret = file_source_check(options->manifests, reterr);
 	if (!ret)
-		ret = open_status(run, reterr);
+		ret = open_status_dir(run, reterr);
 	if (ret)
 		return ret;
 	options_core(options, &core_options);

@@ -68,8 +68,17 @@ static inline struct route_state *node_route(const struct node *node)
 	return node ? node->graph : NULL;
 }
 
+/* Of which release of the Gateway API the cluster's CRDs are. */
+struct graph_release {
+	char version[64]; /* "": not known */
+	char why[256];    /* not */
+	bool supported;
+	bool features;    /* GatewayClasses have supportedFeatures */
+};
+
 struct graph {
 	struct graph_options options;
+	struct graph_release release; /* a folder's: the newest */
 	struct store *store;
 	struct node_list gateways; /* of our classes; the oldest first */
 	uint32_t epoch;
@@ -97,6 +106,12 @@ enum class_verdict { CLASS_FOREIGN, CLASS_OURS, CLASS_REFUSED };
 enum class_verdict graph_class(const struct graph *graph, const char *name);
 /* Of an object, for its status: the Accepted condition; false: a class of another controller. */
 bool graph_class_condition(const struct graph *graph, const struct gateway_class *class, enum condition_id *ret);
+
+/* version NULL: not known, why. Touches the classes that are ours, whose status tells. */
+void graph_set_release(struct graph *graph, const char *version, const char *why, struct node_list *status);
+
+/* SupportedVersion, of every class of ours. */
+void graph_release_condition(const struct graph *graph, struct condition *ret);
 
 /* The port of the Service that a backendRef of a route in `namespace` may be sent to, or NULL: then *ret_why is the
  * condition and `message` (may be NULL) has the sentence. */

@@ -349,7 +349,8 @@ static void fake_on_timer(uv_timer_t *timer)
 static inline bool fake_until(bool (*done)(void), unsigned ms)
 {
 	fake.timed_out = false;
-	uv_timer_start(&fake.timer, fake_on_timer, ms, 0);
+	/* It repeats: a turn that runs it first and waits then must not wait for ever. */
+	uv_timer_start(&fake.timer, fake_on_timer, ms, 1);
 	while (!done() && !fake.timed_out)
 		uv_run(&fake.loop, UV_RUN_ONCE);
 	uv_timer_stop(&fake.timer);

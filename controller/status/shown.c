@@ -69,7 +69,7 @@ static void show_class(struct shown_list *list, const struct graph *graph, const
 	if (!graph_class_condition(graph, (const struct gateway_class *)node->object, &id))
 		return;
 	add(list, 0, &(struct condition){.id = (uint8_t)id});
-	add(list, 0, &(struct condition){.id = COND_CLASS_SUPPORTED_VERSION});
+	graph_release_condition(graph, add(list, 0, &(struct condition){0}));
 }
 
 static const struct refused *refused_port(const struct refusals *own, uint16_t port)

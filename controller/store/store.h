@@ -32,6 +32,7 @@ enum node_flags {
 	NODE_QUEUED = 4,  /* is in store.dirty */
 	NODE_IN_DELTA = 8,     /* is in the lists of graph's delta */
 	NODE_STATUS = 16, /* is in status' list of what may have changed */
+	NODE_AGAIN = 32,  /* its status is to be given even if it has not */
 };
 
 struct node {
