@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_THREADS, OPT_STOP, OPT_LISTENER,
+enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_LEASE, OPT_IDENTITY, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_THREADS, OPT_STOP, OPT_LISTENER,
        OPT_LOG };
 
 static const struct {
@@ -22,6 +22,8 @@ static const struct {
 	{{"context", required_argument, NULL, OPT_CONTEXT}, "HATCHWAY_CONTEXT"},
 	{{"state-dir", required_argument, NULL, OPT_STATE}, "HATCHWAY_STATE_DIR"},
 	{{"status-dir", required_argument, NULL, OPT_STATUS}, "HATCHWAY_STATUS_DIR"},
+	{{"lease", required_argument, NULL, OPT_LEASE}, "HATCHWAY_LEASE"},
+	{{"identity", required_argument, NULL, OPT_IDENTITY}, "HATCHWAY_IDENTITY"},
 	{{"haproxy", required_argument, NULL, OPT_HAPROXY}, "HATCHWAY_HAPROXY"},
 	{{"class", required_argument, NULL, OPT_CLASS}, "HATCHWAY_CLASS"},
 	{{"port-map", required_argument, NULL, OPT_PORTS}, "HATCHWAY_PORT_MAP"},
@@ -65,6 +67,24 @@ static int parse_port_map(struct options *options, const char *text, struct err 
 	return 0;
 }
 
+/* Both become parts of URLs. */
+static bool is_kube_name(const char *text, size_t n, size_t max)
+{
+	return n && n <= max && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-.") >= n && *text != '.' && *text != '-';
+}
+
+static int parse_lease(struct options *options, const char *text, struct err *reterr)
+{
+	const char *slash = strchr(text, '/');
+	size_t n = slash ? (size_t)(slash - text) : 0;
+	if (!slash || !is_kube_name(text, n, sizeof(options->lease_namespace) - 1) || memchr(text, '.', n) ||
+	    !is_kube_name(slash + 1, strlen(slash + 1), 253))
+		return err_set(reterr, -EINVAL, "--lease: NAMESPACE/NAME, not \"%s\"", text);
+	snprintf(options->lease_namespace, sizeof(options->lease_namespace), "%.*s", (int)n, text);
+	options->lease_name = slash + 1;
+	return 0;
+}
+
 static int parse_log_level(const char *text, struct err *reterr)
 {
 	static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -96,6 +116,11 @@ static int take(struct options *options, int id, const char *value, struct err *
 		return 0;
 	case OPT_STATUS:
 		options->status_dir = value;
+		return 0;
+	case OPT_LEASE:
+		return parse_lease(options, value, reterr);
+	case OPT_IDENTITY:
+		options->identity = value;
 		return 0;
 	case OPT_HAPROXY:
 		options->haproxy = value;
@@ -142,6 +167,14 @@ static const char *default_state_dir(void)
 	else
 		snprintf(path, sizeof(path), "/tmp/hatchway-%u", (unsigned)geteuid());
 	return path;
+}
+
+static const char *default_identity(void)
+{
+	static char name[256];
+	if (gethostname(name, sizeof(name) - 1) || !*name)
+		snprintf(name, sizeof(name), "hatchway-%ld", (long)getpid());
+	return name;
 }
 
 static bool runnable(const char *path)
@@ -202,6 +235,8 @@ int options_parse(struct options *options, int argc, char **argv, struct err *re
 		options->state_dir = default_state_dir();
 	if (!options->haproxy)
 		options->haproxy = default_haproxy();
+	if (!options->identity)
+		options->identity = default_identity();
 	options->words = argv + optind;
 	options->n_words = argc - optind;
 	return 0;

@@ -6,8 +6,8 @@
 #include "controller/question.h"
 #include "controller/source/cluster.h"
 #include "controller/source/file.h"
-#include "controller/source/status_api.h"
 #include "controller/source/status_writer.h"
+#include "controller/writer.h"
 #include "hatchway/base/log.h"
 
 #include <malloc.h>
@@ -31,8 +31,8 @@ struct run {
 	uv_signal_t signals[ARRAY_LEN(stop_signals)];
 	const struct options *options;
 	char state_dir[4096];
-	struct status_sink status;     /* a folder, or the API server: */
-	struct status_api *status_api; /* NULL: a folder */
+	struct status_sink status; /* a folder's, or the writer's */
+	struct writer *writer;     /* to the API server; NULL: none */
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
@@ -85,13 +85,6 @@ static void on_status_again(void *ctx, enum object_kind kind, const char *namesp
 {
 	struct run *run = ctx;
 	core_status_again(run->core, kind, namespace, name);
-}
-
-static void on_turned(void *ctx, enum object_kind kind, const char *namespace, const char *name, const char *uid,
-                      const char *reason, const char *message)
-{
-	log_line(LOG_INFO, "condition turned bad", "kind", object_kind_name(kind), "namespace", namespace, "name", name,
-	         "reason", reason, "message", message, NULL);
 }
 
 static void on_release(void *ctx, const char *version, const char *why)
@@ -234,6 +227,8 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 		         (unsigned long long)c.starts, (unsigned long long)c.reads, (unsigned long long)c.pending_removals);
 		buf_addf(out, "generation %llu\napplied %llu\n", (unsigned long long)run->generation,
 		         (unsigned long long)run->applied);
+		if (run->writer)
+			writer_describe(run->writer, out);
 		if (run->cluster)
 			cluster_describe(run->cluster, out);
 		return 0;
@@ -295,7 +290,9 @@ static void begin_close(struct run *run)
 	if (run->closing)
 		return;
 	run->closing = true;
-	if (run->status.ops)
+	if (run->writer)
+		writer_close(run->writer, close_source, run);
+	else if (run->status.ops)
 		run->status.ops->close(run->status.ctx, close_source, run);
 	else
 		close_source(run);
@@ -348,30 +345,14 @@ static int open_status_dir(struct run *run, struct err *reterr)
 	return ret;
 }
 
-static bool object_path(void *ctx, enum object_kind kind, const char *namespace, const char *name, struct buf *out)
+static void open_writer(struct run *run)
 {
-	return cluster_object_path(ctx, kind, namespace, name, out);
-}
-
-static bool object_seen(void *ctx, enum object_kind kind, const char *namespace, const char *name, struct watch_seen *ret)
-{
-	return cluster_seen(ctx, kind, namespace, name, ret);
-}
-
-static void object_wrote(void *ctx, enum object_kind kind, const char *namespace, const char *name, uint64_t digest)
-{
-	cluster_wrote(ctx, kind, namespace, name, digest);
-}
-
-static void open_status_api(struct run *run)
-{
-	const struct status_api_place place = {
-		cluster_client(run->cluster), CONTROLLER_NAME, object_path, object_seen, object_wrote, run->cluster};
-	const struct status_api_events events = {on_status_done, on_status_again, on_turned, run};
-	const struct status_api_times times = status_api_defaults();
-	run->status_api = status_api_open(&run->loop, &place, &times, &events);
-	run->status = status_api_sink(run->status_api);
-	status_api_lead(run->status_api, true);
+	const struct options *options = run->options;
+	const struct writer_options writer_options = {options->lease_name ? options->lease_namespace : NULL,
+	                                              options->lease_name, options->identity};
+	const struct writer_events events = {on_status_done, on_status_again, NULL, run};
+	run->writer = writer_open(&run->loop, run->cluster, &writer_options, &events);
+	run->status = writer_sink(run->writer);
 }
 
 static int open_source(struct run *run, struct err *reterr)
@@ -389,7 +370,7 @@ static int open_source(struct run *run, struct err *reterr)
 	cluster.controller = CONTROLLER_NAME;
 	int ret = cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
 	if (!ret && !run->status.ops)
-		open_status_api(run);
+		open_writer(run);
 	return ret;
 }
 

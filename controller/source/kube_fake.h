@@ -31,7 +31,7 @@ enum fake_fault {
 };
 
 struct fake_object {
-	char path[256];
+	char path[1024];
 	json_t *json;
 };
 
@@ -182,7 +182,7 @@ static int fake_refuse(char **ret, int status, const char *why, const char *mess
 
 static int fake_post(const char *path, const char *body, char **ret)
 {
-	char whole[256];
+	char whole[1024];
 	json_t *json = fake_parse(body);
 	snprintf(whole, sizeof(whole), "%s/%s", path,
 	         json_string_value(json_object_get(json_object_get(json, "metadata"), "name")));
