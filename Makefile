@@ -4,11 +4,11 @@ JOBS ?= $(shell nproc)
 export PORT APP_PORT ONCE JOBS HATCHWAY_SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help prepare build haproxy demo test unit asan e2e bench lint fuzz clean
+.PHONY: help prepare build haproxy demo test unit asan e2e conformance image bundle bench bench-cluster lint fuzz clean
 
 help: ## this list
 	@echo 'hatchway: the Kubernetes Gateway API on an unmodified HAProxy. What you can make:'
-	@awk -F ':[^#]*## ' '/^[a-z0-9]+:[^#]*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:[^#]*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
 	@echo 'Start with `make demo`. README.md explains the rest.'
 
 prepare: ## install what is missing to build (Debian packages), and HAProxy 3.4 under build/
@@ -37,13 +37,29 @@ asan: prepare
 	@ninja -C build-asan -j$(JOBS) --quiet
 	ctest --test-dir build-asan --output-on-failure -j$(JOBS)
 
-e2e: build ## scenarios on the real HAProxy, from a folder; only some: make e2e NAMES='canary h2c'
+e2e: build ## scenarios, from a folder and on a real Kubernetes; only some: make e2e NAMES='canary walkthrough'
 	@e2e/tools/prepare.sh test
 	@e2e/run.sh $(NAMES)
+
+conformance: build ## the Gateway API's own suite, on a real Kubernetes; its report comes to e2e/conformance/
+	@SCENARIO_SECONDS=3000 e2e/run.sh conformance
+
+image: build ## container images without a container daemon: build/images.tar
+	@e2e/cluster/image.py build/images.tar hatchway haproxy helloworld
+	@echo 'build/images.tar: ctr -n k8s.io images import, or kind load image-archive'
+
+bundle: ## charts/hatchway.yaml, rendered from the chart
+	@e2e/cluster/node/build.sh control
+	@HATCHWAY_BLESS=1 e2e/cluster/chart.sh
 
 bench: build ## the figures of README.md: a table, and build/bench/results.json
 	@e2e/tools/prepare.sh bench
 	@e2e/bench/bench.py $(FIGURES)
+
+bench-cluster: build ## the figures on a real API server (needs root, and Go the first time)
+	@e2e/tools/prepare.sh bench
+	@e2e/cluster/node/build.sh control
+	@e2e/bench/cluster.py $(FIGURES)
 
 lint: build ## clang-tidy and cppcheck
 	@e2e/tools/prepare.sh lint

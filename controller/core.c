@@ -3,6 +3,7 @@
 
 #include "controller/compile/compile.h"
 #include "controller/graph/graph.h"
+#include "controller/infra/infra.h"
 #include "controller/status/status.h"
 
 #include <string.h>
@@ -17,6 +18,7 @@ struct core {
 	struct node_list status;
 	struct haproxy_refusal *refusals; /* owns its texts */
 	size_t n_refusals;
+	size_t bad[KIND_COUNT];
 	char *not_held; /* why the proxy does not hold the table; NULL: it does */
 };
 
@@ -50,7 +52,12 @@ struct core *core_new(const struct core_options *options)
 {
 	struct core *core = xcalloc(1, sizeof(*core));
 	arena_init(&core->arena);
-	struct graph_options graph = {.implicit_namespaces = options->implicit_namespaces};
+	struct graph_options graph = {
+	        .implicit_namespaces = options->implicit_namespaces,
+	        .pool_base = options->pool_base,
+	        .pods_namespace = arena_strdup(&core->arena, options->pods_namespace),
+	        .pods_service = arena_strdup(&core->arena, options->pods_service),
+	};
 	graph.controller_name =
 	        arena_strdup(&core->arena, options->controller_name ? options->controller_name : CONTROLLER_NAME);
 	graph.implicit_class = arena_strdup(&core->arena, options->implicit_class);
@@ -206,23 +213,73 @@ void core_held(struct core *core, bool held, const char *why)
 	core->not_held = held ? NULL : xstrdup(why);
 }
 
+/* ---- infrastructure out ---- */
+
+uint64_t core_infra_version(const struct core *core)
+{
+	return core->graph.infra_version;
+}
+
+void core_infra(const struct core *core, infra_cb *cb, void *ctx)
+{
+	infra_changes(&core->graph, cb, ctx);
+}
+
+bool core_infra_said(struct core *core, const char *namespace, const char *gateway, const char *text)
+{
+	struct node *node = store_find(&core->store, KIND_GATEWAY, namespace, gateway);
+	bool changed = graph_say(&core->graph, namespace, gateway, text);
+	if (changed && node)
+		graph_touch(&core->status, node);
+	return changed && node;
+}
+
 /* ---- status out ---- */
+
+static struct core_condition *conditions(const struct status_news *news)
+{
+	struct core_condition *list = arena_array(news->arena, news->n, sizeof(*list));
+	for (size_t i = 0; i < news->n; i++) {
+		const struct status_new *new = &news->items[i];
+		const struct condition_kind *kind = condition_kind(new->condition);
+		list[i] = (struct core_condition){new->of, kind->type, kind->reason, new->message, kind->status, new->good, new->gone};
+	}
+	return list;
+}
 
 static void give(struct core *core, struct node *node, const struct refusals *refusals, int64_t now, struct buf *text,
                  void (*cb)(void *ctx, const struct core_status *status), void *ctx)
 {
 	bool again = node->flags & NODE_AGAIN;
-	buf_clear(text);
 	node->flags &= (uint8_t)~NODE_AGAIN;
-	if (!status_document(&core->graph, node, refusals, now, text) && !again)
-		return;
-	struct core_status status = {
+	struct arena scratch;
+	arena_init(&scratch);
+	struct status_news news = {.arena = &scratch};
+	size_t bad = status_bad(node);
+	buf_clear(text);
+	bool differs = status_document(&core->graph, node, refusals, now, text, &news);
+	core->bad[node->kind] += status_bad(node) - bad;
+	const struct core_status status = {
 	        .kind = node->kind,
 	        .namespace = node->namespace,
 	        .name = node->name,
 	        .text = text->len ? text->data : NULL,
+	        .news = conditions(&news),
+	        .n_news = news.n,
 	};
-	cb(ctx, &status);
+	if (differs || again)
+		cb(ctx, &status);
+	arena_done(&scratch);
+}
+
+size_t core_objects(const struct core *core, enum object_kind kind)
+{
+	return core->store.n_objects[kind];
+}
+
+size_t core_bad_conditions(const struct core *core, enum object_kind kind)
+{
+	return core->bad[kind];
 }
 
 void core_status_again(struct core *core, enum object_kind kind, const char *namespace, const char *name)
@@ -280,6 +337,49 @@ size_t core_problems(const struct core *core, struct buf *out)
 	size_t n = status_problems(&core->graph, &refusals, core->not_held, out);
 	free(refusals.items);
 	return n;
+}
+
+size_t core_remarks(const struct core *core, struct buf *out)
+{
+	return status_remarks(&core->graph, out);
+}
+
+struct why_walk {
+	const struct core *core;
+	enum explain_why why;
+	size_t ref;
+	struct buf *out;
+};
+
+static void why_rule(void *ctx, const struct origin *origin)
+{
+	const struct why_walk *walk = ctx;
+	if (walk->why == WHY_RULE)
+		status_why_rule(origin->node, origin->rule, walk->out);
+	else if (walk->why == WHY_NOWHERE)
+		status_why_nowhere(origin->node, origin->rule, walk->out);
+	else
+		status_why_ref(&walk->core->graph, origin->node, origin->rule, walk->ref, walk->out);
+}
+
+/* Once for the backend, whoever uses it. */
+static void why_backend(const struct core *core, const char *key, struct buf *out)
+{
+	uint16_t port;
+	const struct node *service = compile_service(&core->compile, key, &port);
+	if (service)
+		status_why_no_endpoint(service, port, out);
+}
+
+void core_why(const struct core *core, enum explain_why why, const char *key, size_t ref, struct buf *out)
+{
+	struct why_walk walk = {core, why, ref, out};
+	if (why == WHY_NO_LISTENER)
+		status_gateways(&core->graph, out);
+	else if (why == WHY_NO_ENDPOINT)
+		why_backend(core, key, out);
+	else
+		compile_origins(&core->compile, TABLE_RULE, key, why_rule, &walk);
 }
 
 void core_dump_graph(const struct core *core, struct buf *out)

@@ -7,7 +7,9 @@
 #ifndef HATCHWAY_CORE_H
 #define HATCHWAY_CORE_H
 
+#include "controller/object/infra_change.h"
 #include "controller/object/object.h"
+#include "controller/explain.h"
 #include "hatchway/haproxy.h"
 #include "hatchway/table.h"
 
@@ -26,6 +28,10 @@ struct core_options {
 	const char *const *addresses;     /* addresses of this machine a Gateway's spec.addresses may ask for */
 	size_t n_addresses;
 	bool implicit_namespaces;         /* a folder: a namespace exists as soon as it is named */
+	/* A cluster: each listener port of a Gateway is bound to a port of its own from here on (port_map and addresses do
+	 * not matter then), and its addresses are those of its own Service. 0: a folder. */
+	uint16_t pool_base;
+	const char *pods_namespace, *pods_service; /* the Service of hatchway's own Pods; NULL: no infrastructure is wanted */
 };
 
 struct core;
@@ -54,10 +60,20 @@ void core_held(struct core *core, bool held, const char *why);
 
 /* ---- status: documents as `kubectl get -o yaml` shows them (apiVersion, kind, metadata, status) ---- */
 
+/* A condition that came to be other than one would like it (also: for another reason than before), or that is as one
+ * would like it again. */
+struct core_condition {
+	const char *of; /* "", or which listener or parent of the object */
+	const char *type, *reason, *message;
+	bool status, good, gone; /* gone: one that is there only while it is bad */
+};
+
 struct core_status {
 	enum object_kind kind;
 	const char *namespace, *name;
 	const char *text; /* YAML; NULL: the object is gone or no longer ours, and our status with it */
+	const struct core_condition *news;
+	size_t n_news;
 };
 
 /* Calls cb for objects whose status differs from what cb was last given, looking at no more than `limit` of those that may;
@@ -73,10 +89,30 @@ void core_status_again(struct core *core, enum object_kind kind, const char *nam
 /* Of which release the cluster's CRDs are ("v1.6.3"); version NULL: not known, why. Until it is told: the newest. */
 void core_set_release(struct core *core, const char *version, const char *why);
 
+/* ---- infrastructure, in a cluster: the Services and EndpointSlices of Gateways ---- */
+
+/* Moves whenever core_infra() may tell something else. */
+uint64_t core_infra_version(const struct core *core);
+/* Calls cb for everything that the API server does not have as it should be, as far as objects put tell. */
+void core_infra(const struct core *core, infra_cb *cb, void *ctx);
+/* The API server's refusal to do so; NULL: it did. A condition of the Gateway. True: it is new, and status has changed. */
+bool core_infra_said(struct core *core, const char *namespace, const char *gateway, const char *text);
+
 /* One line of `hatchway status` / kubectl get for every GatewayClass, Gateway and route, then every condition that is not
  * as one would like it, with reason and message. While the proxy does not hold it, a line before says so, and PROGRAMMED
  * is Unknown where it would be True. Returns core_problems(). */
 size_t core_status_table(const struct core *core, struct buf *out);
+/* What the API allows, and yet nobody means: EndpointSlices that no Service has. No error, as kubectl has none for it.
+ * Names each in out, one line each; returns how many. */
+size_t core_remarks(const struct core *core, struct buf *out);
+
+/* Why the table answers as it does: for explain.h, whose reasons these are. Each line names an object and its field. */
+void core_why(const struct core *core, enum explain_why why, const char *key, size_t ref, struct buf *out);
+
+/* Figures kept, not counted: objects there are; conditions other than one would like them as core_status_changes() last
+ * told them. */
+size_t core_objects(const struct core *core, enum object_kind kind);
+size_t core_bad_conditions(const struct core *core, enum object_kind kind);
 /* Counts what `hatchway check` calls an error: conditions with the wrong status, Gateways without a GatewayClass and
  * parentRefs without a Gateway (to which the API gives no status), refusals that no object wants, and a proxy that does
  * not hold the table. Names each in out, one line each. */

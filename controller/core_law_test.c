@@ -60,6 +60,37 @@ static char *people_text(const struct core *core)
 	return buf_take(&out);
 }
 
+/* ---- infrastructure ---- */
+
+static void add_infra(void *ctx, const struct infra_change *change)
+{
+	buf_addf(ctx, "%s %s %s/%s of %s%s%s: %s\n", change->text ? "apply" : "delete", object_kind_name(change->kind),
+	         change->namespace, change->name, change->gateway, change->uid ? " uid " : "", change->uid ? change->uid : "",
+	         change->text ? change->text : "");
+}
+
+static char *infra_text(const struct core *core)
+{
+	struct buf out;
+	buf_init(&out, FIXTURE_LIMIT);
+	core_infra(core, add_infra, &out);
+	return buf_take(&out);
+}
+
+/* No two listeners are bound to one port. */
+static void check_binds(const struct table *table)
+{
+	size_t n;
+	struct table_unit **units = table_sorted(table, TABLE_LISTENER, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct table_listener *a = (const struct table_listener *)units[i];
+		assert_true(a->bind_port >= 20000 && a->bind_port < 20000 + 4096);
+		for (size_t k = 0; k < i; k++)
+			assert_int_not_equal(a->bind_port, ((const struct table_listener *)units[k])->bind_port);
+	}
+	free(units);
+}
+
 /* ---- laws ---- */
 
 static void mirror_changes(struct walk *w, const struct table_changes *changes)
@@ -206,7 +237,8 @@ static void compare_with_scratch(struct walk *w)
 {
 	struct haproxy_refusal refusals[REFUSALS];
 	size_t n = some_refusals(w, refusals);
-	struct walk fresh = {.core = core_for_walk()};
+	struct walk fresh = {.core = core_for_walk(w->cluster)};
+	const char *said = PICK(w, NULL, "quota", "forbidden");
 	for (size_t i = w->n; i > 1; i--) { /* any order */
 		size_t j = roll(w, (unsigned)i);
 		struct object *object = w->world[j];
@@ -221,6 +253,8 @@ static void compare_with_scratch(struct walk *w)
 	const char *release = PICK(w, "v1.6.3", "v1.6.3", "v1.1.0", "v1.7.0", NULL);
 	core_set_release(w->core, release, "forbidden");
 	core_set_release(fresh.core, release, "forbidden");
+	core_infra_said(w->core, "a", "g1", said);
+	core_infra_said(fresh.core, "a", "g1", said);
 	core_status_changes(w->core, FIXTURE_NOW, SIZE_MAX, status_given, w);
 	core_status_changes(fresh.core, FIXTURE_NOW, SIZE_MAX, status_given, &fresh);
 	for (size_t i = 0; i < w->n_status; i++)
@@ -229,6 +263,9 @@ static void compare_with_scratch(struct walk *w)
 	same("table", fixture_table(w->core), fixture_table(fresh.core));
 	same("graph", fixture_graph(w->core), fixture_graph(fresh.core));
 	same("status", status_text(w), status_text(&fresh));
+	same("infrastructure", infra_text(w->core), infra_text(fresh.core));
+	if (w->cluster)
+		check_binds(core_table(w->core));
 	same("for people", people_text(w->core), people_text(fresh.core));
 	for (size_t i = 0; i < fresh.n_status; i++)
 		free(fresh.status[i]);
@@ -247,11 +284,12 @@ static void update(struct walk *w)
 	same("changes", buf_take(&mirror), fixture_table(w->core));
 }
 
-static void walk(uint64_t seed, unsigned steps)
+static void walk(uint64_t seed, unsigned steps, bool cluster)
 {
 	struct buf text;
 	buf_init(&text, TEXT);
-	struct walk w = {.random = seed * 0x9e3779b97f4a7c15ull + 1, .core = core_for_walk(), .mirror = table_new(), .text = &text};
+	struct walk w = {.random = seed * 0x9e3779b97f4a7c15ull + 1, .core = core_for_walk(cluster), .mirror = table_new(), .text = &text,
+	                 .cluster = cluster};
 	for (unsigned i = 0; i < 30; i++)
 		step(&w);
 	for (unsigned i = 0; i < steps; i++) {
@@ -281,7 +319,8 @@ static void test_incremental_is_from_scratch(void **state)
 	uint64_t first = given ? strtoull(given, NULL, 10) : 1;
 	for (uint64_t seed = first; seed < first + (given ? 1 : 20); seed++) {
 		print_message("  HATCHWAY_SEED=%llu\n", (unsigned long long)seed);
-		walk(seed, steps ? (unsigned)strtoul(steps, NULL, 10) : 150);
+		for (int cluster = 0; cluster < 2; cluster++)
+			walk(seed, steps ? (unsigned)strtoul(steps, NULL, 10) : 150, cluster);
 	}
 	/* The CRD's rules keep hostname conflicts out of a single Gateway: those two are only met by ListenerSets. */
 	seen[COND_LISTENER_HOSTNAME_CONFLICT] = seen[COND_LISTENER_CONFLICTED_HOSTNAME] = true;

@@ -1,13 +1,16 @@
 /* Golden texts: controller/testdata/NAME.in.yaml → NAME.table, NAME.status.yaml, NAME.graph. The inputs are written to be
- * read: each opens with the rule it shows. HATCHWAY_BLESS=1 rewrites what is expected.
+ * read: each opens with the rule it shows. HATCHWAY_BLESS=1 rewrites what is expected. In a cluster also NAME.infra: what the
+ * API server is asked for.
  *
  * Comment lines of an input may give options and refusals:
  *   #: addresses 10.0.0.1 10.0.0.2        the machine's
  *   #: port-map 80:8080
+ *   #: cluster 20000 hatchway-system hatchway    the pool's first port, the Service of the Pods
  *   #: refused rule sample/a/0 text …     what the proxy answered: listener, backend, rule or host (80_a.b for "80 a.b") */
 #include "controller/core_fixture.h"
 
 #include <dirent.h>
+#include <jansson.h>
 
 #define TESTDATA "controller/testdata"
 
@@ -53,6 +56,8 @@ struct directives {
 	struct port_map ports[MOST];
 	struct haproxy_refusal refusals[MOST];
 	size_t n_addresses, n_ports, n_refusals;
+	uint16_t pool_base;
+	const char *pods_namespace, *pods_service;
 };
 
 static void refusal_directive(struct directives *d, char *rest)
@@ -72,6 +77,12 @@ static void directive(struct directives *d, char *line)
 	char *rest, *word = strtok_r(line, " ", &rest);
 	if (strcmp(word, "refused") == 0) {
 		refusal_directive(d, rest);
+		return;
+	}
+	if (strcmp(word, "cluster") == 0) {
+		d->pool_base = (uint16_t)atoi(strtok_r(NULL, " ", &rest));
+		d->pods_namespace = strtok_r(NULL, " ", &rest);
+		d->pods_service = strtok_r(NULL, " ", &rest);
 		return;
 	}
 	for (char *value; (value = strtok_r(NULL, " ", &rest));) {
@@ -105,6 +116,29 @@ static void add_status(void *ctx, const struct core_status *status)
 	buf_addf(out, "%s%s", out->len ? "---\n" : "", status->text);
 }
 
+static void add_infra(void *ctx, const struct infra_change *change)
+{
+	struct buf *out = ctx;
+	buf_addf(out, "%s %s %s/%s of Gateway %s%s%s\n", change->text ? "apply" : "delete", object_kind_name(change->kind),
+	         change->namespace, change->name, change->gateway, change->uid ? ", uid " : "", change->uid ? change->uid : "");
+	if (!change->text)
+		return;
+	json_t *document = json_loads(change->text, 0, NULL);
+	char *text = json_dumps(document, JSON_INDENT(2) | JSON_SORT_KEYS);
+	buf_addf(out, "%s\n", text);
+	free(text);
+	json_decref(document);
+}
+
+static void hold_infra(const char *name, const struct core *core)
+{
+	struct buf out;
+	buf_init(&out, FIXTURE_LIMIT);
+	core_infra(core, add_infra, &out);
+	hold_against(name, "infra", out.data);
+	buf_done(&out);
+}
+
 static void run_case(const char *name)
 {
 	char path[512];
@@ -121,6 +155,9 @@ static void run_case(const char *name)
 	        .addresses = d.addresses,
 	        .n_addresses = d.n_addresses,
 	        .implicit_namespaces = true,
+	        .pool_base = d.pool_base,
+	        .pods_namespace = d.pods_namespace,
+	        .pods_service = d.pods_service,
 	});
 	fixture_objects(text, false, fixture_put, core);
 	fixture_update(core);
@@ -132,6 +169,8 @@ static void run_case(const char *name)
 	hold_against(name, "table", table);
 	hold_against(name, "graph", graph);
 	hold_against(name, "status.yaml", status.data);
+	if (d.pool_base)
+		hold_infra(name, core);
 	free(table);
 	free(graph);
 	free(text);
@@ -196,6 +235,66 @@ static void test_hostname_conflict(void **state)
 	free(graph);
 	free(table);
 	core_free(core);
+}
+
+/* ---- infrastructure ---- */
+
+static void count_infra(void *ctx, const struct infra_change *change)
+{
+	++*(size_t *)ctx;
+}
+
+static void collect_infra(void *ctx, const struct infra_change *change)
+{
+	buf_addf(ctx, "---\n%s\n", change->text);
+}
+
+/* The API server takes what was asked for and adds its own; `edit` (NULL) becomes `by` somewhere in it. Counts what is
+ * then still to be done. */
+static size_t left_to_do(const char *edit, const char *by)
+{
+	struct core *core = core_new(&(struct core_options){
+	        .implicit_class = "hatchway", .pool_base = 20000, .pods_namespace = "h", .pods_service = "h"});
+	struct buf text, edited;
+	size_t n = 0;
+	buf_init(&text, FIXTURE_LIMIT);
+	buf_init(&edited, FIXTURE_LIMIT);
+	fixture_objects("{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: gw, namespace: s, uid: u}, "
+	                "spec: {gatewayClassName: hatchway, infrastructure: {labels: {l: m}}, listeners: [{name: http, port: "
+	                "80, protocol: HTTP}]}}",
+	                false, fixture_put, core);
+	fixture_update(core);
+	core_infra(core, collect_infra, &text);
+	const char *at = edit ? strstr(text.data, edit) : text.data;
+	assert_non_null(at);
+	buf_add(&edited, text.data, (size_t)(at - text.data));
+	buf_addf(&edited, "%s%s", edit ? by : "", at + (edit ? strlen(edit) : 0));
+	fixture_objects(edited.data, false, fixture_put, core);
+	fixture_update(core);
+	core_infra(core, count_infra, &n);
+	buf_done(&text);
+	buf_done(&edited);
+	core_free(core);
+	return n;
+}
+
+static void test_infrastructure_is_kept(void **state)
+{
+	assert_int_equal(left_to_do(NULL, NULL), 0);
+	/* Others' fields stay as they are. */
+	assert_int_equal(left_to_do("\"port\":80,", "\"port\":80,\"nodePort\":30000,"), 0);
+	assert_int_equal(left_to_do("\"l\":\"m\"", "\"l\":\"m\",\"other\":\"x\""), 0);
+	assert_int_equal(left_to_do("\"ports\":[", "\"ports\":[{\"name\":\"x\",\"port\":1},"), 0);
+	/* Ours are put right. */
+	assert_int_equal(left_to_do("\"l\":\"m\"", "\"l\":\"n\""), 1);
+	assert_int_equal(left_to_do("\"controller\":true,", ""), 1);
+	assert_int_equal(left_to_do("\"targetPort\":20000", "\"targetPort\":80"), 1);
+	/* What was ours and is not wanted any more: told by the digest. */
+	assert_int_equal(left_to_do("\"hatchway.dev/applied\":\"", "\"hatchway.dev/applied\":\"0"), 1);
+	/* What is left over at 81 still leads to the old port: the listener, and so the EndpointSlice, has a new one. */
+	assert_int_equal(left_to_do("\"port\":80,", "\"port\":81,"), 2);
+	/* Another port by hand, in the pool: the Service is right, HAProxy and the EndpointSlice follow. */
+	assert_int_equal(left_to_do("\"targetPort\":20000", "\"targetPort\":20007"), 2);
 }
 
 /* ---- times ---- */
@@ -309,6 +408,57 @@ static void test_status_again(void **state)
 	core_free(core);
 }
 
+static void tell_news(void *ctx, const struct core_status *status)
+{
+	for (size_t i = 0; i < status->n_news; i++) {
+		const struct core_condition *c = &status->news[i];
+		buf_addf(ctx, "%s %s/%s [%s] %s=%s %s %s%s\n", object_kind_name(status->kind), status->namespace, status->name,
+		         c->of, c->type, c->status ? "True" : "False", c->reason, c->good ? "good" : "bad", c->gone ? " gone" : "");
+	}
+}
+
+static void check_news(struct core *core, const char *objects, const char *expected, size_t bad)
+{
+	struct buf news;
+	buf_init(&news, FIXTURE_LIMIT);
+	fixture_objects(objects, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 1000, SIZE_MAX, tell_news, &news);
+	assert_string_equal(news.data, expected);
+	assert_int_equal(core_bad_conditions(core, KIND_HTTPROUTE), bad);
+	buf_done(&news);
+}
+
+#define NEWS_ROUTE(rules)                                                                                              \
+	"{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: s}, spec: "        \
+	"{parentRefs: [{name: gw}], rules: [" rules "]}}"
+#define NEWS_GOOD "{backendRefs: [{name: web, port: 80}]}"
+#define NEWS_MIRROR "{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]}"
+
+/* Told once when a condition turns bad, for another reason, or good again; nothing of what stays as it was. */
+static void test_news(void **state)
+{
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	check_news(core, TIMES_GATEWAY, "", 0);
+	check_news(core, NEWS_ROUTE("{backendRefs: [{name: web, port: 80}]}"),
+	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=False BackendNotFound bad\n", 1);
+	check_news(core, NEWS_ROUTE("{backendRefs: [{name: web, port: 81}]}"), "", 1);
+	check_news(core, NEWS_ROUTE("{backendRefs: [{name: web, namespace: t, port: 80}]}"),
+	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=False RefNotPermitted bad\n", 1);
+	check_news(core, TIMES_SERVICE, "", 1);
+	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [parent s/gw] ResolvedRefs=True ResolvedRefs good\n", 0);
+	check_news(core, NEWS_ROUTE(NEWS_GOOD ", " NEWS_MIRROR),
+	           "HTTPRoute s/r [parent s/gw] PartiallyInvalid=True UnsupportedValue bad\n", 1);
+	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [] PartiallyInvalid=True UnsupportedValue good gone\n", 0);
+	check_news(core, NEWS_ROUTE(NEWS_MIRROR), "HTTPRoute s/r [parent s/gw] Accepted=False UnsupportedValue bad\n", 1);
+	assert_int_equal(core_objects(core, KIND_HTTPROUTE), 1);
+	core_delete(core, KIND_HTTPROUTE, "s", "r");
+	check_news(core, TIMES_SERVICE, "", 0);
+	assert_int_equal(core_objects(core, KIND_HTTPROUTE), 0);
+	assert_int_equal(core_objects(core, KIND_SERVICE), 1);
+	core_free(core);
+}
+
 #define TOLD(column, address, programmed)                                                                              \
 	"GATEWAYCLASS   CONTROLLER                ACCEPTED\n"                                                          \
 	"hatchway       hatchway.dev/controller   True\n\n"                                                            \
@@ -398,8 +548,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_golden),
 	        cmocka_unit_test(test_hostname_conflict),
+	        cmocka_unit_test(test_infrastructure_is_kept),
 	        cmocka_unit_test(test_transition_times),
 	        cmocka_unit_test(test_status_again),
+	        cmocka_unit_test(test_news),
 	        cmocka_unit_test(test_held),
 	        cmocka_unit_test(test_attached_follows_refusals),
 	};

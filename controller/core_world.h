@@ -17,6 +17,7 @@ struct walk {
 	char *status[WORLD];  /* "kind namespace/name" and the text behind it: what the callback last gave */
 	size_t n_status;
 	struct buf *text;
+	bool cluster; /* ports from a pool, addresses and ports by Services */
 };
 
 static inline unsigned roll(struct walk *w, unsigned n)
@@ -71,7 +72,8 @@ static inline void make_class(struct walk *w)
 	head(w, "gateway.networking.k8s.io/v1", "GatewayClass", "", PICK(w, "hatchway", "extra"));
 	say(w, "spec:\n  controllerName: %s\n", roll(w, 6) ? "hatchway.dev/controller" : "x.y/other");
 	if (!roll(w, 8))
-		say(w, "  parametersRef: {group: x.y, kind: Params, name: p}\n");
+		say(w, "  parametersRef: {group: %s, kind: HatchwayParameters, name: p%s}\n", PICK(w, "hatchway.dev", "x.y"),
+		    PICK(w, ", namespace: a", ", namespace: a", ""));
 }
 
 static inline void make_listener(struct walk *w, unsigned i)
@@ -91,12 +93,16 @@ static inline void make_listener(struct walk *w, unsigned i)
 static inline void make_gateway(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1", "Gateway", a_namespace(w), PICK(w, "g1", "g2"));
+	say(w, "  uid: %s\n", PICK(w, "u1", "u1", "u2"));
 	say(w, "spec:\n  gatewayClassName: %s\n", roll(w, 8) ? "hatchway" : PICK(w, "extra", "nobodys"));
 	if (!roll(w, 3))
 		say(w, "  addresses: [{type: %s, value: %s}]\n", roll(w, 12) ? "IPAddress" : "Hostname",
 		    roll(w, 12) ? PICK(w, "127.0.0.9", "10.0.0.1") : "192.0.2.1");
 	if (!roll(w, 16))
-		say(w, "  infrastructure: {parametersRef: {group: x.y, kind: K, name: n}}\n");
+		say(w, "  infrastructure: {parametersRef: {group: %s, kind: HatchwayParameters, name: p}}\n",
+		    PICK(w, "hatchway.dev", "hatchway.dev", "x.y"));
+	else if (!roll(w, 6))
+		say(w, "  infrastructure: {labels: {l: m}, annotations: {n: o}}\n");
 	say(w, "  listeners:\n");
 	for (unsigned i = 0, n = 1 + roll(w, 5); i < n; i++)
 		make_listener(w, i);
@@ -190,6 +196,63 @@ static inline void make_service(struct walk *w)
 		say(w, "  - {name: tls, port: 443}\n");
 }
 
+static inline void make_parameters(struct walk *w)
+{
+	head(w, "hatchway.dev/v1alpha1", "HatchwayParameters", a_namespace(w), "p");
+	say(w, "spec: {service: {%s}}\n", PICK(w, "type: NodePort", "annotations: {a: b}", "externalTrafficPolicy: Local",
+	                                     "loadBalancerClass: c, allocateLoadBalancerNodePorts: false", ""));
+}
+
+/* Whose it is, or who says so. */
+static inline void make_owner(struct walk *w)
+{
+	if (roll(w, 8))
+		say(w, "  ownerReferences: [{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, name: %s, uid: %s, "
+		       "controller: true}]\n",
+		    PICK(w, "g1", "g2"), PICK(w, "u1", "u1", "u2"));
+}
+
+static inline const char *a_gateway_service(struct walk *w)
+{
+	return PICK(w, "g1-hatchway", "g1-hatchway", "g2-hatchway", "g2-extra");
+}
+
+/* The Service of a Gateway, or something in its way. Ports are right, stolen, of no pool, or names. */
+static inline void make_gateway_service(struct walk *w)
+{
+	static const char *const ports[] = {"80", "8080", "81"};
+	head(w, "v1", "Service", a_namespace(w), a_gateway_service(w));
+	if (roll(w, 8))
+		say(w, "  labels: {app.kubernetes.io/managed-by: hatchway}\n");
+	make_owner(w);
+	say(w, "spec:\n  type: LoadBalancer\n  ports:\n");
+	for (unsigned i = 0, n = 1 + roll(w, 3); i < n; i++)
+		say(w, "  - {name: port-%s, port: %s, targetPort: %s}\n", ports[i], ports[i],
+		    PICK(w, "20000", "20000", "20001", "20002", "20003", "19999", "24095", "24096", "web"));
+	if (roll(w, 3))
+		say(w, "status: {loadBalancer: {ingress: [{%s}]}}\n",
+		    PICK(w, "ip: 10.0.0.1", "ip: 127.0.0.9", "hostname: lb.x.y"));
+}
+
+static inline void make_pods(struct walk *w)
+{
+	head(w, "discovery.k8s.io/v1", "EndpointSlice", "a", PICK(w, "p1", "p2"));
+	bool v6 = !roll(w, 3);
+	say(w, "  labels: {kubernetes.io/service-name: pods}\naddressType: %s\nendpoints:\n", v6 ? "IPv6" : "IPv4");
+	for (unsigned i = 0, n = 1 + roll(w, 3); i < n; i++)
+		say(w, "- {addresses: [\"%s%u\"], nodeName: n%u, conditions: {ready: %s, terminating: %s}}\n",
+		    v6 ? "fd00::" : "10.2.0.", 1 + roll(w, 3), roll(w, 2), PICK(w, "true", "false"), PICK(w, "true", "false"));
+}
+
+static inline void make_gateway_slice(struct walk *w)
+{
+	head(w, "discovery.k8s.io/v1", "EndpointSlice", a_namespace(w), PICK(w, "g1-hatchway-ipv4", "g2-extra-ipv6"));
+	say(w, "  labels: {kubernetes.io/service-name: %s, app.kubernetes.io/managed-by: %s}\n", a_gateway_service(w),
+	    PICK(w, "hatchway", "x"));
+	make_owner(w);
+	say(w, "addressType: IPv4\nendpoints: [{addresses: [10.2.0.1]}]\n");
+}
+
 static inline void make_slice(struct walk *w)
 {
 	head(w, "discovery.k8s.io/v1", "EndpointSlice", a_namespace(w), PICK(w, "e1", "e2", "e3"));
@@ -240,7 +303,9 @@ static inline void step(struct walk *w)
 {
 	static void (*const make[])(struct walk *w) = {make_namespace, make_class, make_gateway, make_route,   make_route,
 	                                               make_route,     make_route, make_route,   make_service, make_service,
-	                                               make_slice,     make_slice, make_grant};
+	                                               make_slice,     make_slice, make_grant, make_gateway,
+	                                               make_parameters, make_gateway_service, make_gateway_service,
+	                                               make_gateway_slice, make_pods};
 	if (w->n && !roll(w, 8)) {
 		size_t i = roll(w, (unsigned)w->n);
 		core_delete(w->core, w->world[i]->kind, w->world[i]->namespace, w->world[i]->name);
@@ -252,7 +317,7 @@ static inline void step(struct walk *w)
 	fixture_objects(w->text->data, true, world_put, w);
 }
 
-static inline struct core *core_for_walk(void)
+static inline struct core *core_for_walk(bool cluster)
 {
 	static const char *const addresses[] = {"10.0.0.1"};
 	static const struct port_map ports[] = {{81, 8080}, {80, 18080}};
@@ -264,6 +329,9 @@ static inline struct core *core_for_walk(void)
 	        .addresses = addresses,
 	        .n_addresses = ARRAY_LEN(addresses),
 	        .implicit_namespaces = true,
+	        .pool_base = cluster ? 20000 : 0,
+	        .pods_namespace = "a",
+	        .pods_service = "pods",
 	});
 }
 

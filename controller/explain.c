@@ -1,6 +1,7 @@
 /* The reference matcher's walk, printed, and beside each unit what HAProxy refused of it. */
 #include "controller/explain.h"
 
+#include "controller/compile/compile.h"
 #include "hatchway/base/words.h"
 
 /* ---- the request ---- */
@@ -53,9 +54,17 @@ static void parse_headers(struct target *target, const char *const *headers, siz
 	target->request.n_headers = n;
 }
 
-static const struct table_listener *find_listener(const struct table *table, const struct explain_request *request,
-                                                  uint16_t port, struct err *reterr)
+/* Of several listeners on the port, the one that knows the host: in a cluster every Gateway may have a port 80. */
+static bool is_better(const struct table *table, const char *host, const struct table_listener *found,
+                      const struct table_listener *listener)
 {
+	return !found || (!table_match_host(table, found->unit.key, host) && table_match_host(table, listener->unit.key, host));
+}
+
+static const struct table_listener *find_listener(const struct table *table, const struct explain_request *request,
+                                                  const struct target *target, struct err *reterr)
+{
+	const uint16_t port = target->port;
 	size_t n;
 	struct table_unit **list = table_sorted(table, TABLE_LISTENER, &n);
 	const struct table_listener *found = NULL;
@@ -63,10 +72,11 @@ static const struct table_listener *find_listener(const struct table *table, con
 	buf_init(&names, 400);
 	/* The port as the Gateway has it, else as HAProxy binds it, else as --listener says. */
 	for (int pass = 0; pass < 2 && !found; pass++) {
-		for (size_t i = 0; i < n && !found; i++) {
+		for (size_t i = 0; i < n; i++) {
 			const struct table_listener *listener = (const struct table_listener *)list[i];
-			if (request->listener ? !strcmp(request->listener, listener->unit.key)
-			                      : (pass ? listener->bind_port : listener->port) == port)
+			bool fits = request->listener ? !strcmp(request->listener, listener->unit.key)
+			                              : (pass ? listener->bind_port : listener->port) == port;
+			if (fits && is_better(table, target->request.host, found, listener))
 				found = listener;
 		}
 	}
@@ -86,6 +96,7 @@ static const struct table_listener *find_listener(const struct table *table, con
 struct refused {
 	const struct haproxy_refusal *list;
 	size_t n;
+	const struct explain_request *request;
 };
 
 /* What was said of the unit, or NULL. */
@@ -99,16 +110,37 @@ static const char *refusal_of(const struct refused *refused, enum table_kind kin
 
 /* ---- the walk ---- */
 
+/* The reasons, each line indented. */
+static void print_why(const struct explain_request *request, enum explain_why why, const char *key, size_t ref,
+                      const char *indent, struct buf *out)
+{
+	struct buf text;
+	if (!request->why)
+		return;
+	buf_init(&text, out->limit);
+	request->why(request->why_ctx, why, key, ref, &text);
+	for (const char *line = text.data, *end; (end = strchr(line, '\n')); line = end + 1)
+		buf_addf(out, "%s%.*s\n", indent, (int)(end - line), line);
+	buf_done(&text);
+}
+
 struct walk {
 	const struct refused *refused;
 	struct buf *out;
+	size_t hosts;
 };
 
 static void print_host(void *ctx, const struct table_host *host)
 {
-	const struct walk *walk = ctx;
+	struct walk *walk = ctx;
 	const char *refusal = refusal_of(walk->refused, TABLE_HOST, host->unit.key);
-	buf_addf(walk->out, "host      %s\n", *host->pattern ? host->pattern : "any (\"\")");
+	walk->hosts++;
+	const char *rank = strstr(host->pattern, HOST_RANK);
+	if (rank)
+		buf_addf(walk->out, "host      %.*s, routes with less specific hostnames\n", (int)(rank - host->pattern),
+		         host->pattern);
+	else
+		buf_addf(walk->out, "host      %s\n", *host->pattern ? host->pattern : "any (\"\")");
 	if (refusal)
 		buf_addf(walk->out, "          HAProxy refused some of this host, its answers may differ: %s\n", refusal);
 }
@@ -157,15 +189,20 @@ static void print_rewrite(const struct table_rewrite *rewrite, struct buf *out)
 		buf_addf(out, "          path prefix %s becomes \"%s\"\n", rewrite->prefix, rewrite->path);
 }
 
-static void print_backend(const struct table *table, const struct refused *refused, const struct table_ref *ref,
-                          double share, struct buf *out)
+static void print_backend(const struct table *table, const struct refused *refused, const struct table_rule *rule,
+                          size_t index, double share, struct buf *out)
 {
+	const struct table_ref *ref = &rule->refs[index];
 	const struct table_backend *backend = ref->backend ? table_backend(table, ref->backend) : NULL;
 	buf_addf(out, "          %-40s weight %-4u %6.2f %%", ref->backend ? ref->backend : "invalid reference: answers 500",
 	         ref->weight, share);
 	if (backend && !backend->n_endpoints)
 		buf_adds(out, "  no ready endpoint: answers 503");
 	buf_addc(out, '\n');
+	if (!ref->backend)
+		print_why(refused->request, WHY_REF, rule->unit.key, index, "            ", out);
+	else if (backend && !backend->n_endpoints)
+		print_why(refused->request, WHY_NO_ENDPOINT, ref->backend, 0, "            ", out);
 	const char *refusal = ref->backend ? refusal_of(refused, TABLE_BACKEND, ref->backend) : NULL;
 	if (refusal)
 		buf_addf(out, "            HAProxy refused this backend or an endpoint of it: %s\n", refusal);
@@ -185,6 +222,7 @@ static void print_forward(const struct table *table, const struct refused *refus
 		sum += rule->refs[i].weight;
 	if (sum <= 0) {
 		buf_adds(out, "answer    500: no backend to send it to\n");
+		print_why(refused->request, WHY_NOWHERE, rule->unit.key, 0, "          ", out);
 		return;
 	}
 	print_headers("request", &rule->request, out);
@@ -196,7 +234,7 @@ static void print_forward(const struct table *table, const struct refused *refus
 	print_headers("response", &rule->response, out);
 	buf_adds(out, "answer    forwarded to\n");
 	for (size_t i = 0; i < rule->n_refs; i++)
-		print_backend(table, refused, &rule->refs[i], 100.0 * rule->refs[i].weight / sum, out);
+		print_backend(table, refused, rule, i, 100.0 * rule->refs[i].weight / sum, out);
 }
 
 static void print_rule(const struct table *table, const struct refused *refused, const char *key, struct buf *out)
@@ -213,6 +251,7 @@ static void print_rule(const struct table *table, const struct refused *refused,
 		buf_addf(out, "answer    500: HAProxy refused this rule: %s\n", refusal);
 	} else if (rule->action == TABLE_STATUS) {
 		buf_addf(out, "answer    %u\n", rule->status);
+		print_why(refused->request, WHY_RULE, key, 0, "          ", out);
 	} else if (rule->action == TABLE_REDIRECT) {
 		print_rewrite(&rule->rewrite, out);
 		print_headers("response", &rule->response, out);
@@ -230,15 +269,17 @@ static void print_rule(const struct table *table, const struct refused *refused,
 int explain(const struct table *table, const struct haproxy_refusal *refusals, size_t n_refusals,
             const struct explain_request *request, struct buf *out, struct err *reterr)
 {
-	const struct refused refused = {refusals, n_refusals};
-	struct walk to = {&refused, out};
+	const struct refused refused = {refusals, n_refusals, request};
+	struct walk to = {&refused, out, 0};
 	struct target target = {.request.method = request->method};
 	const struct table_walk walk = {print_host, print_entry, &to};
 	arena_init(&target.arena);
 	int ret = parse_url(&target, request->url, reterr);
 	parse_headers(&target, request->headers, request->n_headers);
-	const struct table_listener *listener = ret ? NULL : find_listener(table, request, target.port, reterr);
+	const struct table_listener *listener = ret ? NULL : find_listener(table, request, &target, reterr);
 	if (!listener) {
+		if (!ret)
+			print_why(request, WHY_NO_LISTENER, "", 0, "", out);
 		arena_done(&target.arena);
 		return -EINVAL;
 	}
@@ -255,6 +296,10 @@ int explain(const struct table *table, const struct haproxy_refusal *refusals, s
 		print_rule(table, &refused, entry->rule, out);
 	else
 		buf_adds(out, "answer    404: no rule matches\n");
+	if (!refusal && !to.hosts) {
+		buf_addf(out, "          no listener of port %u has such a hostname\n", listener->port);
+		print_why(request, WHY_NO_LISTENER, "", 0, "          ", out);
+	}
 	arena_done(&target.arena);
 	return entry ? 0 : 1;
 }

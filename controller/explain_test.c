@@ -27,6 +27,10 @@ static const char table_text[] =
 	"host 80 \"\"\n"
 	"\tprefix /old -> sample/helloworld/1\n"
 	"\tprefix /broken -> nowhere\n"
+	"host 80 t.org falls-to t.org.R0\n"
+	"\texact /hello -> nowhere\n"
+	"host 80 t.org.R0\n"
+	"\tprefix / -> sample/helloworld/1\n"
 	"host 80 *.sample.com falls-to \"\"\n"
 	"\texact /hello header X-V = 2 -> sample/helloworld/0\n"
 	"\texact /hello -> sample/helloworld/0\n";
@@ -74,6 +78,15 @@ static const struct explain_case cases[] = {
 	 "          * prefix /broken  -> nowhere  matches\n"
 	 "rule      nowhere\n"
 	 "answer    500: the rule cannot be served\n", NONE},
+	{"t.org/", NULL, 0,
+	 "request   GET http://t.org/\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      t.org\n"
+	 "          - exact /hello  -> nowhere  (no: path)\n"
+	 "host      t.org, routes with less specific hostnames\n"
+	 "          * prefix /  -> sample/helloworld/1  matches\n"
+	 "rule      sample/helloworld/1\n"
+	 "answer    301 redirect, scheme https\n", NONE},
 	{"other", NULL, 1,
 	 "request   GET http://other/\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
@@ -142,7 +155,7 @@ static void explains(void **state)
 	struct table *table = table_new();
 	assert_int_equal(table_parse(table, table_text, &err), 0);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		const struct explain_request request = {cases[i].url, "GET", &cases[i].header, cases[i].header != NULL, NULL};
+		const struct explain_request request = {.url = cases[i].url, .method = "GET", .headers = &cases[i].header, .n_headers = cases[i].header != NULL};
 		struct buf out;
 		buf_init(&out, 65536);
 		assert_int_equal(explain(table, &cases[i].refused, cases[i].refused.key != NULL, &request, &out, &err), cases[i].ret);

@@ -4,6 +4,7 @@
 #include "controller/question.h"
 #include "controller/run.h"
 #include "controller/source/file.h"
+#include "controller/state_dir.h"
 
 static const char help_text[] =
 	"hatchway - Kubernetes Gateway API on a running HAProxy\n"
@@ -12,6 +13,8 @@ static const char help_text[] =
 	"\n"
 	"  run                      serve the Gateways and routes of a Kubernetes cluster\n"
 	"  run --manifests DIR      serve the Gateways and routes of a folder of YAML; saving a file is kubectl apply\n"
+	"  init                     write HAProxy's first configuration, with the pool and without a route, into --state-dir;\n"
+	"                           what is there already stays. For a HAProxy that is not started by hatchway\n"
 	"  check DIR                read a folder once; print every error and every condition that is not as it should be\n"
 	"  explain URL              which listener, host, rule and backends answer a request, and why\n"
 	"                           (URL: http://host[:port]/path?query or host/path; -X METHOD, -H 'Name: value')\n"
@@ -33,12 +36,18 @@ static const char help_text[] =
 	"                           on a cluster: there, and nothing to the API server\n"
 	"  --lease NAMESPACE/NAME   of several controllers only the holder of this Lease writes (HATCHWAY_LEASE; no other is there)\n"
 	"  --identity NAME          ours as its holder, of no other controller (HATCHWAY_IDENTITY; the host's name)\n"
-	"  --haproxy PATH           HAProxy 3.4 or newer (HATCHWAY_HAPROXY; beside hatchway, else on PATH)\n"
+	"  --haproxy PATH           HAProxy 3.4 or newer (HATCHWAY_HAPROXY; beside hatchway, else on PATH); none: it is started by\n"
+	"                           somebody else, as haproxy -W -C STATE -S unix@master.sock -f haproxy.cfg -f backends\n"
 	"  --port-map L:B,...       listener port L is bound as B, e.g. 80:8080,443:8443 (HATCHWAY_PORT_MAP)\n"
+	"  --pool-ports BASE:SIZE   ports bound in advance, for Gateways that come and go without a reload; they double when they\n"
+	"                           are used up (HATCHWAY_POOL_PORTS; none)\n"
+	"  --service NAMESPACE/NAME the Service of hatchway's own Pods: each Gateway then gets a Service and addresses of its own,\n"
+	"                           and its ports from the pool, by default 20000:64 (HATCHWAY_SERVICE; none)\n"
 	"  --class NAME             the GatewayClass that is ours without being written down (HATCHWAY_CLASS; hatchway)\n"
 	"  --threads N              HAProxy threads, 0 = HAProxy's choice (HATCHWAY_THREADS; 0)\n"
 	"  --haproxy-stop-on-exit   end HAProxy with the controller (HATCHWAY_HAPROXY_STOP_ON_EXIT); else it serves on and is\n"
 	"                           taken over by the next controller\n"
+	"  --health-address A:P     run: /healthz, /readyz and /metrics over HTTP, e.g. :8081 (HATCHWAY_HEALTH_ADDRESS; none)\n"
 	"  --log-level LEVEL        error, warn, info, debug (HATCHWAY_LOG_LEVEL; info)\n"
 	"  -X, --request METHOD     explain: the request's method (GET)\n"
 	"  -H, --header 'N: V'      explain: one request header; may be repeated\n"
@@ -105,6 +114,7 @@ static int check(const struct options *options)
 	const char *dir = options->n_words == 1 ? options->words[0] : options->manifests;
 	struct offline offline;
 	struct buf out, named;
+	size_t remarks;
 	if (!dir || options->n_words > 1) {
 		fprintf(stderr, "usage: hatchway check DIR\n");
 		return 2;
@@ -113,9 +123,14 @@ static int check(const struct options *options)
 	buf_init(&out, (size_t)256 << 20);
 	buf_init(&named, (size_t)256 << 20);
 	if (!ret) {
-		core_status_table(offline.core, &out); /* names the problems, too */
+		const char *status[] = {"status"};
+		question_answer(offline.core, status, 1, &out); /* names the problems, too */
 		offline.problems += core_problems(offline.core, &named);
-		printf("%s\n%zu problem%s\n", out.data, offline.problems, offline.problems == 1 ? "" : "s");
+		remarks = core_remarks(offline.core, &named);
+		printf("%s\n%zu problem%s", out.data, offline.problems, offline.problems == 1 ? "" : "s");
+		if (remarks)
+			printf(", %zu remark%s", remarks, remarks == 1 ? "" : "s");
+		putchar('\n');
 	}
 	buf_done(&out);
 	buf_done(&named);
@@ -199,6 +214,8 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "explain") || !strcmp(command, "status") || !strcmp(command, "dump") ||
 	    !strcmp(command, "counters"))
 		return ask(command, &options);
+	if (!strcmp(command, "init") && !options.n_words)
+		return state_dir_init(&options);
 	if (strcmp(command, "run")) {
 		fprintf(stderr, "hatchway: no command \"%s\"; see hatchway --help\n", command);
 		return 2;

@@ -1,6 +1,7 @@
 /* Flags by getopt_long; every flag with a value has an environment variable, which the flag overrides. */
 #include "controller/options.h"
 
+#include "controller/health.h"
 #include "hatchway/base/log.h"
 
 #include <arpa/inet.h>
@@ -10,7 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_LEASE, OPT_IDENTITY, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_THREADS, OPT_STOP, OPT_LISTENER,
+#define DEFAULT_POOL_BASE 20000
+#define DEFAULT_POOL_SIZE 64
+
+enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_LEASE, OPT_IDENTITY, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_SERVICE, OPT_THREADS, OPT_STOP, OPT_HEALTH, OPT_LISTENER,
        OPT_LOG };
 
 static const struct {
@@ -27,8 +31,11 @@ static const struct {
 	{{"haproxy", required_argument, NULL, OPT_HAPROXY}, "HATCHWAY_HAPROXY"},
 	{{"class", required_argument, NULL, OPT_CLASS}, "HATCHWAY_CLASS"},
 	{{"port-map", required_argument, NULL, OPT_PORTS}, "HATCHWAY_PORT_MAP"},
+	{{"pool-ports", required_argument, NULL, OPT_POOL}, "HATCHWAY_POOL_PORTS"},
+	{{"service", required_argument, NULL, OPT_SERVICE}, "HATCHWAY_SERVICE"},
 	{{"threads", required_argument, NULL, OPT_THREADS}, "HATCHWAY_THREADS"},
 	{{"haproxy-stop-on-exit", no_argument, NULL, OPT_STOP}, "HATCHWAY_HAPROXY_STOP_ON_EXIT"},
+	{{"health-address", required_argument, NULL, OPT_HEALTH}, "HATCHWAY_HEALTH_ADDRESS"},
 	{{"log-level", required_argument, NULL, OPT_LOG}, "HATCHWAY_LOG_LEVEL"},
 	{{"listener", required_argument, NULL, OPT_LISTENER}, NULL},
 	{{"request", required_argument, NULL, 'X'}, NULL},
@@ -85,6 +92,31 @@ static int parse_lease(struct options *options, const char *text, struct err *re
 	return 0;
 }
 
+static int parse_pool(struct options *options, const char *text, struct err *reterr)
+{
+	unsigned long base, size;
+	const char *p = text;
+	if (!parse_number(p, 65535, &base, &p) || *p != ':' || !parse_number(p + 1, 65535, &size, &p) || *p || !base ||
+	    base + size > 65536)
+		return err_set(reterr, -EINVAL, "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"%s\"",
+		               text);
+	options->pool_base = (uint16_t)base;
+	options->pool_size = (unsigned)size;
+	return 0;
+}
+
+static int parse_service(struct options *options, const char *text, struct err *reterr)
+{
+	char namespace[64], name[64];
+	int n = 0;
+	if (sscanf(text, "%63[a-z0-9-]/%63[a-z0-9-]%n", namespace, name, &n) != 2 || text[n])
+		return err_set(reterr, -EINVAL, "--service: expected NAMESPACE/NAME, not \"%s\"", text);
+	options->service = text;
+	strcpy(options->service_namespace, namespace);
+	strcpy(options->service_name, name);
+	return 0;
+}
+
 static int parse_log_level(const char *text, struct err *reterr)
 {
 	static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -123,13 +155,18 @@ static int take(struct options *options, int id, const char *value, struct err *
 		options->identity = value;
 		return 0;
 	case OPT_HAPROXY:
-		options->haproxy = value;
+		options->adopt = !strcmp(value, "none");
+		options->haproxy = options->adopt ? NULL : value;
 		return 0;
 	case OPT_CLASS:
 		options->class = value;
 		return 0;
 	case OPT_PORTS:
 		return parse_port_map(options, value, reterr);
+	case OPT_POOL:
+		return parse_pool(options, value, reterr);
+	case OPT_SERVICE:
+		return parse_service(options, value, reterr);
 	case OPT_THREADS:
 		if (!parse_number(value, 1024, &number, &end) || *end)
 			return err_set(reterr, -EINVAL, "--threads: a number from 0 to 1024, not \"%s\"", value);
@@ -138,6 +175,9 @@ static int take(struct options *options, int id, const char *value, struct err *
 	case OPT_STOP:
 		options->stop_on_exit = !value || (strcmp(value, "0") && strcmp(value, "false"));
 		return 0;
+	case OPT_HEALTH:
+		options->health_address = value;
+		return health_check_address(value, reterr);
 	case OPT_LOG:
 		return parse_log_level(value, reterr);
 	case OPT_LISTENER:
@@ -231,12 +271,18 @@ int options_parse(struct options *options, int argc, char **argv, struct err *re
 		if (ret)
 			return ret;
 	}
+	if (options->service && !options->pool_size) { /* infrastructure needs a pool */
+		options->pool_base = DEFAULT_POOL_BASE;
+		options->pool_size = DEFAULT_POOL_SIZE;
+	}
 	if (!options->state_dir)
 		options->state_dir = default_state_dir();
-	if (!options->haproxy)
+	if (!options->haproxy && !options->adopt)
 		options->haproxy = default_haproxy();
 	if (!options->identity)
 		options->identity = default_identity();
+	if (options->adopt && options->stop_on_exit)
+		return err_set(reterr, -EINVAL, "--haproxy-stop-on-exit: the HAProxy of --haproxy none is not ours to end");
 	options->words = argv + optind;
 	options->n_words = argc - optind;
 	return 0;
@@ -277,5 +323,10 @@ void options_core(const struct options *options, struct core_options *ret)
 		.n_port_map = options->n_port_map,
 		.implicit_namespaces = true,
 	};
+	if (options->service) {
+		ret->pool_base = options->pool_base;
+		ret->pods_namespace = options->service_namespace;
+		ret->pods_service = options->service_name;
+	}
 	ret->addresses = machine_addresses(&ret->n_addresses);
 }

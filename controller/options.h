@@ -15,10 +15,16 @@ struct options {
 	char lease_namespace[64];
 	const char *lease_name; /* --lease; NULL: no other controller */
 	const char *identity;   /* --identity; the host's name */
-	const char *haproxy;    /* --haproxy; NULL: none found */
+	const char *haproxy;    /* --haproxy; NULL: none found, or none to be started */
+	bool adopt;             /* --haproxy none: somebody else starts it */
 	const char *class;      /* --class */
+	const char *health_address; /* --health-address; NULL: nobody is told */
 	struct port_map port_map[MAX_PORT_MAP];
 	size_t n_port_map;
+	uint16_t pool_base;     /* --pool-ports BASE:SIZE */
+	unsigned pool_size;     /* 0: no pool */
+	const char *service;    /* --service NAMESPACE/NAME: of hatchway's own Pods; NULL: no infrastructure */
+	char service_namespace[64], service_name[64];
 	unsigned threads;       /* --threads; 0: HAProxy's own choice */
 	bool stop_on_exit;      /* --haproxy-stop-on-exit */
 	const char *method;     /* explain -X */

@@ -3,10 +3,15 @@
 #include "controller/run.h"
 
 #include "controller/admin.h"
+#include "controller/condition_log.h"
+#include "controller/health.h"
 #include "controller/question.h"
 #include "controller/source/cluster.h"
 #include "controller/source/file.h"
+#include "controller/source/infra_api.h"
 #include "controller/source/status_writer.h"
+#include "controller/state_dir.h"
+#include "controller/vitals.h"
 #include "controller/writer.h"
 #include "hatchway/base/log.h"
 
@@ -36,12 +41,17 @@ struct run {
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
+	struct health *health; /* NULL: no --health-address */
+	struct vitals vitals;
 	struct file_source *source; /* or cluster */
 	struct cluster *cluster;
+	struct infra_api *infra;      /* NULL: no --service */
+	uint64_t infra_version;       /* asked for last */
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
+	struct condition_log conditions;
 	struct problem *problems;     /* of files */
 	uint64_t readings;            /* bursts of the source so far */
 	bool closing;
@@ -53,6 +63,8 @@ struct run {
 static void on_status(void *ctx, const struct core_status *status)
 {
 	struct run *run = ctx;
+	run->vitals.documents++;
+	condition_log(&run->conditions, status);
 	run->status.ops->add(run->status.ctx, status->kind, status->namespace, status->name, status->text);
 }
 
@@ -66,6 +78,8 @@ static void write_status(struct run *run)
 		more = core_status_changes(run->core, time(NULL), sink->ops->at_once, on_status, run);
 		sink->ops->start(sink->ctx, !more);
 	}
+	if (!more)
+		condition_log_end(&run->conditions);
 	if (!more && run->burst)
 		malloc_trim(0);
 	run->burst &= more;
@@ -78,6 +92,8 @@ static void on_status_done(void *ctx)
 
 static void on_status_failed(void *ctx, const char *kind, const char *namespace, const char *name, const char *error)
 {
+	struct run *run = ctx;
+	run->vitals.failures++;
 	log_line(LOG_WARN, "status not written", "kind", kind, "namespace", namespace, "name", name, "error", error, NULL);
 }
 
@@ -95,6 +111,30 @@ static void on_release(void *ctx, const char *version, const char *why)
 	core_set_release(run->core, version, why);
 }
 
+/* ---- Gateways' Services and EndpointSlices ---- */
+
+static void on_infra_ask(void *ctx, infra_cb *cb, void *cb_ctx)
+{
+	struct run *run = ctx;
+	core_infra(run->core, cb, cb_ctx);
+}
+
+static void on_infra_said(void *ctx, const char *namespace, const char *gateway, const char *text)
+{
+	struct run *run = ctx;
+	if (core_infra_said(run->core, namespace, gateway, text))
+		write_status(run);
+}
+
+/* HAProxy is not waited for: where its Pods are, and which are going, others must know also when this one's is away. */
+static void write_infra(struct run *run)
+{
+	if (!run->infra || run->closing || run->infra_version == core_infra_version(run->core))
+		return;
+	run->infra_version = core_infra_version(run->core);
+	infra_api_wake(run->infra);
+}
+
 /* ---- HAProxy ---- */
 
 static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refusal *refusals, size_t n)
@@ -102,6 +142,7 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 	struct run *run = ctx;
 	char text[32], took[32];
 	run->applied = generation;
+	vitals_applied(&run->vitals, generation, n, uv_hrtime());
 	core_held(run->core, true, NULL);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)generation);
 	snprintf(took, sizeof(took), "%.3f", (double)(uv_hrtime() - run->submitted_at_ns) / 1e6);
@@ -118,6 +159,7 @@ static void on_state(void *ctx, enum haproxy_state state, const char *text)
 	static const char *const names[] = {"down", "syncing", "synced"};
 	struct run *run = ctx;
 	log_line(state == HAPROXY_DOWN ? LOG_WARN : LOG_DEBUG, "haproxy", "state", names[state], "detail", text, NULL);
+	vitals_state(&run->vitals, state, text);
 	if (state == HAPROXY_DOWN)
 		core_held(run->core, false, text);
 }
@@ -150,11 +192,13 @@ static void on_settled(void *ctx)
 	run->burst |= changes.n >= BURST;
 	if (changes.n || !run->generation) {
 		run->submitted_at_ns = uv_hrtime();
+		vitals_submitted(&run->vitals, run->generation + 1, run->submitted_at_ns);
 		haproxy_submit(run->haproxy, &changes, ++run->generation);
 	} else {
 		write_status(run);
 	}
 	table_changes_done(&changes);
+	write_infra(run);
 }
 
 /* What could not be read is shown by `status` as long as it is so. */
@@ -175,6 +219,7 @@ static void problems_drop(struct run *run, const char *path, uint64_t reading)
 			continue;
 		}
 		*at = problem->next;
+		run->vitals.problems--;
 		free(problem->path);
 		free(problem->text);
 		free(problem);
@@ -189,6 +234,7 @@ static void problem_add(struct run *run, const char *path, unsigned line, const 
 		if (++n == PROBLEMS_MAX || (!strcmp((*at)->path, path) && !strcmp((*at)->text, text)))
 			return;
 	*at = xcalloc(1, sizeof(**at));
+	run->vitals.problems++;
 	**at = (struct problem){NULL, run->readings, line, xstrdup(path), xstrdup(text)};
 }
 
@@ -229,27 +275,44 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 		         (unsigned long long)run->applied);
 		if (run->writer)
 			writer_describe(run->writer, out);
+		if (run->infra) {
+			struct infra_api_counters i = infra_api_counters(run->infra);
+			buf_addf(out, "infrastructure_applied %llu\ninfrastructure_deleted %llu\ninfrastructure_failures %llu\n",
+			         (unsigned long long)i.applied, (unsigned long long)i.deleted, (unsigned long long)i.failures);
+		}
 		if (run->cluster)
 			cluster_describe(run->cluster, out);
 		return 0;
 	}
 	int code = question_answer(run->core, words, n, out);
-	if (n == 1 && !strcmp(words[0], "status") && run->problems) {
+	bool status = !strcmp(words[0], "status");
+	if (run->problems && (status || !strcmp(words[0], "explain"))) {
 		buf_adds(out, "\nNot read, and so not what is served:\n");
 		problems_print(run, out);
-		code = 1;
 	}
-	return code;
+	return status && run->problems ? 1 : code;
 }
 
-/* ---- the end: status, source, admin socket, HAProxy's side, signals ---- */
+/* ---- the end: infrastructure, status, source, admin socket, HAProxy's side, health, signals ---- */
 
 static void close_signals(void *ctx)
 {
 	struct run *run = ctx;
-	run->haproxy = NULL;
+	run->health = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++)
 		uv_close((uv_handle_t *)&run->signals[i], NULL);
+}
+
+/* To the end it says that this is the end. */
+static void close_health(void *ctx)
+{
+	struct run *run = ctx;
+	run->haproxy = NULL;
+	run->vitals.haproxy = NULL;
+	if (run->health)
+		health_close(run->health, close_signals, run);
+	else
+		close_signals(run);
 }
 
 static void close_haproxy(void *ctx)
@@ -257,9 +320,9 @@ static void close_haproxy(void *ctx)
 	struct run *run = ctx;
 	run->admin = NULL;
 	if (run->haproxy)
-		haproxy_close(run->haproxy, close_signals, run);
+		haproxy_close(run->haproxy, close_health, run);
 	else
-		close_signals(run);
+		close_health(run);
 }
 
 static void close_admin(void *ctx)
@@ -267,6 +330,7 @@ static void close_admin(void *ctx)
 	struct run *run = ctx;
 	run->source = NULL;
 	run->cluster = NULL;
+	run->vitals.cluster = NULL;
 	if (run->admin)
 		admin_close(run->admin, close_haproxy, run);
 	else
@@ -277,6 +341,7 @@ static void close_source(void *ctx)
 {
 	struct run *run = ctx;
 	run->status.ops = NULL;
+	run->writer = NULL;
 	if (run->source)
 		file_source_close(run->source, close_admin, run);
 	else if (run->cluster)
@@ -285,17 +350,28 @@ static void close_source(void *ctx)
 		close_admin(run);
 }
 
-static void begin_close(struct run *run)
+/* With it the lease is given up: nothing is written any more. */
+static void close_status(void *ctx)
 {
-	if (run->closing)
-		return;
-	run->closing = true;
+	struct run *run = ctx;
+	run->infra = NULL;
 	if (run->writer)
 		writer_close(run->writer, close_source, run);
 	else if (run->status.ops)
 		run->status.ops->close(run->status.ctx, close_source, run);
 	else
 		close_source(run);
+}
+
+static void begin_close(struct run *run)
+{
+	if (run->closing)
+		return;
+	run->closing = run->vitals.closing = true;
+	if (run->infra)
+		infra_api_close(run->infra, close_status, run);
+	else
+		close_status(run);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -305,30 +381,6 @@ static void on_signal(uv_signal_t *signal, int number)
 }
 
 /* ---- the beginning ---- */
-
-/* mkdir -p with mode 700 for what is made; ret is the absolute path. */
-static int make_dir(const char *path, char *ret, size_t size, struct err *reterr)
-{
-	char text[4096], real[4096 + 1];
-	if (strlen(path) >= sizeof(text))
-		return err_set(reterr, -ENAMETOOLONG, "%s: too long", path);
-	strcpy(text, path);
-	for (char *p = text + 1;; p++) {
-		if (*p && *p != '/')
-			continue;
-		char c = *p;
-		*p = 0;
-		if (mkdir(text, 0700) && errno != EEXIST)
-			return err_set(reterr, -errno, "%s: %s", text, strerror(errno));
-		*p = c;
-		if (!c)
-			break;
-	}
-	if (!realpath(text, real) || strlen(real) >= size)
-		return err_set(reterr, -errno, "%s: %s", text, strerror(errno));
-	strcpy(ret, real);
-	return 0;
-}
 
 static int open_status_dir(struct run *run, struct err *reterr)
 {
@@ -345,14 +397,48 @@ static int open_status_dir(struct run *run, struct err *reterr)
 	return ret;
 }
 
+static void open_infra(struct run *run)
+{
+	const struct infra_api_times times = infra_api_defaults();
+	const struct infra_api_events events = {on_infra_ask, on_infra_said, run};
+	run->infra = infra_api_open(&run->loop, cluster_client(run->cluster), &times, &events);
+	infra_api_lead(run->infra, !run->writer || writer_leads(run->writer));
+}
+
+static void on_leader(void *ctx, bool leader)
+{
+	struct run *run = ctx;
+	if (run->infra)
+		infra_api_lead(run->infra, leader);
+}
+
 static void open_writer(struct run *run)
 {
 	const struct options *options = run->options;
 	const struct writer_options writer_options = {options->lease_name ? options->lease_namespace : NULL,
 	                                              options->lease_name, options->identity};
-	const struct writer_events events = {on_status_done, on_status_again, NULL, run};
+	const struct writer_events events = {on_status_done, on_status_again, on_leader, run};
 	run->writer = writer_open(&run->loop, run->cluster, &writer_options, &events);
 	run->status = writer_sink(run->writer);
+}
+
+static bool on_ready(void *ctx, struct buf *out)
+{
+	const struct run *run = ctx;
+	return vitals_ready(&run->vitals, uv_hrtime(), out);
+}
+
+static void on_metrics(void *ctx, struct buf *out)
+{
+	const struct run *run = ctx;
+	vitals_metrics(&run->vitals, uv_hrtime(), out);
+}
+
+static int open_health(struct run *run, struct err *reterr)
+{
+	const struct health_events events = {on_ready, on_metrics, run};
+	const char *address = run->options->health_address;
+	return address ? health_open(&run->loop, address, &events, &run->health, reterr) : 0;
 }
 
 static int open_source(struct run *run, struct err *reterr)
@@ -371,6 +457,8 @@ static int open_source(struct run *run, struct err *reterr)
 	int ret = cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
 	if (!ret && !run->status.ops)
 		open_writer(run);
+	if (!ret && options->service)
+		open_infra(run);
 	return ret;
 }
 
@@ -380,13 +468,15 @@ static int open_all(struct run *run, struct err *reterr)
 	const struct haproxy_options haproxy_options = {
 		.state_dir = run->state_dir,
 		.binary = options->haproxy,
+		.pool_base = options->pool_base,
+		.pool_size = options->pool_size,
 		.stop_on_exit = options->stop_on_exit,
 		.threads = options->threads,
 	};
 	const struct haproxy_events haproxy_events = {on_applied, on_state, run};
 	struct core_options core_options;
 	char path[4096 + 32];
-	int ret = make_dir(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
+	int ret = state_dir_make(options->state_dir, run->state_dir, sizeof(run->state_dir), reterr);
 	if (!ret && options->manifests)
 		ret = file_source_check(options->manifests, reterr);
 	if (!ret)
@@ -399,7 +489,7 @@ static int open_all(struct run *run, struct err *reterr)
 		core_options.implicit_namespaces = false;
 	}
 	run->core = core_new(&core_options);
-	if (!options->haproxy)
+	if (!options->haproxy && !options->adopt)
 		return err_set(reterr, -ENOENT, "no HAProxy found: name one, 3.4 or newer, with --haproxy PATH");
 	ret = haproxy_open(&run->loop, &haproxy_options, &haproxy_events, &run->haproxy, reterr);
 	if (ret)
@@ -408,7 +498,13 @@ static int open_all(struct run *run, struct err *reterr)
 	ret = admin_open(&run->loop, path, on_question, run, &run->admin, reterr);
 	if (ret)
 		return ret;
-	return open_source(run, reterr);
+	ret = open_health(run, reterr);
+	if (!ret)
+		ret = open_source(run, reterr);
+	run->vitals.core = run->core;
+	run->vitals.haproxy = run->haproxy;
+	run->vitals.cluster = run->cluster;
+	return ret;
 }
 
 /* One arena for the few threads there are. Big blocks live apart from the heap and go back when freed: without the fixed
@@ -442,7 +538,7 @@ int run(const struct options *options)
 	} else {
 		log_line(LOG_INFO, "running", "version", HATCHWAY_VERSION, "manifests", options->manifests ? options->manifests : "of the cluster",
 		         "state",
-		         run->state_dir, "haproxy", options->haproxy, NULL);
+		         run->state_dir, "haproxy", options->adopt ? "none" : options->haproxy, NULL);
 	}
 	uv_run(&run->loop, UV_RUN_DEFAULT);
 	BUG_ON(uv_loop_close(&run->loop));

@@ -60,8 +60,7 @@ static void on_leader(void *ctx, bool leader)
 	struct writer *writer = ctx;
 	writer->leader = leader;
 	status_api_lead(writer->status, leader);
-	if (writer->events.leader)
-		writer->events.leader(writer->events.ctx, leader);
+	writer->events.leader(writer->events.ctx, leader);
 }
 
 /* ---- beginning and end ---- */

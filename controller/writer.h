@@ -13,8 +13,7 @@ struct writer_options {
 struct writer_events {
 	void (*status_done)(void *ctx); /* see status_sink.h */
 	void (*status_again)(void *ctx, enum object_kind kind, const char *namespace, const char *name);
-	/* Whether we lead, whenever it changes; never while opening. Who does not lead writes nothing.
-	 * May be NULL. */
+	/* Whether we lead, whenever it changes; never while opening. Who does not lead writes nothing. */
 	void (*leader)(void *ctx, bool leader);
 	void *ctx;
 };

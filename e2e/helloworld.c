@@ -4,10 +4,12 @@
  *   anything /echo…   JSON: what arrived (method, path, query, headers in order) and who answers
  *   anything else     404 with the instance's name, so that a wrong rewrite is seen
  *
- * --delay-ms waits before every answer. --ports N: listens on N ports from --port on, each an instance of its own
- * (NAME-PORT); with --ports-per-version K the first K of them are version r0, the next K r1 and so on. */
+ * NAME is --instance, else the host's (in Kubernetes: the Pod's). --delay-ms waits before every answer. --ports N: listens
+ * on N ports from --port on, each an instance of its own (NAME-PORT); with --ports-per-version K the first K of them are version
+ * r0, the next K r1 and so on. */
 #include <arpa/inet.h>
 #include <getopt.h>
+#include <limits.h>
 #include <microhttpd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -151,11 +153,13 @@ static struct options parse_options(int argc, char **argv)
 		{ "delay-ms", required_argument, NULL, 'd' }, { "ports", required_argument, NULL, 'n' },
 		{ "ports-per-version", required_argument, NULL, 'k' }, { NULL, 0, NULL, 0 },
 	};
+	static char host[HOST_NAME_MAX + 1];
 	struct options given = { .ports = 1 };
 	struct app *app = &given.app;
 	int c;
 
-	*app = (struct app){ .version = "v1", .instance = "helloworld-v1", .address = "127.0.0.1", .port = 5000 };
+	gethostname(host, sizeof(host) - 1);
+	*app = (struct app){ .version = "v1", .instance = host, .address = "127.0.0.1", .port = 5000 };
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'a')
 			app->address = optarg;

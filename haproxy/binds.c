@@ -7,6 +7,7 @@
 
 #include "haproxy/process.h"
 #include "hatchway/base/hash.h"
+#include "hatchway/base/log.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,9 +16,10 @@
 #define MARK_MAX 12000
 #define MARK_CUT "/more"
 
-void binds_init(struct binds *binds)
+void binds_init(struct binds *binds, uint16_t pool_base, unsigned pool_size)
 {
-	*binds = (struct binds){.running = xstrdup("")};
+	*binds = (struct binds){.running = xstrdup(""), .pool.base = pool_base};
+	pool_resize(&binds->pool, pool_size);
 }
 
 static void list_done(struct binds *binds)
@@ -35,6 +37,8 @@ static void list_done(struct binds *binds)
 void binds_done(struct binds *binds)
 {
 	list_done(binds);
+	pool_done(&binds->pool);
+	pool_done(&binds->running_pool);
 	free(binds->running);
 	free(binds->text);
 	free(binds->mark);
@@ -58,6 +62,7 @@ void binds_running(struct binds *binds, const char *description)
 
 	free(binds->running);
 	binds->running = copy;
+	pool_parse(&binds->running_pool, copy);
 }
 
 static void bind_name(const struct bind *bind, char out[80])
@@ -66,73 +71,162 @@ static void bind_name(const struct bind *bind, char out[80])
 }
 
 /* The same port on another address of ours counts too: HAProxy's own sockets do not stand in its way. */
-static bool runs(const struct binds *binds, const struct bind *bind)
+static bool runs(const struct binds *binds, uint16_t number)
 {
 	char port[16];
-	size_t n = (size_t)snprintf(port, sizeof(port), ":%u", bind->port);
+	size_t n = (size_t)snprintf(port, sizeof(port), ":%u", number);
 
+	if (pool_binds(&binds->running_pool, number))
+		return true;
 	for (const char *p = binds->running; (p = strstr(p, port)); p += n)
 		if (p[n] == '/' || !p[n])
 			return true;
 	return strstr(binds->running, MARK_CUT) != NULL;
 }
 
-static char *why_not(const struct bind *bind, int error)
+static char *why_not(const struct binds *binds, const struct bind *bind, int error)
 {
 	struct err err;
-	bool low = bind->port < 1024 && error == -EACCES;
+	bool low = bind->port < 1024 && error == -EACCES, pooled = pool_covers(&binds->pool, bind->port);
 
-	err_set(&err, 0, "port %u%s%s cannot be bound: %s%s", bind->port, *bind->address ? " of " : "", bind->address,
+	err_set(&err, 0, "port %u%s%s cannot be bound: %s%s%s", bind->port, *bind->address ? " of " : "", bind->address,
 	        strerror(-error),
 	        low                     ? "; ports below 1024 need root, or map it elsewhere with --port-map"
-	        : error == -EADDRINUSE  ? "; another program has it: stop it, or map the port elsewhere with --port-map"
-	                                : "");
+	        : error == -EADDRINUSE  ? "; another program has it: stop it, or "
+	                                : "",
+	        error != -EADDRINUSE || low ? ""
+	        : pooled                    ? "take other ports with --pool-ports"
+	                                    : "map the port elsewhere with --port-map");
 	return xstrdup(err.text);
+}
+
+/* ---- text and mark ---- */
+
+/* What is bound: the pool, and what is not in it. */
+static struct config_bind *all_binds(const struct binds *binds, size_t *ret_n)
+{
+	size_t n;
+	struct config_bind *list = pool_ranges(&binds->pool, &n);
+
+	list = xrealloc(list, (n + binds->n + 1) * sizeof(*list));
+	for (size_t i = 0; i < binds->n; i++) {
+		const struct bind *bind = &binds->list[i];
+		if (!bind->refused && !pool_covers(&binds->pool, bind->port))
+			list[n++] = (struct config_bind){bind->address, bind->port, 0};
+	}
+	*ret_n = n;
+	return list;
+}
+
+static void make_mark(const struct binds *binds, const char *config, struct buf *mark)
+{
+	buf_addf(mark, "hatchway-%016" PRIx64, hash_bytes(config, strlen(config), 0));
+	pool_mark(&binds->pool, MARK_MAX, mark);
+	/* One word: a line of the configuration has room for 64. No comma: `show info` would quote it. */
+	for (size_t i = 0; i < binds->n && mark->len < MARK_MAX; i++) {
+		const struct bind *bind = &binds->list[i];
+		char name[80];
+		bind_name(bind, name);
+		if (!bind->refused && !pool_covers(&binds->pool, bind->port))
+			buf_addf(mark, "/%s", name);
+	}
+	if (mark->len >= MARK_MAX)
+		buf_adds(mark, MARK_CUT);
 }
 
 static void make_text(struct binds *binds, const struct sync_events *events)
 {
-	struct sync_bind *good = xcalloc(binds->n, sizeof(*good));
+	struct config_bind *list;
 	struct buf text, mark;
-	size_t n = 0;
+	size_t n;
 
 	buf_init(&mark, MARK_MAX + 200);
-	for (size_t i = 0; i < binds->n; i++)
-		if (!binds->list[i].refused)
-			good[n++] = (struct sync_bind){binds->list[i].key, binds->list[i].address, binds->list[i].port};
-	char *config = events->config(events->ctx, good, n);
-	buf_addf(&mark, "hatchway-%016" PRIx64, hash_bytes(config, strlen(config), 0));
-	/* One word: a line of the configuration has room for 64. No comma: `show info` would quote it. */
-	for (size_t i = 0; i < binds->n && mark.len < MARK_MAX; i++) {
-		char name[80];
-		bind_name(&binds->list[i], name);
-		if (!binds->list[i].refused)
-			buf_addf(&mark, "/%s", name);
-	}
-	if (mark.len >= MARK_MAX)
-		buf_adds(&mark, MARK_CUT);
 	buf_init(&text, (size_t)16 << 20);
+	list = all_binds(binds, &n);
+	char *config = events->config(events->ctx, list, n);
+	make_mark(binds, config, &mark);
 	buf_addf(&text, "%s\n# What hatchway recognizes this configuration by, in `show info`.\nglobal\n\tdescription %s\n", config,
 	         mark.data);
 	BUG_ON(buf_failed(&text) || buf_failed(&mark));
 	free(config);
-	free(good);
+	free(list);
 	free(binds->text);
 	free(binds->mark);
 	binds->text = buf_take(&text);
 	binds->mark = buf_take(&mark);
 }
 
+/* ---- the pool ---- */
+
+static int port_cmp(const void *a, const void *b)
+{
+	return *(const uint16_t *)a - *(const uint16_t *)b;
+}
+
+/* In the order of ports, so that many new ones make it grow as one after the other would. */
+static void pool_fit(struct binds *binds)
+{
+	struct pool *pool = &binds->pool;
+	uint16_t *ports = xcalloc(binds->n, sizeof(*ports));
+
+	if (binds->running_pool.base == pool->base && pool->size && binds->running_pool.size > pool->size)
+		pool_resize(pool, binds->running_pool.size);
+	for (size_t i = 0; i < binds->n; i++)
+		ports[i] = binds->list[i].port;
+	if (binds->n)
+		qsort(ports, binds->n, sizeof(*ports), port_cmp);
+	for (size_t i = 0; i < binds->n; i++)
+		pool_grow(pool, ports[i]);
+	free(ports);
+}
+
+static bool wanted(const struct binds *binds, uint16_t port)
+{
+	for (size_t i = 0; i < binds->n; i++)
+		if (binds->list[i].port == port)
+			return true;
+	return false;
+}
+
+static void pool_probe(struct binds *binds)
+{
+	struct pool *pool = &binds->pool;
+
+	for (unsigned i = 0; i < pool->size; i++) {
+		uint16_t port = (uint16_t)(pool->base + i);
+		struct bind bind = {.address = (char[]){""}, .port = port};
+		int before = pool->errors[i];
+		if (runs(binds, port)) {
+			pool->errors[i] = 0;
+			continue;
+		}
+		if (pool_covers(&binds->running_pool, port) && !wanted(binds, port)) {
+			pool->errors[i] = before ? before : -EADDRINUSE;
+			continue;
+		}
+		pool->errors[i] = process_probe("", port);
+		if (!pool->errors[i] || pool->errors[i] == before)
+			continue;
+		char *why = why_not(binds, &bind, pool->errors[i]);
+		log_line(LOG_WARN, "the pool goes without a port", "error", why, (const char *)NULL);
+		free(why);
+	}
+}
+
 bool binds_probe(struct binds *binds, const struct sync_events *events)
 {
 	bool changed = false;
 
+	pool_fit(binds);
+	pool_probe(binds);
 	for (size_t i = 0; i < binds->n; i++) {
 		struct bind *bind = &binds->list[i];
-		int r = runs(binds, bind) ? 0 : process_probe(bind->address, bind->port);
+		int r = pool_covers(&binds->pool, bind->port) ? binds->pool.errors[bind->port - binds->pool.base]
+		        : runs(binds, bind->port)             ? 0
+		                                              : process_probe(bind->address, bind->port);
 		changed |= !r != !bind->refused;
 		free(bind->refused);
-		bind->refused = r ? why_not(bind, r) : NULL;
+		bind->refused = r ? why_not(binds, bind, r) : NULL;
 	}
 	make_text(binds, events);
 	return changed;
@@ -140,9 +234,11 @@ bool binds_probe(struct binds *binds, const struct sync_events *events)
 
 void binds_refuse_new(struct binds *binds, const char *why, const struct sync_events *events)
 {
+	if (binds->running_pool.size && binds->running_pool.base == binds->pool.base)
+		pool_copy(&binds->pool, &binds->running_pool);
 	for (size_t i = 0; i < binds->n; i++) {
 		struct bind *bind = &binds->list[i];
-		if (bind->refused || runs(binds, bind))
+		if (bind->refused || runs(binds, bind->port))
 			continue;
 		bind->refused = xstrdup(why);
 	}

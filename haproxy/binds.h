@@ -3,6 +3,7 @@
 #ifndef HATCHWAY_HAPROXY_BINDS_H
 #define HATCHWAY_HAPROXY_BINDS_H
 
+#include "haproxy/pool.h"
 #include "haproxy/sync.h"
 
 struct bind {
@@ -14,18 +15,21 @@ struct bind {
 struct binds {
 	struct bind *list;
 	size_t n;
-	/* Of the configuration that runs, as it told itself: "hatchway-<digest> :80 10.0.0.1:80". "" = another's. */
+	struct pool pool; /* wanted: at least what runs, while it runs */
+	/* Of the configuration that runs, as it told itself: "hatchway-<digest>/20000+64/:80/10.0.0.1:80". "" = another's. */
 	char *running;
+	struct pool running_pool;
 	/* Of the configuration wanted: text, ending with that mark. */
 	char *text, *mark;
 };
 
-void binds_init(struct binds *binds);
+void binds_init(struct binds *binds, uint16_t pool_base, unsigned pool_size);
 void binds_done(struct binds *binds);
 void binds_want(struct binds *binds, const struct sync_bind *list, size_t n);
 void binds_running(struct binds *binds, const char *description);
 
-/* Tries those that do not run yet; then makes text and mark. True if anything about refusals changed. */
+/* Makes the pool large enough, tries what does not run yet, then makes text and mark. True if anything about refusals
+ * changed. A port of the pool that nobody wants stays left out: it alone is no reason to reload. */
 bool binds_probe(struct binds *binds, const struct sync_events *events);
 /* All that do not run yet are refused for this reason. */
 void binds_refuse_new(struct binds *binds, const char *why, const struct sync_events *events);

@@ -21,13 +21,32 @@ const char *const config_maps[] = {
 /* How often a request may fall from one host to a less specific one; as many as a name has labels, in practice fewer. */
 #define FALLS 8
 
-unsigned config_maxconn(uint64_t fd_limit, size_t n_listeners)
+unsigned config_maxconn(uint64_t fd_limit, size_t n_ports)
 {
-	uint64_t others = FD_RESERVE + 2 * (uint64_t)n_listeners;
+	uint64_t others = FD_RESERVE + 2 * (uint64_t)n_ports;
 	if (fd_limit <= others + 200)
 		return 100;
 	uint64_t n = (fd_limit - others) / 2;
 	return n > MAXCONN_LIMIT ? MAXCONN_LIMIT : (unsigned)n;
+}
+
+static uint16_t last_port(const struct config_bind *bind)
+{
+	return bind->last > bind->port ? bind->last : bind->port;
+}
+
+static void render_limits(const struct config_input *input, struct buf *out)
+{
+	size_t n_ports = 0;
+
+	for (size_t i = 0; i < input->n_binds; i++)
+		n_ports += last_port(&input->binds[i]) - input->binds[i].port + 1u;
+	if (input->fd_limit)
+		buf_addf(out, "\t# Of %llu file descriptors, two for each connection.\n\tmaxconn %u\n",
+		         (unsigned long long)input->fd_limit, config_maxconn(input->fd_limit, n_ports));
+	else
+		buf_addf(out, "\t# Connections: as many as the limit of descriptors allows, and not more than %d.\n"
+		              "\tfd-hard-limit %zu\n", MAXCONN_LIMIT, 2 * MAXCONN_LIMIT + FD_RESERVE + 2 * n_ports);
 }
 
 static void render_global(const struct config_input *input, struct buf *out)
@@ -37,8 +56,7 @@ static void render_global(const struct config_input *input, struct buf *out)
 	              "\t# The Runtime API, for hatchway and for you: socat - unix-connect:haproxy.sock\n"
 	              "\tstats socket unix@haproxy.sock mode 600 level admin severity-output number\n"
 	              "\tstats timeout 1h\n");
-	buf_addf(out, "\t# Of %llu file descriptors, two for each connection.\n\tmaxconn %u\n",
-	         (unsigned long long)input->fd_limit, config_maxconn(input->fd_limit, input->n_listeners));
+	render_limits(input, out);
 	if (input->threads)
 		buf_addf(out, "\tnbthread %u\n", input->threads);
 	if (input->root)
@@ -52,43 +70,45 @@ static void render_global(const struct config_input *input, struct buf *out)
 
 /* ---- binds ---- */
 
-struct bind {
-	char address[64];
-	bool v6only;
+struct line {
+	char text[96];
 };
 
-static int bind_cmp(const void *a, const void *b)
+static int line_cmp(const void *a, const void *b)
 {
-	return strcmp(((const struct bind *)a)->address, ((const struct bind *)b)->address);
+	return strcmp(((const struct line *)a)->text, ((const struct line *)b)->text);
 }
 
-static bool make_bind(const char *address, uint16_t port, struct bind *ret)
+static bool make_line(const char *address, const struct config_bind *bind, struct line *ret)
 {
 	struct buf text;
-	buf_init(&text, sizeof(ret->address) - 1);
-	bool ok = encode_address(address, port, &text);
-	snprintf(ret->address, sizeof(ret->address), "%s", text.data);
-	ret->v6only = strchr(address, ':');
+	buf_init(&text, sizeof(ret->text) - 1);
+	bool ok = encode_address(address, bind->port, &text);
+	if (last_port(bind) > bind->port)
+		buf_addf(&text, "-%u", bind->last);
+	buf_adds(&text, strchr(address, ':') ? " v6only" : "");
+	snprintf(ret->text, sizeof(ret->text), "%s", text.data);
+	ok &= !buf_failed(&text);
 	buf_done(&text);
 	return ok;
 }
 
 static void render_binds(const struct config_input *input, struct buf *out)
 {
-	struct bind *list = xcalloc(input->n_listeners * 2, sizeof(*list));
+	struct line *list = xcalloc(input->n_binds * 2, sizeof(*list));
 	size_t n = 0;
-	for (size_t i = 0; i < input->n_listeners; i++) {
-		const struct table_listener *listener = input->listeners[i];
-		bool any = !*listener->bind_address;
-		n += make_bind(any ? "0.0.0.0" : listener->bind_address, listener->bind_port, &list[n]);
+	for (size_t i = 0; i < input->n_binds; i++) {
+		const struct config_bind *bind = &input->binds[i];
+		bool any = !*bind->address;
+		n += make_line(any ? "0.0.0.0" : bind->address, bind, &list[n]);
 		if (any && input->ipv6)
-			n += make_bind("::", listener->bind_port, &list[n]);
+			n += make_line("::", bind, &list[n]);
 	}
 	if (n)
-		qsort(list, n, sizeof(*list), bind_cmp);
+		qsort(list, n, sizeof(*list), line_cmp);
 	for (size_t i = 0; i < n; i++)
-		if (!i || bind_cmp(&list[i - 1], &list[i]))
-			buf_addf(out, "\tbind %s%s\n", list[i].address, list[i].v6only ? " v6only" : "");
+		if (!i || line_cmp(&list[i - 1], &list[i]))
+			buf_addf(out, "\tbind %s\n", list[i].text);
 	free(list);
 }
 
@@ -103,7 +123,8 @@ static void render_errors(const struct config_input *input, struct buf *out)
 static void render_again(const struct config_input *input, struct buf *out)
 {
 	for (int i = 0; i < FALLS; i++)
-		buf_adds(out, "\thttp-request lua.hatchway_choose if { var(txn.r) -m str ^ } look chain\n");
+		buf_adds(out, "\thttp-request set-var(txn.r) path if { var(txn.r) -m str ^ }\n"
+		              "\thttp-request lua.hatchway_choose if { var(txn.r) -m beg / } look chain\n");
 }
 
 static void render_statuses(const struct config_input *input, struct buf *out)

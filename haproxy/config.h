@@ -1,19 +1,28 @@
-/* The configuration file: a fixed program (routing.cfg) with the binds of the table's listeners. It does not grow with
- * routes and changes only when a bind or a setting does.
+/* The configuration file: a fixed program (routing.cfg) with binds. It does not grow with routes and changes only when a
+ * bind or a setting does.
  *
  * HAProxy runs with its working directory in state_dir (-C): every path in the text is relative to it. */
 #ifndef HATCHWAY_HAPROXY_CONFIG_H
 #define HATCHWAY_HAPROXY_CONFIG_H
 
-#include "hatchway/table.h"
+#include "hatchway/base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where HAProxy listens. */
+struct config_bind {
+	const char *address; /* "" = every address, else IPv4 or IPv6 text */
+	uint16_t port, last; /* ports port..last; last 0: only port */
+};
 
 struct config_input {
-	const struct table_listener *const *listeners; /* any order; several may share a bind */
-	size_t n_listeners;
+	const struct config_bind *binds; /* any order; some may be equal */
+	size_t n_binds;
 	const char *instance; /* as render_set_instance(): [a-z0-9]{1,40}, unique among the HAProxys of a network namespace */
-	uint64_t fd_limit;    /* hard limit of descriptors HAProxy will have */
+	uint64_t fd_limit;    /* hard limit of descriptors HAProxy will have; 0: not known, HAProxy sizes itself */
 	unsigned threads;     /* 0: HAProxy's own choice */
-	bool ipv6;            /* the machine has IPv6: listeners without address bind [::] too */
+	bool ipv6;            /* the machine has IPv6: binds without address bind [::] too */
 	bool root;            /* HAProxy starts as root */
 };
 
@@ -24,11 +33,11 @@ extern const char *const config_maps[];
 /* hatchway.lua, to be written beside the configuration. */
 extern const char *const config_lua;
 
-/* Connections at once that fit the descriptors: one to the client, one to the server each; two for a listener (IPv4 and
+/* Connections at once that fit the descriptors: one to the client, one to the server each; two for a port (IPv4 and
  * IPv6), and some for HAProxy itself. */
-unsigned config_maxconn(uint64_t fd_limit, size_t n_listeners);
+unsigned config_maxconn(uint64_t fd_limit, size_t n_ports);
 
-/* Same input, same bytes. A listener whose address or port cannot be one is left out; render refuses it. */
+/* Same input, same bytes. A bind whose address or port cannot be one is left out; render refuses its listener. */
 void config_render(const struct config_input *input, struct buf *out);
 
 #endif

@@ -54,7 +54,7 @@ bool encode_pattern_ok(const char *pattern)
 	if (!made_of(pattern, "._:-[]", 512))
 		return false;
 	for (const char *p = pattern; *p; p++)
-		if ((*p >= 'A' && *p <= 'Z') || (*p == '.' && (p == pattern || !p[1] || p[1] == '.')))
+		if (*p == '.' && (p == pattern || !p[1] || p[1] == '.'))
 			return false;
 	return true;
 }

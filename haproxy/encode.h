@@ -15,7 +15,7 @@
 
 /* [A-Za-z0-9._:-]+, of a length a command line has room for. */
 bool encode_name_ok(const char *name);
-/* A host pattern: lower-case [a-z0-9._-] labels, optionally "*." in front, or an address; "" = any. */
+/* A host pattern: [A-Za-z0-9._-] labels, optionally "*." in front, or an address; "" = any. Requests' hosts are lower case. */
 bool encode_pattern_ok(const char *pattern);
 /* A path that a request can have: bytes 0x21..0x7e but '#' and '?', "/" first. Others match nothing. */
 bool encode_path_ok(const char *path);

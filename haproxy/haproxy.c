@@ -4,6 +4,7 @@
 
 #include "haproxy/config.h"
 #include "haproxy/digest.h"
+#include "haproxy/first.h"
 #include "haproxy/plan.h"
 #include "haproxy/render.h"
 #include "haproxy/sync.h"
@@ -12,14 +13,20 @@
 #include <unistd.h>
 
 
+/* What the configuration depends on, beside the binds. */
+struct settings {
+	char instance[16];
+	unsigned threads;
+	bool adopt; /* somebody else starts HAProxy: its user and its limits are not ours */
+};
+
 struct haproxy {
 	struct haproxy_events events;
 	struct sync *sync;
 	struct render *render;
 	struct image *wanted;
 	struct table *listeners; /* only those */
-	unsigned threads;
-	char instance[16];
+	struct settings settings;
 	bool submitted;
 	void (*close_cb)(void *ctx);
 	void *close_ctx;
@@ -119,26 +126,42 @@ static uint64_t fd_limit(void)
 	return getrlimit(RLIMIT_NOFILE, &limit) ? 1024 : (uint64_t)limit.rlim_max;
 }
 
-static char *make_config(void *ctx, const struct sync_bind *binds, size_t n)
+static char *make_config(void *ctx, const struct config_bind *binds, size_t n)
 {
-	struct haproxy *haproxy = ctx;
-	const struct table_listener **listeners = xcalloc(n, sizeof(const struct table_listener *));
-	size_t n_listeners = 0;
+	const struct settings *settings = ctx;
 	struct buf text;
 
-	for (size_t i = 0; i < n; i++) {
-		const struct table_listener *listener = table_listener(haproxy->listeners, binds[i].key);
-		if (listener)
-			listeners[n_listeners++] = listener;
-	}
 	buf_init(&text, (size_t)16 << 20);
-	config_render(&(struct config_input){.listeners = listeners, .n_listeners = n_listeners,
-	                                     .instance = haproxy->instance, .fd_limit = fd_limit(),
-	                                     .threads = haproxy->threads, .ipv6 = !access("/proc/net/if_inet6", R_OK),
-	                                     .root = geteuid() == 0}, &text);
+	config_render(&(struct config_input){.binds = binds, .n_binds = n, .instance = settings->instance,
+	                                     .fd_limit = settings->adopt ? 0 : fd_limit(), .threads = settings->threads,
+	                                     .ipv6 = !access("/proc/net/if_inet6", R_OK),
+	                                     .root = !settings->adopt && geteuid() == 0}, &text);
 	BUG_ON(buf_failed(&text));
-	free(listeners);
 	return buf_take(&text);
+}
+
+static char *on_config(void *ctx, const struct config_bind *binds, size_t n)
+{
+	struct haproxy *haproxy = ctx;
+
+	return make_config(&haproxy->settings, binds, n);
+}
+
+static struct settings make_settings(const struct haproxy_options *options)
+{
+	struct settings settings = {.threads = options->threads, .adopt = !options->binary};
+
+	/* The same for every controller of this directory: the sockets it names are part of the configuration. */
+	snprintf(settings.instance, sizeof(settings.instance), "%.12s",
+	         digest_of(options->state_dir, strlen(options->state_dir)).text);
+	return settings;
+}
+
+static struct sync_options make_options(const struct haproxy_options *options, const struct sync_file *lua)
+{
+	return (struct sync_options){.state_dir = options->state_dir, .binary = options->binary,
+	                             .pool_base = options->pool_base, .pool_size = options->pool_size,
+	                             .stop_on_exit = options->stop_on_exit, .files = lua, .n_files = 1};
 }
 
 /* ---- the contract ---- */
@@ -151,26 +174,30 @@ static void haproxy_free(struct haproxy *haproxy)
 	free(haproxy);
 }
 
+int haproxy_init(const struct haproxy_options *options, struct err *reterr)
+{
+	const struct sync_file lua = {"hatchway.lua", config_lua};
+	struct settings settings = make_settings(options);
+	struct sync_options sync_options = make_options(options, &lua);
+
+	return first_write(&sync_options, &(struct sync_events){.config = make_config, .ctx = &settings}, reterr);
+}
+
 int haproxy_open(uv_loop_t *loop, const struct haproxy_options *options, const struct haproxy_events *events,
                  struct haproxy **ret, struct err *reterr)
 {
+	const struct sync_file lua = {"hatchway.lua", config_lua};
 	struct haproxy *haproxy = xcalloc(1, sizeof(*haproxy));
-	struct sync_file lua = {"hatchway.lua", config_lua};
+	struct sync_options sync_options = make_options(options, &lua);
 
 	haproxy->events = *events;
-	haproxy->threads = options->threads;
+	haproxy->settings = make_settings(options);
 	haproxy->render = render_new();
 	haproxy->wanted = image_new();
 	haproxy->listeners = table_new();
-	/* The same for every controller of this directory: the sockets it names are part of the configuration. */
-	snprintf(haproxy->instance, sizeof(haproxy->instance), "%.12s",
-	         digest_of(options->state_dir, strlen(options->state_dir)).text);
-	render_set_instance(haproxy->render, haproxy->instance);
-	int r = sync_open(loop,
-	                  &(struct sync_options){.state_dir = options->state_dir, .binary = options->binary,
-	                                         .stop_on_exit = options->stop_on_exit, .files = &lua, .n_files = 1},
-	                  &(struct sync_events){on_applied, on_state, make_config, haproxy}, haproxy->wanted, &haproxy->sync,
-	                  reterr);
+	render_set_instance(haproxy->render, haproxy->settings.instance);
+	int r = sync_open(loop, &sync_options, &(struct sync_events){on_applied, on_state, on_config, haproxy}, haproxy->wanted,
+	                  &haproxy->sync, reterr);
 	if (r) {
 		haproxy_free(haproxy);
 		return r;

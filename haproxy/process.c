@@ -103,18 +103,25 @@ static int run_version(const char *binary, struct buf *out, struct err *reterr)
 	return r;
 }
 
+bool process_version_ok(const char *version)
+{
+	int major, minor;
+
+	return sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 3 || (major == 3 && minor >= 4));
+}
+
 int process_version(const char *binary, struct err *reterr)
 {
 	struct buf out;
-	int major = 0, minor = 0;
 
 	buf_init(&out, 65536);
 	int r = run_version(binary, &out, reterr);
 	const char *text = r ? NULL : strstr(out.data, "version ");
-	if (!r && (!text || sscanf(text, "version %d.%d", &major, &minor) != 2))
+	if (!r && !text)
 		r = err_set(reterr, -ENOTSUP, "%s does not say that it is HAProxy", binary);
-	else if (!r && (major < 3 || (major == 3 && minor < 4)))
-		r = err_set(reterr, -ENOTSUP, "%s is HAProxy %d.%d; hatchway needs 3.4 or newer", binary, major, minor);
+	else if (!r && !process_version_ok(text + 8))
+		r = err_set(reterr, -ENOTSUP, "%s is HAProxy %.*s; hatchway needs 3.4 or newer", binary,
+		            (int)strcspn(text + 8, " -\n"), text + 8);
 	buf_done(&out);
 	return r;
 }
@@ -323,6 +330,10 @@ static void reload_answered(struct process_task *task)
 
 	if (!strncmp(task->answer.data, "Success=1", 9)) {
 		master_end(task, 0, "");
+		return;
+	}
+	if (strncmp(task->answer.data, "Success=", 8)) {
+		master_end(task, -ECONNRESET, "the HAProxy master broke off while it reloaded");
 		return;
 	}
 	char *alert = strstr(task->answer.data, "[ALERT]");

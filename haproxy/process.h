@@ -14,6 +14,9 @@ MUST_CHECK int process_lock(const char *state_dir, int *ret_fd, struct err *rete
 /* Runs `binary -v`, for a second or two at most. 0, or -ENOTSUP: older than 3.4. */
 MUST_CHECK int process_version(const char *binary, struct err *reterr);
 
+/* "3.4.7-1": 3.4 or newer? */
+bool process_version_ok(const char *version);
+
 /* Descriptors up to the hard limit, for what we start: HAProxy sizes itself by it. */
 void process_raise_limits(void);
 

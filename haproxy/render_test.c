@@ -113,15 +113,17 @@ static void golden_config(const struct table *table, const char *path)
 	struct buf text;
 	size_t n;
 	struct table_unit **units = table_sorted(table, TABLE_LISTENER, &n);
-	const struct table_listener **listeners = xcalloc(n, sizeof(*listeners));
-	for (size_t i = 0; i < n; i++)
-		listeners[i] = (const struct table_listener *)units[i];
+	struct config_bind *binds = xcalloc(n, sizeof(*binds));
+	for (size_t i = 0; i < n; i++) {
+		const struct table_listener *listener = (const struct table_listener *)units[i];
+		binds[i] = (struct config_bind){listener->bind_address, listener->bind_port, 0};
+	}
 	buf_init(&text, (size_t)1 << 20);
-	config_render(&(struct config_input){.listeners = listeners, .n_listeners = n, .instance = "0", .fd_limit = 20000,
+	config_render(&(struct config_input){.binds = binds, .n_binds = n, .instance = "0", .fd_limit = 20000,
 	                                     .threads = 2, .ipv6 = true}, &text);
 	check_golden(path, &text);
 	buf_done(&text);
-	free(listeners);
+	free(binds);
 	free(units);
 }
 

@@ -145,19 +145,15 @@ static void start_haproxy(void)
 	assert_int_equal(mkdir(path, 0700), 0);
 	for (const char *const *map = config_maps; *map; map++)
 		write_text(*map, "");
-	struct table_unit *a = random_listener("80", "", BIND_PORT);
-	struct table_unit *b = random_listener("127.0.0.2:80", "127.0.0.2", BIND_PORT + 1);
-	const struct table_listener *listeners[] = {(struct table_listener *)a, (struct table_listener *)b};
+	const struct config_bind binds[] = {{"", BIND_PORT, 0}, {"127.0.0.2", BIND_PORT + 1, 0}};
 	buf_init(&text, (size_t)1 << 20);
 	char instance[32];
 	snprintf(instance, sizeof(instance), "test%d", getpid());
-	config_render(&(struct config_input){.listeners = listeners, .n_listeners = 2, .instance = instance, .fd_limit = 2000,
+	config_render(&(struct config_input){.binds = binds, .n_binds = 2, .instance = instance, .fd_limit = 2000,
 	                                     .threads = 1, .root = !geteuid()}, &text);
 	write_text("haproxy.cfg", text.data);
 	write_text("hatchway.lua", config_lua);
 	buf_done(&text);
-	table_unit_unref(a);
-	table_unit_unref(b);
 	haproxy = fork();
 	if (!haproxy) {
 		char log[256];

@@ -30,6 +30,10 @@
 #define REFUSED_RETRY_MS 5000
 #define SURPRISES_MAX 3   /* the same surprise again and again is a refusal */
 #define MASTER_TRIES 20
+/* Somebody else starts HAProxy: how soon it is found, and after how many looks the files are made good, in case that it
+ * does not start because of them. */
+#define ABSENT_RETRY_MS 100
+#define ABSENT_FILES 30
 #define STOP_POLLS 300    /* times 10 ms */
 
 enum phase {
@@ -185,7 +189,7 @@ static void on_session_closed(void *ctx, int error, const char *why)
 	sync->failures++;
 	if (sync->failures == 1)
 		tell_state(sync, HAPROXY_DOWN, why);
-	wait_and_retry(sync, backoff(sync->failures));
+	wait_and_retry(sync, sync->binary ? backoff(sync->failures) : ABSENT_RETRY_MS);
 }
 
 /* ---- files ---- */
@@ -272,7 +276,9 @@ static void after_flush(struct sync *sync, int error)
 		sync->abandoned |= error != 0; /* the disk is full: that will not change now */
 		close_step(sync);
 	} else if (sync->phase == PHASE_START) {
-		if (error)
+		if (!sync->binary)
+			wait_and_retry(sync, ABSENT_RETRY_MS);
+		else if (error)
 			on_started(sync, error, "the files cannot be written");
 		else
 			sync->task = process_start(sync->loop, sync->binary, sync->state_dir, on_started, sync);
@@ -315,6 +321,29 @@ static void on_started(void *ctx, int error, const char *why)
 	wait_and_retry(sync, backoff(sync->failures));
 }
 
+/* Files that HAProxy can start from, by us or, if there is no binary, by whoever starts it. */
+static void begin_start(struct sync *sync)
+{
+	sync->phase = PHASE_START;
+	binds_running(&sync->binds, "");
+	sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
+	disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
+	flush_now(sync);
+}
+
+static void wait_for_haproxy(struct sync *sync)
+{
+	if (!sync->failures++)
+		tell_state(sync, HAPROXY_DOWN, "no HAProxy at the socket; waiting for it");
+	if (sync->failures != ABSENT_FILES || !sync->submitted) {
+		wait_and_retry(sync, ABSENT_RETRY_MS);
+		return;
+	}
+	tell_state(sync, HAPROXY_DOWN, "still no HAProxy at the socket; its files are written again, in case that they keep it away");
+	disk_touch_all(sync->disk);
+	begin_start(sync);
+}
+
 static void on_master(void *ctx, int error, const char *text)
 {
 	struct sync *sync = ctx;
@@ -333,9 +362,7 @@ static void on_master(void *ctx, int error, const char *text)
 	}
 	sync->master_tries = 0;
 	if (!sync->binary) {
-		if (!sync->failures++)
-			tell_state(sync, HAPROXY_DOWN, "no HAProxy at the socket; waiting");
-		wait_and_retry(sync, backoff(sync->failures));
+		wait_for_haproxy(sync);
 		return;
 	}
 	if (!sync->submitted) {
@@ -343,11 +370,7 @@ static void on_master(void *ctx, int error, const char *text)
 		sync->phase = PHASE_ABSENT; /* until sync_submit() */
 		return;
 	}
-	sync->phase = PHASE_START;
-	binds_running(&sync->binds, "");
-	sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
-	disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
-	flush_now(sync);
+	begin_start(sync);
 }
 
 static void start_haproxy(struct sync *sync)
@@ -412,6 +435,15 @@ static void on_read(void *ctx, int error, const char *why, struct reading *readi
 		reading_done(reading);
 		resync(sync, text);
 		free(text);
+		return;
+	}
+	if (!process_version_ok(reading->version)) {
+		char text[128];
+		snprintf(text, sizeof(text), "the HAProxy at the socket is %s; hatchway needs 3.4 or newer", reading->version);
+		reading_done(reading);
+		drop_session(sync);
+		tell_state(sync, HAPROXY_DOWN, text);
+		wait_and_retry(sync, REFUSED_RETRY_MS);
 		return;
 	}
 	reader_free(sync->reader);
@@ -845,6 +877,11 @@ static void advance(struct sync *sync)
 		sync->binds_new = false;
 		sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
 		sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
+		/* What runs is also what is on the disk, whatever happened to the file. */
+		if (!binds_differ(&sync->binds))
+			disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
+		if (disk_dirty(sync->disk))
+			disk_soon(sync, DISK_AFTER_MS);
 	}
 	bool foreign = !sync->maps.name[MAP_PATH];
 	if (!foreign && (sync->dirty || sync->all || sync->n_extras)) {
@@ -921,17 +958,25 @@ static void timer_init(struct sync *sync, uv_timer_t *timer)
 	sync->handles++;
 }
 
-int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct sync_events *events,
-              struct image *wanted, struct sync **ret, struct err *reterr)
+int sync_options_check(const struct sync_options *options, struct err *reterr)
 {
-	struct disk *disk;
-	int lock_fd, r = 0;
-
 	/* sockaddr_un: 108 bytes; "/haproxy.sock" is the longest of the names that HAProxy adds ".<pid>.tmp" to. */
 	if (options->state_dir[0] != '/' || strlen(options->state_dir) > 70)
 		return err_set(reterr, -EINVAL, "the state directory must be an absolute path of at most 70 bytes: %s",
 		               options->state_dir);
-	if (options->binary)
+	if (options->pool_size && (!options->pool_base || options->pool_base + options->pool_size > 65536u))
+		return err_set(reterr, -EINVAL, "a pool of %u ports from %u on: ports are 1 to 65535", options->pool_size,
+		               options->pool_base);
+	return 0;
+}
+
+int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct sync_events *events,
+              struct image *wanted, struct sync **ret, struct err *reterr)
+{
+	struct disk *disk;
+	int lock_fd, r = sync_options_check(options, reterr);
+
+	if (!r && options->binary)
 		r = process_version(options->binary, reterr);
 	if (!r)
 		r = process_lock(options->state_dir, &lock_fd, reterr);
@@ -957,7 +1002,7 @@ int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct 
 	sync->disk = disk;
 	sync->wanted = wanted;
 	sync->max_steps = options->max_steps;
-	binds_init(&sync->binds);
+	binds_init(&sync->binds, options->pool_base, options->pool_size);
 	for (size_t i = 0; i < options->n_files; i++)
 		disk_text(disk, options->files[i].name, options->files[i].text);
 	timer_init(sync, &sync->retry);

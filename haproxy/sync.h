@@ -3,6 +3,7 @@
 #ifndef HATCHWAY_HAPROXY_SYNC_H
 #define HATCHWAY_HAPROXY_SYNC_H
 
+#include "haproxy/config.h"
 #include "haproxy/image.h"
 #include "hatchway/haproxy.h"
 
@@ -26,7 +27,7 @@ struct sync_events {
 	void (*applied)(void *ctx, uint64_t generation, const struct sync_refusal *refusals, size_t n);
 	void (*state)(void *ctx, enum haproxy_state state, const char *text);
 	/* The configuration with these binds, to free(). A function of its arguments: compared with what runs. */
-	char *(*config)(void *ctx, const struct sync_bind *binds, size_t n);
+	char *(*config)(void *ctx, const struct config_bind *binds, size_t n);
 	void *ctx;
 };
 
@@ -36,11 +37,16 @@ struct sync_file {
 
 struct sync_options {
 	const char *state_dir, *binary; /* as in struct haproxy_options */
+	uint16_t pool_base;
+	unsigned pool_size;
 	bool stop_on_exit;
 	const struct sync_file *files; /* that the configuration loads: Lua */
 	size_t n_files;
 	size_t max_steps; /* commands in one text, for tests of what happens between two; 0: as many as fit */
 };
+
+/* Can these be used? */
+MUST_CHECK int sync_options_check(const struct sync_options *options, struct err *reterr);
 
 /* `wanted` will track its touched keys; it is changed by the caller only right before sync_submit(), and outlives the sync. */
 MUST_CHECK int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct sync_events *events,

@@ -45,9 +45,10 @@ static bool dice_one_in(struct dice *dice, unsigned n)
 
 static const char *const random_listeners[] = {"80", "127.0.0.2:80"};
 static const char *const random_patterns[] = {"",      "*.b",   "*.a.b",     "a.b",     "x.a.b",
-                                              "y.a.b", "10.0.0.1", "[::1]", "*.x.a.b", "b"};
+                                              "y.a.b", "10.0.0.1", "[::1]", "*.x.a.b", "b",
+                                              "a.b.R4", "*.a.b.R0"};
 /* What each falls to when it does: something less specific. */
-static const char *const random_falls[] = {NULL, "", "*.b", "", "*.a.b", "*.b", "", "", "*.a.b", ""};
+static const char *const random_falls[] = {NULL, "", "*.b", "a.b.R4", "*.a.b", "*.b", "", "", "*.a.b", "", "*.a.b.R0", "*.b"};
 static const char *const random_segments[] = {"a", "b", "A", "ab", "a;x", "a%20b", "%41", "!", "~", "a.b", "a,b", "$&'()*+=:@"};
 static const char *const random_regexes[] = {"/a.*", "/[ab]+/.*", "/(a|b)", ".*b", "/a/?", "(/[a-z]+)\\1", "/a\\Qb c\\E|/ab", "(?i)/A"};
 

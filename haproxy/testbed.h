@@ -34,6 +34,8 @@ struct testbed {
 	char states[4096];
 	bool closed, timed_out, stop_on_exit;
 	size_t max_steps;
+	uint16_t pool_base;
+	unsigned pool_size;
 	uint64_t until;
 	uv_timer_t deadline;
 };
@@ -48,7 +50,7 @@ static inline const char *testbed_haproxy(void)
 	return path;
 }
 
-static inline char *testbed_config(void *ctx, const struct sync_bind *binds, size_t n)
+static inline char *testbed_config(void *ctx, const struct config_bind *binds, size_t n)
 {
 	struct testbed *bed = ctx;
 	struct buf text;
@@ -58,8 +60,9 @@ static inline char *testbed_config(void *ctx, const struct sync_bind *binds, siz
 	                "defaults http\n\tmode http\n\tbalance roundrobin\n\ttimeout client 10s\n\ttimeout server 10s\n"
 	                "\ttimeout connect 1s\nfrontend requests from http\n", bed->dir);
 	for (size_t i = 0; i < n; i++)
-		buf_addf(&text, "\tbind %s:%u\n", *binds[i].address ? binds[i].address : "", binds[i].port);
+		buf_addf(&text, "\tbind %s:%u-%u\n", binds[i].address, binds[i].port, binds[i].last ? binds[i].last : binds[i].port);
 	buf_addf(&text, "\ttcp-request connection set-var(sess.l) dst_port,map_str(maps/listener.map)\n"
+	                "\ttcp-request connection reject unless { var(sess.l) -m found }\n"
 	                "\thttp-request set-var-fmt(txn.k) \"%%[var(sess.l)]/%%[req.fhdr(host),host_only,reverse_dom]#\"\n"
 	                "\thttp-request set-var-fmt(txn.k) \"%%[var(txn.k),map_beg_key(maps/host.map)]%%[path]/#\"\n"
 	                "\thttp-request set-var(txn.r) var(txn.k),map_beg(maps/path.map)\n"
@@ -149,6 +152,8 @@ static inline void testbed_open(struct testbed *bed)
 	struct err err;
 	int r = sync_open(&bed->loop,
 	                  &(struct sync_options){.state_dir = bed->dir, .binary = testbed_haproxy(),
+	                                         .pool_base = bed->pool_base,
+	                                         .pool_size = bed->pool_size,
 	                                         .stop_on_exit = bed->stop_on_exit, .max_steps = bed->max_steps},
 	                  &(struct sync_events){testbed_on_applied, testbed_on_state, testbed_config, bed}, bed->wanted,
 	                  &bed->sync, &err);

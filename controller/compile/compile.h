@@ -9,7 +9,11 @@
  *
  * Isolation of listeners: a hostname belongs to the listener with the most specific hostname that covers it; a route
  * gets only those of its hostnames that belong to a listener it is attached to. So no two listeners share a host, and the
- * next wider host of the same listener (falls_to) is simply the next wider one that exists, up to the listener's own. */
+ * next wider host of the same listener (falls_to) is simply the next wider one that exists, up to the listener's own.
+ *
+ * Precedence by hostname (HTTPRouteSpec.hostnames) is that of the routes' own hostnames. On a listener's own host, routes
+ * for "a.b", "*.b" and no hostname may meet: each rank is a unit of its own there and falls to the next, the first under
+ * the host's pattern, the others under patterns that no request asks for. */
 #ifndef HATCHWAY_COMPILE_COMPILE_H
 #define HATCHWAY_COMPILE_COMPILE_H
 
@@ -18,10 +22,13 @@
 
 #include <uthash.h>
 
+/* rank: how specific the route's own hostname is, of which the host's is the intersection with the listener's: all of
+ * them cover the host, so the longer is the narrower. 0: the route names none. */
 struct membership {
 	struct host *host;
 	struct node *route;
 	struct membership *next, **link; /* of the host */
+	uint16_t rank;
 };
 
 /* Routes that joined, left or changed on a host since it was built; only while it is queued. */
@@ -41,14 +48,16 @@ struct host {
 	struct membership *members;
 	struct host *falls_to;
 	struct touched *touched;
+	uint16_t *ranks; /* of the members in the table, the highest first; NULL while they have one rank at most */
+	size_t n_ranks;
 	char pattern[];
 };
 
 struct port {
-	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80" */
+	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80"; in a cluster "20000", the bind port */
 	struct node *gateway; /* NULL: nobody's, about to go */
 	struct hashed_set hosts;
-	uint16_t port;
+	uint16_t port, bind_port;
 	bool roots_changed;
 	char address[48];
 	char key[64];
@@ -103,6 +112,9 @@ typedef void origin_cb(void *ctx, const struct origin *origin);
  * listener's own host without routes: the Gateway). False: nobody wants the unit, or it is not one. */
 bool compile_origins(const struct compile *compile, enum table_kind kind, const char *key, origin_cb *cb, void *ctx);
 
+/* The Service and port that a backend's key names; NULL: it is not one, or there is no such Service. */
+struct node *compile_service(const struct compile *compile, const char *key, uint16_t *ret_port);
+
 /* ---- between the files of this room ---- */
 
 /* port.c */
@@ -110,7 +122,8 @@ void ports_withdraw(struct compile *compile, struct node *gateway);
 void ports_claim(struct compile *compile, struct node *gateway);
 void ports_build(struct compile *compile, struct table_changes *changes);
 void port_key(const char *address, uint16_t port, char *ret, size_t size);
-struct port *port_find(const struct compile *compile, const char *address, uint16_t port);
+/* Of a listener that serves, at one of its Gateway's addresses. */
+struct port *port_find(const struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener);
 
 /* host.c */
 struct host *host_want(struct port *port, const char *pattern);
@@ -119,7 +132,7 @@ void member_link(struct compile *compile, struct membership *member);
 void member_unlink(struct compile *compile, struct membership *member);
 void hosts_build(struct compile *compile, struct table_changes *changes);
 void hosts_free(struct port *port);
-const char *host_key(struct arena *scratch, const struct host *host);
+#define HOST_RANK ".R" /* and the rank: behind the pattern of units that are only fallen to */
 /* NULL: there is none. */
 struct host *host_find(const struct port *port, const char *pattern);
 

@@ -1,15 +1,20 @@
-/* Hosts: which routes' matches stand in which order on a hostname (Gateway API, HTTPRouteRule.matches), and the wider
- * hostname tried next.
- * Not applied yet: a hostname's specificity before intersection (GatewayRouteHostnameIntersectionPrecedence, 1.7). */
+/* Hosts: which routes' matches stand in which order on a hostname (Gateway API, HTTPRouteSpec.hostnames and
+ * HTTPRouteRule.matches), and the wider hostname tried next. */
 #include "controller/compile/compile.h"
 #include "controller/graph/hostname.h"
 
 #include <string.h>
 #include <strings.h>
 
-const char *host_key(struct arena *scratch, const struct host *host)
+/* Requests' hosts are lower case: only another host leads to one of a lower rank. */
+static const char *rank_pattern(struct arena *scratch, const struct host *host, size_t i)
 {
-	return arena_printf(scratch, "%s %s", host->port->key, host->pattern);
+	return i ? arena_printf(scratch, "%s" HOST_RANK "%u", host->pattern, host->ranks[i]) : host->pattern;
+}
+
+static const char *rank_key(struct arena *scratch, const struct host *host, size_t i)
+{
+	return arena_printf(scratch, "%s %s", host->port->key, rank_pattern(scratch, host, i));
 }
 
 struct host *host_find(const struct port *port, const char *pattern)
@@ -35,14 +40,17 @@ struct host *host_want(struct port *port, const char *pattern)
 static void host_free(struct host *host)
 {
 	hashed_delete(&host->port->hosts, host);
+	free(host->ranks);
 	free(host);
 }
 
 void hosts_free(struct port *port)
 {
 	struct hashed_walk walk = {.set = &port->hosts};
-	for (struct host *host; (host = hashed_walk(&walk));)
+	for (struct host *host; (host = hashed_walk(&walk));) {
+		free(host->ranks);
 		free(host);
+	}
 	hashed_done(&port->hosts);
 }
 
@@ -276,16 +284,16 @@ static struct entries sorted(struct arena *scratch, struct candidate *list, size
 	return entries;
 }
 
-/* All routes of the host. */
-static struct entries gather(struct arena *scratch, const struct host *host)
+/* All routes of the host that have the rank. */
+static struct entries gather(struct arena *scratch, const struct host *host, uint16_t rank)
 {
 	size_t n = 0;
 	for (const struct membership *m = host->members; m; m = m->next)
-		n += count_matches(node_route(m->route)->route);
+		n += m->rank == rank ? count_matches(node_route(m->route)->route) : 0;
 	struct candidate *list = arena_array(scratch, n, sizeof(*list));
 	n = 0;
 	for (const struct membership *m = host->members; m; m = m->next)
-		n += add_route(scratch, host, node_route(m->route), list + n);
+		n += m->rank == rank ? add_route(scratch, host, node_route(m->route), list + n) : 0;
 	return sorted(scratch, list, n);
 }
 
@@ -378,27 +386,122 @@ static struct entries merged(struct arena *scratch, const struct compile *compil
 	return all;
 }
 
-static struct table_unit *build(const struct compile *compile, const struct host *host, const char *key)
+static void put_unit(struct compile *compile, struct host *host, const char *key, const char *pattern,
+                     const char *falls_to, struct entries entries, struct table_changes *changes)
+{
+	const struct table_host like = {
+	        .unit = {.key = key},
+	        .listener = host->port->key,
+	        .pattern = pattern,
+	        .falls_to = falls_to,
+	        .entries = entries.items,
+	        .n_entries = entries.n,
+	};
+	table_change(compile->table, changes, TABLE_HOST, key, &table_host_new(&like)->unit);
+}
+
+/* Members of one rank, as nearly always. */
+static void build(struct compile *compile, struct host *host, const char *key, struct table_changes *changes)
 {
 	struct arena scratch;
 	arena_init(&scratch);
 	struct entries entries;
 	const struct table_host *last = (struct table_host *)table_get(compile->table, TABLE_HOST, key);
-	if (!last || (host->touched && host->touched->n > TOUCHED))
-		entries = gather(&scratch, host);
+	if (!last || host->n_ranks || (host->touched && host->touched->n > TOUCHED))
+		entries = gather(&scratch, host, host->members ? host->members->rank : 0);
 	else
 		entries = merged(&scratch, compile, untouched(&scratch, host, last), gather_touched(&scratch, host));
-	const struct table_host like = {
-	        .unit = {.key = key},
-	        .listener = host->port->key,
-	        .pattern = host->pattern,
-	        .falls_to = host->falls_to ? host->falls_to->pattern : NULL,
-	        .entries = entries.items,
-	        .n_entries = entries.n,
-	};
-	struct table_host *unit = table_host_new(&like);
+	put_unit(compile, host, key, host->pattern, host->falls_to ? host->falls_to->pattern : NULL, entries, changes);
 	arena_done(&scratch);
-	return &unit->unit;
+}
+
+/* ---- members of several ranks ---- */
+
+static int rank_cmp(const void *a, const void *b)
+{
+	return *(const uint16_t *)b - *(const uint16_t *)a;
+}
+
+/* In scratch, each once, the highest first. */
+static uint16_t *list_ranks(struct arena *scratch, const struct host *host, size_t *ret_n)
+{
+	size_t n = 0, used = 0;
+	for (const struct membership *m = host->members; m; m = m->next)
+		n++;
+	uint16_t *ranks = arena_array(scratch, n, sizeof(*ranks));
+	for (const struct membership *m = host->members; m; m = m->next) {
+		bool seen = false;
+		for (size_t i = 0; i < used && !seen; i++)
+			seen = ranks[i] == m->rank;
+		if (!seen)
+			ranks[used++] = m->rank;
+	}
+	if (used > 1)
+		qsort(ranks, used, sizeof(*ranks), rank_cmp);
+	*ret_n = used;
+	return ranks;
+}
+
+static bool has_rank(const struct host *host, uint16_t rank)
+{
+	for (size_t i = 1; i < host->n_ranks; i++)
+		if (host->ranks[i] == rank)
+			return true;
+	return false;
+}
+
+/* The units of `old` ranks that the host no longer has. */
+static void drop_ranks(struct compile *compile, const struct host *host, const uint16_t *old, size_t n_old,
+                       struct table_changes *changes)
+{
+	struct arena scratch;
+	arena_init(&scratch);
+	for (size_t i = 1; i < n_old; i++)
+		if (!has_rank(host, old[i]))
+			table_change(compile->table, changes, TABLE_HOST,
+			             arena_printf(&scratch, "%s %s" HOST_RANK "%u", host->port->key, host->pattern, old[i]),
+			             NULL);
+	arena_done(&scratch);
+}
+
+static void build_ranks(struct compile *compile, struct host *host, struct table_changes *changes)
+{
+	struct arena scratch;
+	arena_init(&scratch);
+	for (size_t i = host->n_ranks; i--;) { /* what is fallen to first */
+		const char *falls_to = i + 1 < host->n_ranks ? rank_pattern(&scratch, host, i + 1) :
+		                       host->falls_to        ? host->falls_to->pattern :
+		                                               NULL;
+		put_unit(compile, host, rank_key(&scratch, host, i), rank_pattern(&scratch, host, i), falls_to,
+		         gather(&scratch, host, host->ranks[i]), changes);
+	}
+	arena_done(&scratch);
+}
+
+/* All units of the host. */
+static void build_all(struct compile *compile, struct host *host, struct table_changes *changes)
+{
+	struct arena scratch;
+	arena_init(&scratch);
+	uint16_t *old = host->ranks;
+	size_t n_old = host->n_ranks, n;
+	const uint16_t *ranks = list_ranks(&scratch, host, &n);
+	const char *key = rank_key(&scratch, host, 0);
+	host->exists = shall_exist(host);
+	if (!host->exists)
+		table_change(compile->table, changes, TABLE_HOST, key, NULL);
+	else if (n < 2)
+		build(compile, host, key, changes);
+	host->ranks = NULL;
+	host->n_ranks = n < 2 ? 0 : n;
+	if (host->n_ranks) {
+		host->ranks = xcalloc(n, sizeof(*ranks));
+		memcpy(host->ranks, ranks, n * sizeof(*ranks));
+		build_ranks(compile, host, changes);
+	}
+	drop_ranks(compile, host, old, n_old, changes);
+	free(old);
+	arena_done(&scratch);
 }
 
 /* Hosts that go are freed last: until then others may compare their falls_to with them. */
@@ -410,12 +513,7 @@ void hosts_build(struct compile *compile, struct table_changes *changes)
 	for (size_t i = 0; i < compile->n_queued_hosts; i++) {
 		struct host *host = compile->queued_hosts[i];
 		host->queued = false;
-		host->exists = shall_exist(host);
-		struct arena scratch;
-		arena_init(&scratch);
-		const char *key = host_key(&scratch, host);
-		table_change(compile->table, changes, TABLE_HOST, key, host->exists ? build(compile, host, key) : NULL);
-		arena_done(&scratch);
+		build_all(compile, host, changes);
 		free(host->touched);
 		host->touched = NULL;
 	}

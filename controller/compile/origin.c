@@ -1,6 +1,7 @@
 /* From unit keys back to objects. */
 #include "controller/compile/compile.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static bool origin_listener(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
@@ -49,8 +50,11 @@ static bool origin_host(const struct compile *compile, const char *key, origin_c
 	struct port *port = NULL;
 	if (pattern)
 		HASH_FIND_STR(compile->ports, arena_strndup(&scratch, key, (size_t)(pattern - key)), port);
+	const char *rank = pattern ? strstr(pattern, HOST_RANK) : NULL, *own = pattern ? pattern + 1 : NULL;
+	if (rank)
+		own = arena_strndup(&scratch, own, (size_t)(rank - own));
+	struct host *host = port ? host_find(port, own) : NULL;
 	arena_done(&scratch);
-	struct host *host = port ? host_find(port, pattern + 1) : NULL;
 	if (!host)
 		return false;
 	for (struct membership *m = host->members; m; m = m->next)
@@ -87,20 +91,29 @@ static bool origin_backend_of(const struct compile *compile, struct node *route,
 }
 
 /* "namespace.service:port": a namespace holds no ".". */
-static bool origin_backend(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+struct node *compile_service(const struct compile *compile, const char *key, uint16_t *ret_port)
 {
 	const char *name = strchr(key, '.'), *end = strrchr(key, ':');
 	if (!name || !end || end < name)
-		return false;
+		return NULL;
 	struct arena scratch;
 	arena_init(&scratch);
-	const struct node *service = store_find(compile->graph->store, KIND_SERVICE,
-	                                        arena_strndup(&scratch, key, (size_t)(name - key)),
-	                                        arena_strndup(&scratch, name + 1, (size_t)(end - name - 1)));
+	struct node *service = store_find(compile->graph->store, KIND_SERVICE,
+	                                  arena_strndup(&scratch, key, (size_t)(name - key)),
+	                                  arena_strndup(&scratch, name + 1, (size_t)(end - name - 1)));
+	arena_done(&scratch);
+	if (service)
+		*ret_port = (uint16_t)strtoul(end + 1, NULL, 10);
+	return service;
+}
+
+static bool origin_backend(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+{
+	uint16_t port;
+	const struct node *service = compile_service(compile, key, &port);
 	bool found = false;
 	for (struct edge *e = service ? service->in[EDGE_USER] : NULL; e; e = e->next)
 		found |= origin_backend_of(compile, e->from, key, cb, ctx);
-	arena_done(&scratch);
 	return found;
 }
 

@@ -1,4 +1,5 @@
-/* Ports: which Gateway serves which address and port, and the hostnames of its listeners there. */
+/* Ports: which Gateway serves which address and port, and the hostnames of its listeners there. One is known by its
+ * address and port; in a cluster, where every Gateway has addresses of its own, by the port HAProxy binds. */
 #include "controller/compile/compile.h"
 
 #include <string.h>
@@ -11,24 +12,31 @@ void port_key(const char *address, uint16_t port, char *ret, size_t size)
 		snprintf(ret, size, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address, port);
 }
 
-struct port *port_find(const struct compile *compile, const char *address, uint16_t port)
+static void key_of(const struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener,
+                   char *ret, size_t size)
+{
+	bool pool = compile->graph->options.pool_base;
+	const uint16_t port = gateway->gateway->listeners[listener].port, bind_port = gateway->listeners[listener].bind_port;
+	port_key(gateway->binds[bind], pool ? bind_port : port, ret, size);
+}
+
+struct port *port_find(const struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener)
 {
 	char key[64];
-	port_key(address, port, key, sizeof(key));
+	key_of(compile, gateway, bind, listener, key, sizeof(key));
 	struct port *found;
 	HASH_FIND_STR(compile->ports, key, found);
 	return found;
 }
 
-static struct port *want(struct compile *compile, const char *address, uint16_t number)
+static struct port *want(struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener)
 {
-	struct port *port = port_find(compile, address, number);
+	struct port *port = port_find(compile, gateway, bind, listener);
 	if (port)
 		return port;
 	port = xcalloc(1, sizeof(*port));
-	port->port = number;
-	snprintf(port->address, sizeof(port->address), "%s", address);
-	port_key(address, number, port->key, sizeof(port->key));
+	snprintf(port->address, sizeof(port->address), "%s", gateway->binds[bind]);
+	key_of(compile, gateway, bind, listener, port->key, sizeof(port->key));
 	hashed_init(&port->hosts);
 	HASH_ADD_STR(compile->ports, key, port);
 	return port;
@@ -52,10 +60,13 @@ void ports_withdraw(struct compile *compile, struct node *gateway)
 	gateway->compile = NULL;
 }
 
-static void claim(struct compile *compile, struct gateway_ports *ports, struct node *gateway, const char *address,
-                  const struct listener *l)
+static void claim(struct compile *compile, struct gateway_ports *ports, struct node *gateway, size_t bind, size_t listener)
 {
-	struct port *port = want(compile, address, l->port);
+	const struct gateway_state *state = node_gateway(gateway);
+	const struct listener *l = &state->gateway->listeners[listener];
+	struct port *port = want(compile, state, bind, listener);
+	port->port = l->port;
+	port->bind_port = state->listeners[listener].bind_port;
 	struct host *host = host_want(port, l->hostname ? l->hostname : "");
 	host->root = true;
 	host_queue(compile, host);
@@ -75,7 +86,7 @@ void ports_claim(struct compile *compile, struct node *gateway)
 	struct gateway_ports *ports = xcalloc(1, sizeof(*ports) + state->n_binds * state->n_listeners * sizeof(struct port *));
 	for (size_t i = 0; i < state->n_listeners; i++)
 		for (size_t b = 0; b < state->n_binds && state->listeners[i].serving; b++)
-			claim(compile, ports, gateway, state->binds[b], &state->gateway->listeners[i]);
+			claim(compile, ports, gateway, b, i);
 	gateway->compile = ports;
 }
 
@@ -88,7 +99,7 @@ static struct table_unit *build(const struct compile *compile, const struct port
 	        .unit = {.key = port->key},
 	        .bind_address = port->address,
 	        .port = port->port,
-	        .bind_port = graph_bind_port(&compile->graph->options, port->port),
+	        .bind_port = port->bind_port,
 	        .origin = arena_printf(&scratch, "%s/%s", gateway->namespace, gateway->name),
 	};
 	struct table_listener *unit = table_listener_new(&like);

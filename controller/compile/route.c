@@ -15,20 +15,27 @@ void route_units_free(struct route_units *units)
 /* ---- hosts ---- */
 
 struct host_list {
-	struct host **items;
+	struct ranked {
+		struct host *host;
+		uint16_t rank;
+	} *items;
 	size_t n, cap;
 };
 
-static void add_host(struct host_list *list, struct host *host)
+/* Of several hostnames that lead to one host, the most specific counts. */
+static void add_host(struct host_list *list, struct host *host, uint16_t rank)
 {
 	for (size_t i = 0; i < list->n; i++)
-		if (list->items[i] == host)
+		if (list->items[i].host == host) {
+			if (rank > list->items[i].rank)
+				list->items[i].rank = rank;
 			return;
+		}
 	if (list->n == list->cap) {
 		list->cap = list->cap ? list->cap * 2 : 4;
-		list->items = xrealloc(list->items, list->cap * sizeof(struct host *));
+		list->items = xrealloc(list->items, list->cap * sizeof(*list->items));
 	}
-	list->items[list->n++] = host;
+	list->items[list->n++] = (struct ranked){host, rank};
 }
 
 /* The listener whose hosts a hostname belongs to on a port: the one with the most specific hostname that covers it. */
@@ -50,16 +57,22 @@ static size_t owner_of(const struct gateway_state *gateway, uint16_t port, const
 }
 
 static void add_hostname(struct compile *compile, const struct gateway_state *gateway, size_t listener,
-                         const char *hostname, struct host_list *list)
+                         const char *hostname, size_t rank, struct host_list *list)
 {
 	uint16_t number = gateway->gateway->listeners[listener].port;
 	if (owner_of(gateway, number, hostname) != listener)
 		return;
 	for (size_t b = 0; b < gateway->n_binds; b++) {
-		struct port *port = port_find(compile, gateway->binds[b], number);
+		struct port *port = port_find(compile, gateway, b, listener);
 		BUG_ON(!port);
-		add_host(list, host_want(port, hostname));
+		add_host(list, host_want(port, hostname), (uint16_t)rank);
 	}
+}
+
+/* See struct membership. "*.b" and "a.b" have as many characters. */
+static size_t rank_of(const char *hostname)
+{
+	return strlen(hostname) + (*hostname != '*');
 }
 
 static void add_listener(struct compile *compile, const struct gateway_state *gateway, size_t listener,
@@ -69,11 +82,11 @@ static void add_listener(struct compile *compile, const struct gateway_state *ga
 	if (!own)
 		own = "";
 	if (!route->n_hostnames)
-		add_hostname(compile, gateway, listener, own, list);
+		add_hostname(compile, gateway, listener, own, 0, list);
 	for (size_t i = 0; i < route->n_hostnames; i++) {
 		const char *hostname = hostname_intersect(own, route->hostnames[i]);
 		if (hostname)
-			add_hostname(compile, gateway, listener, hostname, list);
+			add_hostname(compile, gateway, listener, hostname, rank_of(route->hostnames[i]), list);
 	}
 }
 
@@ -142,7 +155,7 @@ static bool is_same_hosts(const struct route_units *units, const struct host_lis
 	if (units->n_members != list->n)
 		return false;
 	for (size_t i = 0; i < list->n; i++)
-		if (units->members[i].host != list->items[i])
+		if (units->members[i].host != list->items[i].host || units->members[i].rank != list->items[i].rank)
 			return false;
 	return true;
 }
@@ -224,7 +237,8 @@ static struct route_units *units_new(struct node *node, struct http_route *route
 	units->route = route;
 	units->n_members = hosts->n;
 	for (size_t i = 0; i < hosts->n; i++)
-		units->members[i] = (struct membership){.host = hosts->items[i], .route = node};
+		units->members[i] =
+		        (struct membership){.host = hosts->items[i].host, .route = node, .rank = hosts->items[i].rank};
 	return units;
 }
 

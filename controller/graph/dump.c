@@ -27,7 +27,7 @@ static void dump_gateway(const struct graph *graph, const struct node *node, str
 		         l->hostname ? l->hostname : "any", s->attached);
 		for (size_t b = 0; s->serving && b < state->n_binds; b++)
 			buf_addf(out, "%s%s:%u", b ? ", " : ", bound to ", *state->binds[b] ? state->binds[b] : "*",
-			         graph_bind_port(&graph->options, l->port));
+			         s->bind_port);
 		buf_addc(out, '\n');
 		dump_condition(&s->accepted, "    ", out);
 		dump_condition(&s->conflicted, "    ", out);

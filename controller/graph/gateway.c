@@ -206,13 +206,27 @@ static const struct claim *port_taken(struct claim *claims, const struct gateway
 	return NULL;
 }
 
+static uint16_t mapped_port(const struct graph_options *options, uint16_t port)
+{
+	for (size_t i = 0; i < options->n_ports; i++)
+		if (options->ports[i] == port)
+			return options->bind_ports[i];
+	return port;
+}
+
+bool graph_listener_good(const struct gateway_state *state, size_t i)
+{
+	const struct listener_state *s = &state->listeners[i];
+	return !state->accepted.id && !state->programmed.id && s->accepted.id == COND_LISTENER_ACCEPTED && s->http;
+}
+
 static void judge_port(const struct graph *graph, struct gateway_state *state, size_t i, struct claim **claims)
 {
 	uint16_t port = state->gateway->listeners[i].port;
 	struct listener_state *s = &state->listeners[i];
-	if (s->accepted.id != COND_LISTENER_ACCEPTED || !s->http)
+	if (!graph_listener_good(state, i))
 		return;
-	uint16_t bind_port = graph_bind_port(&graph->options, port);
+	uint16_t bind_port = mapped_port(&graph->options, port);
 	const struct claim *taken = port_taken(*claims, state, port, bind_port);
 	if (taken && taken->owner != state)
 		condition_set(&s->accepted, COND_LISTENER_PORT_UNAVAILABLE,
@@ -227,9 +241,33 @@ static void judge_port(const struct graph *graph, struct gateway_state *state, s
 	for (size_t b = 0; b < state->n_binds; b++)
 		claim_add(claims, state->binds[b], bind_port, state, port);
 	s->serving = true;
+	s->bind_port = bind_port;
+}
+
+/* A folder: all Gateways share the machine's addresses. */
+static void judge_ports(const struct graph *graph, struct gateway_state **states, size_t n)
+{
+	struct claim *claims = NULL;
+	for (size_t g = 0; g < n; g++)
+		for (size_t i = 0; i < states[g]->n_listeners; i++)
+			judge_port(graph, states[g], i, &claims);
+	claims_free(&claims);
 }
 
 /* ---- Gateways ---- */
+
+static void judge_parameters(const struct graph *graph, struct gateway_state *state)
+{
+	const struct parameters *parameters;
+	struct buf message;
+	buf_init(&message, CONDITION_MESSAGE);
+	if (!graph_parameters(graph, state->gateway->parameters, &parameters, &message) && message.len)
+		condition_set(&state->accepted, COND_GATEWAY_INVALID_PARAMETERS, "spec.infrastructure.parametersRef: %s",
+		              message.data);
+	else if (state->gateway->parameters && !parameters)
+		condition_set(&state->accepted, COND_GATEWAY_INVALID_PARAMETERS, NULL);
+	buf_done(&message);
+}
 
 /* Everything that does not depend on other Gateways. accepted or programmed stay empty where nothing is wrong yet. */
 static struct gateway_state *judge_alone(const struct graph *graph, struct node *node)
@@ -246,9 +284,11 @@ static struct gateway_state *judge_alone(const struct graph *graph, struct node 
 	if (graph_class(graph, gateway->gateway_class_name) == CLASS_REFUSED)
 		condition_set(&state->accepted, COND_GATEWAY_PENDING, "spec.gatewayClassName: GatewayClass %s is not accepted",
 		              gateway->gateway_class_name);
-	else if (gateway->infrastructure_parameters_kind)
-		condition_set(&state->accepted, COND_GATEWAY_INVALID_PARAMETERS, NULL);
 	else
+		judge_parameters(graph, state);
+	if (!state->accepted.id && graph->options.pool_base)
+		graph_judge_address_types(state);
+	else if (!state->accepted.id)
 		judge_addresses(graph, state);
 	return state;
 }
@@ -269,7 +309,7 @@ static void judge_listeners_programmed(struct gateway_state *state)
 }
 
 /* Accepted and Programmed of the Gateway, once its listeners are judged. */
-static void judge_whole(struct gateway_state *state)
+static void judge_whole(const struct graph *graph, struct gateway_state *state)
 {
 	size_t accepted = 0, serving = 0;
 	for (size_t i = 0; i < state->n_listeners; i++) {
@@ -277,6 +317,8 @@ static void judge_whole(struct gateway_state *state)
 		serving += state->listeners[i].serving;
 	}
 	judge_listeners_programmed(state);
+	if (graph->options.pool_base && serving)
+		graph_judge_assigned(graph, state);
 	if (state->accepted.id == COND_GATEWAY_PENDING)
 		condition_set(&state->programmed, COND_GATEWAY_NOT_PROGRAMMED, "The GatewayClass is not accepted");
 	else if (state->accepted.id)
@@ -303,6 +345,7 @@ static bool is_as_before(const struct gateway_state *old, const struct gateway_s
 		return false;
 	for (size_t i = 0; i < new->n_listeners; i++)
 		if (old->listeners[i].serving != new->listeners[i].serving ||
+		    old->listeners[i].bind_port != new->listeners[i].bind_port ||
 		    old->listeners[i].http != new->listeners[i].http)
 			return false;
 	return true;
@@ -331,18 +374,18 @@ static void settle(struct graph *graph, struct gateway_state *state, struct grap
 void graph_gateways(struct graph *graph, struct graph_delta *delta)
 {
 	struct node_list *list = &graph->gateways;
-	struct claim *claims = NULL;
 	if (list->n > 1)
 		qsort(list->items, list->n, sizeof(*list->items), older);
 	struct gateway_state **states = xcalloc(list->n, sizeof(struct gateway_state *));
-	for (size_t g = 0; g < list->n; g++) {
-		states[g] = judge_alone(graph, list->items[g]);
-		for (size_t i = 0; i < states[g]->n_listeners && !states[g]->accepted.id && !states[g]->programmed.id; i++)
-			judge_port(graph, states[g], i, &claims);
-		judge_whole(states[g]);
-	}
-	claims_free(&claims);
 	for (size_t g = 0; g < list->n; g++)
+		states[g] = judge_alone(graph, list->items[g]);
+	if (graph->options.pool_base)
+		graph_pool(graph, states, list->n);
+	else
+		judge_ports(graph, states, list->n);
+	for (size_t g = 0; g < list->n; g++) {
+		judge_whole(graph, states[g]);
 		settle(graph, states[g], delta);
+	}
 	free(states);
 }

@@ -4,14 +4,6 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-uint16_t graph_bind_port(const struct graph_options *options, uint16_t port)
-{
-	for (size_t i = 0; i < options->n_ports; i++)
-		if (options->ports[i] == port)
-			return options->bind_ports[i];
-	return port;
-}
-
 bool graph_address(const char *text, char *ret)
 {
 	unsigned char raw[16];
@@ -44,11 +36,14 @@ int graph_older(const struct object *a, const struct object *b)
 
 /* ---- classes ---- */
 
-bool graph_class_condition(const struct graph *graph, const struct gateway_class *class, enum condition_id *ret)
+bool graph_class_condition(const struct graph *graph, const struct gateway_class *class, enum condition_id *ret,
+                           struct buf *message)
 {
+	const struct parameters *parameters;
 	if (strcmp(class->controller_name, graph->options.controller_name) != 0)
 		return false;
-	*ret = class->parameters_ref ? COND_CLASS_INVALID_PARAMETERS : COND_CLASS_ACCEPTED;
+	bool good = graph_parameters(graph, class->parameters, &parameters, message);
+	*ret = good ? COND_CLASS_ACCEPTED : COND_CLASS_INVALID_PARAMETERS;
 	return true;
 }
 
@@ -60,7 +55,7 @@ enum class_verdict graph_class(const struct graph *graph, const char *name)
 		return implicit && strcmp(implicit, name) == 0 ? CLASS_OURS : CLASS_FOREIGN;
 	}
 	enum condition_id id;
-	if (!graph_class_condition(graph, (const struct gateway_class *)node->object, &id))
+	if (!graph_class_condition(graph, (const struct gateway_class *)node->object, &id, NULL))
 		return CLASS_FOREIGN;
 	return id == COND_CLASS_ACCEPTED ? CLASS_OURS : CLASS_REFUSED;
 }
@@ -125,8 +120,67 @@ static void queue_routes(struct node *node, struct graph_delta *delta)
 			graph_queue(&delta->routes, e->from);
 }
 
+/* A Gateway's own Service, or one that a Gateway may have had. */
+static bool is_of_gateway(const struct node *service)
+{
+	bool found = service->flags & NODE_KEPT;
+	for (const struct edge *e = service->in[EDGE_USER]; e && !found; e = e->next)
+		found = e->from->kind == KIND_GATEWAY;
+	return found;
+}
+
+static bool is_kept(const struct node *service)
+{
+	bool kept = service->object && ((const struct service *)service->object)->kept;
+	for (const struct edge *e = service->in[EDGE_PART]; e && !kept; e = e->next)
+		kept = e->from->object && ((const struct endpoint_slice *)e->from->object)->kept;
+	return kept;
+}
+
+static void list_kept(struct graph *graph, struct node *service)
+{
+	struct node_list *list = &graph->kept;
+	bool kept = is_kept(service);
+	if (kept == !!(service->flags & NODE_KEPT))
+		return;
+	service->flags ^= NODE_KEPT;
+	if (kept) {
+		node_list_add(list, service);
+		return;
+	}
+	size_t i = 0;
+	while (list->items[i] != service)
+		i++;
+	list->items[i] = list->items[--list->n];
+}
+
+static bool is_pods_service(const struct graph_options *options, const struct node *node)
+{
+	return options->pods_service && strcmp(node->name, options->pods_service) == 0 &&
+	       strcmp(node->namespace, options->pods_namespace) == 0;
+}
+
+/* In a cluster: a Service, or its EndpointSlices, as something hatchway keeps. True: Gateways must be judged again. */
+static bool expand_infrastructure(struct graph *graph, struct node *node)
+{
+	if (!graph->options.pool_base || !(node->flags & (NODE_OBJECT | NODE_PARTS)))
+		return false;
+	bool before = is_of_gateway(node);
+	list_kept(graph, node);
+	bool ours = before || is_of_gateway(node);
+	graph->infra_version += ours || is_pods_service(&graph->options, node);
+	return ours && (node->flags & NODE_OBJECT);
+}
+
+static void touch_classes(const struct node *parameters, struct graph_delta *delta)
+{
+	for (const struct edge *e = parameters->in[EDGE_USER]; e; e = e->next)
+		if (e->from->kind == KIND_GATEWAYCLASS)
+			graph_touch(delta->status, e->from);
+}
+
 /* One dirty node; true: Gateways must be judged again. */
-static bool expand(struct node *node, struct graph_delta *delta)
+static bool expand(struct graph *graph, struct node *node, struct graph_delta *delta)
 {
 	bool object = node->flags & NODE_OBJECT;
 	switch ((enum object_kind)node->kind) {
@@ -153,7 +207,10 @@ static bool expand(struct node *node, struct graph_delta *delta)
 			queue_routes(node, delta);
 		if (node->flags & (NODE_OBJECT | NODE_PARTS))
 			graph_queue(&delta->services, node);
-		return false;
+		return expand_infrastructure(graph, node);
+	case KIND_PARAMETERS:
+		touch_classes(node, delta);
+		return object;
 	default:
 		return false;
 	}
@@ -196,11 +253,12 @@ void graph_update(struct graph *graph, struct graph_delta *delta)
 	const struct node_list *dirty = &graph->store->dirty;
 	bool gateways = false;
 	for (size_t i = 0; i < dirty->n; i++)
-		gateways |= expand(dirty->items[i], delta);
+		gateways |= expand(graph, dirty->items[i], delta);
 	if (gateways) {
 		for (size_t i = 0; i < dirty->n; i++)
 			enlist(graph, dirty->items[i], delta);
 		graph_gateways(graph, delta);
+		graph->infra_version++;
 	}
 	for (size_t i = 0; i < delta->routes.n; i++)
 		graph_route(graph, delta->routes.items[i], delta);
@@ -235,4 +293,12 @@ void graph_done(struct graph *graph)
 		node->graph = NULL;
 	}
 	node_list_done(&graph->gateways);
+	node_list_done(&graph->kept);
+	struct graph_said *said, *next;
+	HASH_ITER(hh, graph->said, said, next)
+	{
+		HASH_DEL(graph->said, said);
+		free(said->text);
+		free(said);
+	}
 }

@@ -10,6 +10,8 @@
 #include "controller/graph/condition.h"
 #include "controller/store/store.h"
 
+#include <uthash.h>
+
 #define GATEWAY_API_GROUP "gateway.networking.k8s.io"
 #define GRAPH_LISTENERS 64 /* the CRD's limit, and a route's bit mask */
 
@@ -21,14 +23,17 @@ struct graph_options {
 	const uint16_t *ports, *bind_ports;   /* ports[i] is bound as bind_ports[i]; others as themselves */
 	size_t n_ports;
 	bool implicit_namespaces;
+	uint16_t pool_base;       /* a cluster: listeners are bound from here on, addresses are those of Services; 0: a folder */
+	const char *pods_namespace, *pods_service; /* the Service of hatchway's own Pods; NULL */
 };
 
-uint16_t graph_bind_port(const struct graph_options *options, uint16_t port);
+#define GRAPH_POOL 4096 /* so many ports at most: what a targetPort edited by hand can make HAProxy bind */
 
 struct listener_state {
 	struct condition accepted, conflicted, resolved, programmed;
 	bool http;         /* takes HTTPRoutes */
 	bool serving;      /* the table has it */
+	uint16_t bind_port; /* serving: where HAProxy listens */
 	uint32_t attached; /* routes whose Accepted is True */
 };
 
@@ -37,7 +42,7 @@ struct gateway_state {
 	struct gateway *gateway; /* the version judged; a reference */
 	uint32_t epoch;          /* of the counts: routes counted in another epoch are not in them */
 	struct condition accepted, programmed;
-	char (*binds)[48];       /* addresses asked for, canonical; "" = every address */
+	char (*binds)[48];       /* addresses bound, canonical; "" = every address, as ever in a cluster */
 	size_t n_binds;
 	size_t n_listeners;
 	struct listener_state listeners[];
@@ -76,12 +81,22 @@ struct graph_release {
 	bool features;    /* GatewayClasses have supportedFeatures */
 };
 
+/* What the API server answered to a Gateway's infrastructure. */
+struct graph_said {
+	UT_hash_handle hh;
+	char *text;
+	char gateway[]; /* "namespace/name" */
+};
+
 struct graph {
 	struct graph_options options;
 	struct graph_release release; /* a folder's: the newest */
 	struct store *store;
 	struct node_list gateways; /* of our classes; the oldest first */
+	struct node_list kept;     /* Services hatchway keeps, or with EndpointSlices it keeps; in no order */
+	struct graph_said *said;
 	uint32_t epoch;
+	uint64_t infra_version;    /* moves when what is wanted of Services and their EndpointSlices, or is there, may have */
 };
 
 /* What an update judged anew. Nodes may have lost object and state. */
@@ -104,8 +119,23 @@ void graph_touch_parents(const struct graph *graph, const struct route_state *st
 
 enum class_verdict { CLASS_FOREIGN, CLASS_OURS, CLASS_REFUSED };
 enum class_verdict graph_class(const struct graph *graph, const char *name);
-/* Of an object, for its status: the Accepted condition; false: a class of another controller. */
-bool graph_class_condition(const struct graph *graph, const struct gateway_class *class, enum condition_id *ret);
+/* Of an object, for its status: the Accepted condition, and its message if it is not the kind's own (may be NULL); false:
+ * a class of another controller. */
+bool graph_class_condition(const struct graph *graph, const struct gateway_class *class, enum condition_id *ret,
+                           struct buf *message);
+
+/* ---- service.c: a Gateway's own Service, in a cluster ---- */
+
+/* As the API server has it, if it is hatchway's. NULL: there is none, or (*ret_foreign) it is somebody else's. */
+const struct service *graph_service(const struct graph *graph, const struct gateway *gateway, bool *ret_foreign);
+/* Where the Service leads what arrives at its port; 0: it has no such port. */
+uint16_t graph_target_port(const struct service *service, uint16_t port);
+/* The parameters a reference names; false: it names none, and `message` (may be NULL) says why. ref NULL: true, NULL. */
+bool graph_parameters(const struct graph *graph, const struct parameters_ref *ref, const struct parameters **ret,
+                      struct buf *message);
+/* What the API server answered when the Gateway's infrastructure was written; text NULL: it took it. True: it is new. */
+bool graph_say(struct graph *graph, const char *namespace, const char *name, const char *text);
+const char *graph_said(const struct graph *graph, const char *namespace, const char *name); /* NULL: nothing */
 
 /* version NULL: not known, why. Touches the classes that are ours, whose status tells. */
 void graph_set_release(struct graph *graph, const char *version, const char *why, struct node_list *status);
@@ -120,6 +150,8 @@ const struct service_port *graph_ref(const struct graph *graph, const char *name
 
 /* What hatchway does not do of a rule yet, as "field: sentence"; false: nothing. Such a rule answers 500. */
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message);
+/* The same of a match's patterns. */
+bool graph_match_bad(const struct http_match *match, struct buf *message);
 bool graph_match_dropped(const struct route_state *state, size_t match);
 /* The whole rule is not served: something unsupported, or a match whose pattern is no use. It answers 500. */
 bool graph_rule_dropped(const struct route_state *state, size_t rule);
@@ -138,6 +170,13 @@ void graph_dump(const struct graph *graph, struct buf *out);
 /* Judges all Gateways of ours; touched ones are marked in delta, their routes queued. */
 void graph_gateways(struct graph *graph, struct graph_delta *delta);
 void gateway_state_free(struct gateway_state *state);
+/* pool.c: gives ports of the pool to all listeners that can serve; states[] by age. */
+void graph_pool(const struct graph *graph, struct gateway_state **states, size_t n);
+/* service.c: spec.addresses, as a cluster has it; then Programmed, by the Service there is. */
+void graph_judge_address_types(struct gateway_state *state);
+void graph_judge_assigned(const struct graph *graph, struct gateway_state *state);
+/* May this listener be served, as far as its own object tells? */
+bool graph_listener_good(const struct gateway_state *state, size_t i);
 void graph_route(struct graph *graph, struct node *node, struct graph_delta *delta);
 void route_state_free(struct route_state *state);
 void graph_queue(struct node_list *list, struct node *node);

@@ -156,7 +156,7 @@ static bool is_pattern_bad(const char *field, size_t i, const char *pattern, str
 	return true;
 }
 
-static bool is_match_bad(const struct http_match *match, struct buf *message)
+bool graph_match_bad(const struct http_match *match, struct buf *message)
 {
 	if (match->path_type == PATH_MATCH_REGEX && is_pattern_bad("path.value", SIZE_MAX, match->path, message))
 		return true;
@@ -217,7 +217,7 @@ static bool judge_rule(struct route_state *state, size_t r, size_t first_match, 
 	}
 	for (size_t m = 0; m < rule->n_matches; m++) {
 		buf_clear(&what);
-		if (!is_match_bad(&rule->matches[m], &what))
+		if (!graph_match_bad(&rule->matches[m], &what))
 			continue;
 		bad = true;
 		drop_match(state, first_match + m);

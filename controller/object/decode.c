@@ -11,7 +11,7 @@
 
 static const struct decode_kind *const decode_kinds[] = {
     &decode_namespace, &decode_gateway_class,  &decode_gateway, &decode_http_route, &decode_reference_grant,
-    &decode_service,   &decode_endpoint_slice, &decode_secret,  &decode_config_map,
+    &decode_service,   &decode_endpoint_slice, &decode_secret,  &decode_config_map, &decode_parameters,
 };
 
 /* ---- shared schemas ---- */
@@ -152,7 +152,7 @@ void decode_selector(struct decode_reader *reader, const struct node *map, struc
 
 static const struct schema name_schema = {SCHEMA_STRING, .min = 1, .max = 253};
 static const struct schema label_value_schema = {SCHEMA_STRING, .max = 63, .format = &format_label_value};
-static const struct schema labels_schema = {SCHEMA_MAP, .format = &format_qualified_name, .items = &label_value_schema};
+const struct schema schema_labels = {SCHEMA_MAP, .format = &format_qualified_name, .items = &label_value_schema};
 
 static int check_timestamp(struct schema_walk *walk, const struct node *self)
 {
@@ -172,7 +172,7 @@ static const struct schema_field metadata_fields[] = {
     {"uid", &uid_schema, SCHEMA_OPTIONAL, NULL},
     {"generation", &generation_schema, SCHEMA_OPTIONAL, NULL},
     {"creationTimestamp", &timestamp_schema, SCHEMA_OPTIONAL, NULL},
-    {"labels", &labels_schema, SCHEMA_OPTIONAL, NULL},
+    {"labels", &schema_labels, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
 static const struct schema metadata_schema = {SCHEMA_OBJECT, .fields = metadata_fields};
@@ -297,25 +297,25 @@ static void fill_header(struct decode_reader *reader, const struct decode_kind *
 }
 
 static struct object *decode_into(struct arena *arena, const struct decode_kind *kind, const struct node *document,
-                                  const struct node *metadata, uint8_t version)
+                                  const struct node *metadata, const struct node *raw, uint8_t version)
 {
 	struct object *object = arena_alloc(arena, kind->size);
-	struct decode_reader reader = {arena, object, node_get(metadata, "labels")};
+	struct decode_reader reader = {arena, object, node_get(metadata, "labels"), raw};
 	fill_header(&reader, kind, metadata, version, object);
 	kind->decode(&reader, document, object);
 	return object;
 }
 
 static struct object *decode_twice(struct arena *scratch, const struct decode_kind *kind, const struct node *document,
-                                   const struct node *metadata, uint8_t version)
+                                   const struct node *metadata, const struct node *raw, uint8_t version)
 {
 	size_t before = arena_used(scratch);
-	decode_into(scratch, kind, document, metadata, version);
+	decode_into(scratch, kind, document, metadata, raw, version);
 	size_t size = arena_used(scratch) - before;
 	void *block = xmalloc(size);
 	struct arena exact;
 	arena_fixed(&exact, block, size);
-	struct object *object = decode_into(&exact, kind, document, metadata, version);
+	struct object *object = decode_into(&exact, kind, document, metadata, raw, version);
 	BUG_ON(block != (void *)object || arena_used(&exact) != size);
 	return object;
 }
@@ -334,7 +334,7 @@ static int decode_document(struct schema_walk *walk, const struct decode_kind *k
 	const struct node *document = schema_apply(walk, kind->schema, in);
 	if (!document)
 		return -EINVAL;
-	*ret = decode_twice(walk->scratch, kind, document, metadata, version);
+	*ret = decode_twice(walk->scratch, kind, document, metadata, in, version);
 	(*ret)->spec_hash = walk->hash + object_labels_hash(*ret);
 	return 1;
 }

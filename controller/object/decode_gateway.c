@@ -27,12 +27,24 @@ static const struct schema class_spec_schema = {SCHEMA_OBJECT, .fields = class_s
 static const struct schema_field class_fields[] = {{"spec", &class_spec_schema, SCHEMA_REQUIRED, NULL}, {.name = NULL}};
 static const struct schema class_schema = {SCHEMA_OBJECT, .fields = class_fields};
 
+struct parameters_ref *decode_parameters_ref(struct decode_reader *reader, const struct node *in, const char *namespace)
+{
+	if (!in)
+		return NULL;
+	struct parameters_ref *ref = arena_alloc(reader->arena, sizeof(*ref));
+	ref->group = decode_text(reader, in, "group");
+	ref->kind = decode_text(reader, in, "kind");
+	ref->name = decode_text(reader, in, "name");
+	ref->namespace = namespace ? namespace : decode_text(reader, in, "namespace");
+	return ref;
+}
+
 static void decode_class_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
 	struct gateway_class *class = (struct gateway_class *)object;
 	const struct node *spec = node_get(document, "spec");
 	class->controller_name = decode_text(reader, spec, "controllerName");
-	class->parameters_ref = node_get(spec, "parametersRef") != NULL;
+	class->parameters = decode_parameters_ref(reader, node_get(spec, "parametersRef"), NULL);
 }
 
 const struct decode_kind decode_gateway_class = {
@@ -370,7 +382,7 @@ static void decode_listener(struct decode_reader *reader, const struct node *in,
 
 static void decode_infrastructure(struct decode_reader *reader, const struct node *in, struct gateway *gateway)
 {
-	gateway->infrastructure_parameters_kind = decode_text(reader, node_get(in, "parametersRef"), "kind");
+	gateway->parameters = decode_parameters_ref(reader, node_get(in, "parametersRef"), reader->object->namespace);
 	gateway->infrastructure_labels =
 	    decode_pairs(reader, node_get(in, "labels"), &gateway->n_infrastructure_labels);
 	gateway->infrastructure_annotations =

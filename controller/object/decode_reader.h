@@ -10,6 +10,7 @@ struct decode_reader {
 	struct arena *arena;
 	const struct object *object; /* its header is already filled in */
 	const struct node *labels;   /* metadata.labels; NULL */
+	const struct node *raw;      /* the document as it came, unchecked */
 };
 
 /* A kind: how its document is validated, and how the canonical tree becomes its struct. */
@@ -23,13 +24,13 @@ struct decode_kind {
 };
 
 extern const struct decode_kind decode_namespace, decode_gateway_class, decode_gateway, decode_http_route,
-    decode_reference_grant, decode_service, decode_endpoint_slice, decode_secret, decode_config_map;
+    decode_reference_grant, decode_service, decode_endpoint_slice, decode_secret, decode_config_map, decode_parameters;
 
 /* ---- shared schemas ---- */
 
 extern const struct schema schema_group, schema_kind, schema_object_name, schema_namespace, schema_section_name,
-    schema_hostname, schema_port, schema_bool, schema_any_string, schema_any, schema_strings, schema_string_list,
-    schema_label_selector, schema_http_filters;
+    schema_hostname, schema_port, schema_bool, schema_any_string, schema_any, schema_labels, schema_strings,
+    schema_string_list, schema_label_selector, schema_http_filters;
 
 /* A list item that may carry only the filter x under "type: X": all CEL rules of one filter and of a list of them. */
 bool decode_filters_replace_prefix(const struct node *filters, const char *filter);
@@ -44,6 +45,11 @@ struct key_value *decode_pairs(struct decode_reader *reader, const struct node *
 /* The strings of list `key` of map; NULL for none. */
 const char **decode_texts(struct decode_reader *reader, const struct node *map, const char *key, uint32_t *ret_n);
 void decode_selector(struct decode_reader *reader, const struct node *map, struct label_selector *selector);
+/* A parametersRef; NULL if it is not given. */
+struct parameters_ref *decode_parameters_ref(struct decode_reader *reader, const struct node *ref,
+                                             const char *namespace);
+/* What an object that hatchway keeps (or says so) is known by: false, an object of somebody else's. */
+bool decode_kept(struct decode_reader *reader, struct kept *kept);
 struct http_filter *decode_http_filters(struct decode_reader *reader, const struct node *list, uint16_t *ret_n);
 
 /* An array for the n items of list (which may be NULL), its length in *ret_n. NULL for none. */

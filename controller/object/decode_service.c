@@ -124,15 +124,72 @@ static const struct schema service_ports_schema = {SCHEMA_LIST, .max = 1000, .it
 static const struct schema_field service_spec_fields[] = {
     {"type", &service_type_schema, SCHEMA_OPTIONAL, "ClusterIP"},
     {"clusterIP", &schema_any_string, SCHEMA_OPTIONAL, NULL},
+    {"clusterIPs", &schema_string_list, SCHEMA_OPTIONAL, NULL},
     {"externalName", &schema_any_string, SCHEMA_OPTIONAL, NULL},
     {"ports", &service_ports_schema, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
 static const struct schema service_spec_schema = {SCHEMA_OBJECT, .fields = service_spec_fields,
                                                   .check = check_service_spec};
+static const struct schema_field ingress_fields[] = {
+    {"ip", &schema_any_string, SCHEMA_OPTIONAL, NULL},
+    {"hostname", &schema_any_string, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
+};
+static const struct schema ingress_schema = {SCHEMA_OBJECT, .fields = ingress_fields};
+static const struct schema ingresses_schema = {SCHEMA_LIST, .max = 1000, .items = &ingress_schema};
+static const struct schema_field load_balancer_fields[] = {{"ingress", &ingresses_schema, SCHEMA_OPTIONAL, NULL},
+                                                           {.name = NULL}};
+static const struct schema load_balancer_schema = {SCHEMA_OBJECT, .fields = load_balancer_fields};
+static const struct schema_field service_status_fields[] = {
+    {"loadBalancer", &load_balancer_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
+};
+static const struct schema service_status_schema = {SCHEMA_OBJECT, .fields = service_status_fields};
 static const struct schema_field service_fields[] = {{"spec", &service_spec_schema, SCHEMA_DEFAULT_EMPTY, NULL},
+                                                     {"status", &service_status_schema, SCHEMA_OPTIONAL, NULL},
                                                      {.name = NULL}};
 static const struct schema service_schema = {SCHEMA_OBJECT, .fields = service_fields};
+
+/* Where clients reach it: the load balancer's addresses, of a type without one the cluster's own. */
+static void decode_addresses(struct decode_reader *reader, const struct node *document, struct kept_service *kept)
+{
+	const struct node *spec = node_get(document, "spec");
+	bool balanced = node_is(spec, "type", "LoadBalancer");
+	const struct node *list = balanced ? node_get(node_get(node_get(document, "status"), "loadBalancer"), "ingress") :
+	                                     node_get(spec, "clusterIPs");
+	struct service_address *addresses = DECODE_ARRAY(reader, list, &kept->n_addresses, struct service_address);
+	size_t n = 0;
+	for (size_t i = 0; i < kept->n_addresses; i++) {
+		const struct node *in = list->items[i];
+		const char *ip = balanced ? node_text(in, "ip") : in->text, *hostname = balanced ? node_text(in, "hostname") : NULL;
+		if (ip && *ip && strcmp(ip, "None") != 0)
+			addresses[n++].value = decode_keep(reader, ip);
+		else if (hostname && *hostname)
+			addresses[n++] = (struct service_address){decode_keep(reader, hostname), true};
+	}
+	kept->addresses = addresses;
+	kept->n_addresses = n;
+}
+
+static struct kept_service *decode_kept_service(struct decode_reader *reader, const struct node *document)
+{
+	struct kept kept;
+	if (!decode_kept(reader, &kept))
+		return NULL;
+	struct kept_service *service = arena_alloc(reader->arena, sizeof(*service));
+	const struct node *list = node_get(node_get(document, "spec"), "ports");
+	uint32_t n;
+	service->kept = kept;
+	service->target_ports = DECODE_ARRAY(reader, list, &n, uint16_t);
+	for (size_t i = 0; i < n; i++) {
+		const struct node *target = node_get(list->items[i], "targetPort");
+		if (target && target->type == NODE_NUMBER)
+			service->target_ports[i] = (uint16_t)node_integer(list->items[i], "targetPort", 0);
+	}
+	decode_addresses(reader, document, service);
+	return service;
+}
 
 static void decode_service_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
@@ -148,6 +205,7 @@ static void decode_service_into(struct decode_reader *reader, const struct node 
 		port->protocol = decode_text(reader, in, "protocol");
 		port->app_protocol = decode_text(reader, in, "appProtocol");
 	}
+	service->kept = decode_kept_service(reader, document);
 }
 
 const struct decode_kind decode_service = {
@@ -243,6 +301,8 @@ static const struct schema_field endpoint_fields[] = {
     {"addresses", &addresses_schema, SCHEMA_REQUIRED, NULL},
     {"conditions", &conditions_schema, SCHEMA_OPTIONAL, NULL},
     {"targetRef", &target_schema, SCHEMA_OPTIONAL, NULL},
+    {"nodeName", &schema_any_string, SCHEMA_OPTIONAL, NULL},
+    {"zone", &schema_any_string, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
 static const struct schema endpoint_schema = {SCHEMA_OBJECT, .fields = endpoint_fields};
@@ -273,6 +333,8 @@ static void decode_endpoint(struct decode_reader *reader, const struct node *in,
 	endpoint->serving = node_bool(conditions, "serving", endpoint->ready);
 	endpoint->terminating = node_bool(conditions, "terminating", false);
 	endpoint->target_name = decode_text(reader, node_get(in, "targetRef"), "name");
+	endpoint->node_name = decode_text(reader, in, "nodeName");
+	endpoint->zone = decode_text(reader, in, "zone");
 }
 
 static void decode_slice_ports(struct decode_reader *reader, const struct node *list, struct endpoint_slice *slice)
@@ -297,6 +359,11 @@ static void decode_slice_into(struct decode_reader *reader, const struct node *d
 	for (size_t i = 0; i < slice->n_endpoints; i++)
 		decode_endpoint(reader, list->items[i], &slice->endpoints[i]);
 	decode_slice_ports(reader, node_get(document, "ports"), slice);
+	struct kept kept;
+	if (!decode_kept(reader, &kept))
+		return;
+	slice->kept = arena_alloc(reader->arena, sizeof(*slice->kept));
+	*slice->kept = kept;
 }
 
 const struct decode_kind decode_endpoint_slice = {

@@ -971,7 +971,7 @@ static void test_gateway_decoded(void **state)
 	assert_string_equal(listener->kinds[0].group, "gateway.networking.k8s.io");
 	assert_string_equal(gateway->addresses[0].type, "IPAddress");
 	assert_null(gateway->addresses[1].value);
-	assert_string_equal(gateway->infrastructure_parameters_kind, "K");
+	assert_string_equal(gateway->parameters->kind, "K");
 	object_unref(&gateway->object);
 }
 

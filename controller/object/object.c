@@ -26,7 +26,8 @@ const char *object_kind_group(enum object_kind kind)
 
 const char *object_version_name(enum object_version version)
 {
-	static const char *const names[VERSION_COUNT] = {[VERSION_V1] = "v1", [VERSION_V1BETA1] = "v1beta1"};
+	static const char *const names[VERSION_COUNT] = {[VERSION_V1] = "v1", [VERSION_V1BETA1] = "v1beta1",
+	                                                [VERSION_V1ALPHA1] = "v1alpha1"};
 	BUG_ON((unsigned)version >= VERSION_COUNT);
 	return names[version];
 }
@@ -75,10 +76,35 @@ uint64_t object_labels_hash(const struct object *object)
 		for (size_t i = 0; i < namespace->n_labels; i++)
 			sum += label_hash(namespace->labels[i].key, namespace->labels[i].value);
 	} else if (object->kind == KIND_ENDPOINTSLICE) {
-		const char *service = ((const struct endpoint_slice *)object)->service;
-		sum = service ? label_hash(LABEL_SERVICE_NAME, service) : 0;
+		const struct endpoint_slice *slice = (const struct endpoint_slice *)object;
+		sum = slice->service ? label_hash(LABEL_SERVICE_NAME, slice->service) : 0;
+		sum += slice->kept ? label_hash("live", slice->kept->live) : 0;
+	} else if (object->kind == KIND_SERVICE) {
+		const struct service *service = (const struct service *)object;
+		sum = service->kept ? label_hash("live", service->kept->kept.live) : 0;
 	}
 	return sum;
+}
+
+/* A name that is too long, holds a dot or begins with a digit (all good for a Gateway, not for a Service) ends in a
+ * digest of both names, so that no two are made the same. */
+void gateway_service_name(const struct gateway *gateway, char ret[SERVICE_NAME_MAX + 1])
+{
+	const char *name = gateway->object.name, *class = gateway->gateway_class_name;
+	char whole[2 * 253 + 2];
+	bool digit = *name >= '0' && *name <= '9';
+	size_t n = (size_t)snprintf(whole, sizeof(whole), "%.253s-%.253s", name, class);
+	if (n <= SERVICE_NAME_MAX && !digit && !strchr(whole, '.')) {
+		memcpy(ret, whole, n + 1);
+		return;
+	}
+	uint64_t hash = hash_bytes(class, strlen(class), hash_bytes(name, strlen(name) + 1, 0));
+	size_t room = SERVICE_NAME_MAX - 13 - 2 * digit;
+	for (char *p = whole; *p; p++)
+		if (*p == '.')
+			*p = '-';
+	snprintf(ret, SERVICE_NAME_MAX + 1, "%s%.*s-%012llx", digit ? "g-" : "", (int)room, whole,
+	         (unsigned long long)(hash >> 16));
 }
 
 bool object_same_spec(const struct object *a, const struct object *b)

@@ -19,7 +19,8 @@
 	X(SERVICE, "Service", "", true)                                                                                \
 	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true)                                                    \
 	X(SECRET, "Secret", "", true)                                                                                  \
-	X(CONFIGMAP, "ConfigMap", "", true)
+	X(CONFIGMAP, "ConfigMap", "", true)                                                                            \
+	X(PARAMETERS, "HatchwayParameters", "hatchway.dev", true)
 
 enum object_kind {
 #define X(id, name, group, namespaced) KIND_##id,
@@ -37,10 +38,12 @@ struct key_value {
 };
 
 /* Of all kinds. */
-enum object_version { VERSION_V1, VERSION_V1BETA1, VERSION_COUNT };
+enum object_version { VERSION_V1, VERSION_V1BETA1, VERSION_V1ALPHA1, VERSION_COUNT };
 const char *object_version_name(enum object_version version); /* "v1" */
 
 #define LABEL_SERVICE_NAME "kubernetes.io/service-name"
+#define LABEL_MANAGED_BY "app.kubernetes.io/managed-by"
+#define MANAGED_BY "hatchway" /* its value on what hatchway keeps for a Gateway */
 
 struct object {
 	uint32_t refs;
@@ -112,6 +115,17 @@ struct backend_ref {
 
 /* ---- kinds ---- */
 
+/* Of a Service or EndpointSlice that is, or says it is, kept by hatchway for a Gateway. */
+struct kept {
+	const char *owner_uid, *owner_name; /* the Gateway that metadata.ownerReferences has as controller; "": none */
+	bool managed;          /* MANAGED_BY is there */
+	const char *live;      /* the object as the API server shows it, JSON, less status and what only it writes */
+};
+
+struct parameters_ref {
+	const char *group, *kind, *namespace, *name; /* namespace: a Gateway's own; NULL of a class' if not given */
+};
+
 struct namespace {
 	struct object object;
 	struct key_value *labels; /* of Namespaces only: nothing else is selected by them */
@@ -121,7 +135,7 @@ struct namespace {
 struct gateway_class {
 	struct object object;
 	const char *controller_name;
-	bool parameters_ref;       /* spec.parametersRef given */
+	struct parameters_ref *parameters; /* NULL */
 };
 
 enum from_namespaces { FROM_SAME, FROM_ALL, FROM_SELECTOR, FROM_NONE };
@@ -175,7 +189,7 @@ struct gateway {
 	uint32_t n_listeners;
 	struct gateway_address *addresses; /* spec.addresses */
 	uint32_t n_addresses;
-	const char *infrastructure_parameters_kind; /* spec.infrastructure.parametersRef.kind, NULL */
+	struct parameters_ref *parameters; /* spec.infrastructure.parametersRef, NULL */
 	struct key_value *infrastructure_labels, *infrastructure_annotations;
 	uint32_t n_infrastructure_labels, n_infrastructure_annotations;
 	bool frontend_tls, backend_tls; /* spec.tls.frontend, spec.tls.backend given: later issues */
@@ -238,9 +252,23 @@ struct service_port {
 	uint16_t port;
 };
 
+struct service_address {
+	const char *value;
+	bool hostname; /* else an IP address */
+};
+
+/* What of a Service matters only if hatchway keeps it. */
+struct kept_service {
+	struct kept kept;
+	uint16_t *target_ports; /* as service.ports; 0: a name, or none */
+	struct service_address *addresses; /* status.loadBalancer.ingress; of a type without load balancer its cluster IPs */
+	uint32_t n_addresses;
+};
+
 struct service {
 	struct object object;
 	struct service_port *ports;
+	struct kept_service *kept; /* NULL: nothing of hatchway's */
 	uint32_t n_ports;
 	bool external_name; /* of type ExternalName: it has no endpoints */
 };
@@ -248,6 +276,7 @@ struct service {
 struct endpoint {
 	const char *address;              /* the first of addresses: consumers use no other (EndpointSlice API) */
 	const char *target_name;          /* targetRef.name, NULL */
+	const char *node_name, *zone;     /* NULL */
 	bool ready, serving, terminating; /* conditions; absent ready = true, serving = ready, terminating = false */
 };
 
@@ -262,6 +291,7 @@ struct endpoint_slice {
 	const char *service; /* label kubernetes.io/service-name, NULL: belongs to none */
 	struct endpoint *endpoints;
 	struct endpoint_port *ports;
+	struct kept *kept; /* NULL: nothing of hatchway's */
 	uint16_t n_endpoints, n_ports;
 	bool fqdn; /* addressType: not IPv4 or IPv6 */
 };
@@ -285,11 +315,26 @@ struct config_map {
 	uint32_t n_data;
 };
 
+/* hatchway's own: what a GatewayClass or a Gateway wants of the Service of a Gateway. NULL or none: not said. */
+struct parameters {
+	struct object object;
+	const char *service_type, *external_traffic_policy, *load_balancer_class, *ip_family_policy;
+	struct key_value *labels, *annotations;
+	const char **source_ranges; /* loadBalancerSourceRanges */
+	uint32_t n_labels, n_annotations, n_source_ranges;
+	bool no_node_ports; /* allocateLoadBalancerNodePorts: false */
+};
+
+/* The name of the Service that belongs to a Gateway, GATEWAY-CLASS (GEP-1762); longer ones are cut and end in a digest. */
+#define SERVICE_NAME_MAX 63
+void gateway_service_name(const struct gateway *gateway, char ret[SERVICE_NAME_MAX + 1]);
+
 struct object *object_ref(struct object *object);
 void object_unref(struct object *object); /* ignores NULL */
 /* Orders by kind, namespace, name. */
 int object_cmp_key(const struct object *a, const struct object *b);
-/* spec_hash is the hash of the defaulted, pruned spec plus this: of a Namespace's labels, an EndpointSlice's Service. */
+/* spec_hash is the hash of the defaulted, pruned spec plus this: of a Namespace's labels, an EndpointSlice's Service, all
+ * of what hatchway keeps. */
 uint64_t object_labels_hash(const struct object *object);
 /* Whether generation stays: labels do not count. */
 bool object_same_spec(const struct object *a, const struct object *b);

@@ -29,7 +29,8 @@ static const struct {
     {KIND_ENDPOINTSLICE, "v1", "endpointslices"},
 };
 
-static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_REFERENCEGRANT};
+static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_REFERENCEGRANT,
+                                               KIND_PARAMETERS};
 
 struct cluster_options cluster_defaults(void)
 {
@@ -234,6 +235,16 @@ bool cluster_object_path(const struct cluster *cluster, enum object_kind kind, c
                          struct buf *out)
 {
 	return cluster->watches[kind] && watch_object_path(cluster->watches[kind], namespace, name, out);
+}
+
+void cluster_figures(const struct cluster *cluster, void (*cb)(void *ctx, const struct watch_figures *figures), void *ctx)
+{
+	for (size_t kind = 0; kind < KIND_COUNT; kind++) {
+		if (!cluster->watches[kind])
+			continue;
+		const struct watch_figures figures = watch_figures(cluster->watches[kind]);
+		cb(ctx, &figures);
+	}
 }
 
 bool cluster_seen(const struct cluster *cluster, enum object_kind kind, const char *namespace, const char *name,

@@ -38,6 +38,8 @@ MUST_CHECK int cluster_open(uv_loop_t *loop, const struct cluster_options *optio
 void cluster_close(struct cluster *cluster, void (*cb)(void *ctx), void *ctx);
 /* A line for each watch. */
 void cluster_describe(const struct cluster *cluster, struct buf *out);
+/* Calls cb for each watch. */
+void cluster_figures(const struct cluster *cluster, void (*cb)(void *ctx, const struct watch_figures *figures), void *ctx);
 /* For who writes: the client all share, and an object's URL path (appended; false: its kind is not served). */
 struct kube_client *cluster_client(struct cluster *cluster);
 bool cluster_object_path(const struct cluster *cluster, enum object_kind kind, const char *namespace, const char *name,

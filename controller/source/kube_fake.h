@@ -226,6 +226,10 @@ static int fake_patch(char *path, const char *body, char **ret)
 
 static int fake_carry_out(const char *method, char *path, const char *body, char **ret)
 {
+	size_t n = strlen(path);
+	bool get_status = !strcmp(method, "GET") && n > 7 && !strcmp(path + n - 7, "/status");
+	if (get_status)
+		path[n - 7] = 0; /* answered with the whole object */
 	struct fake_object *object = fake_find(path);
 	if (!strcmp(method, "POST"))
 		return fake_post(path, body, ret);

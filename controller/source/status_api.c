@@ -431,7 +431,7 @@ static void read_item(struct item *item)
 	const struct kube_request_events events = {NULL, on_bytes, on_read, item};
 	struct buf path;
 	buf_init(&path, 2048);
-	if (!add_path(item, "", &path)) {
+	if (!add_path(item, "/status", &path)) {
 		free_item(item);
 	} else {
 		item->state = ITEM_READS;

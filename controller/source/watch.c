@@ -675,11 +675,23 @@ void watch_serve(struct watch *watch, const char *version, const char *plural)
 	set_synced(watch);
 }
 
-void watch_describe(const struct watch *watch, struct buf *out)
+struct watch_figures watch_figures(const struct watch *watch)
 {
 	static const char *const names[] = {"not served", "listing", "watching", "waiting"};
+	return (struct watch_figures){
+	        .kind = watch->kind,
+	        .state = names[watch->state],
+	        .forbidden = watch->forbidden,
+	        .synced = watch->synced,
+	        .objects = watch->known.n,
+	        .refused = HASH_COUNT(watch->refused),
+	};
+}
+
+void watch_describe(const struct watch *watch, struct buf *out)
+{
 	buf_addf(out, "watch %s %s %s objects %zu%s%s%s\n", object_kind_name(watch->kind),
-	         *watch->version ? watch->version : "-", names[watch->state], watch->known.n,
+	         *watch->version ? watch->version : "-", watch_figures(watch).state, watch->known.n,
 	         watch->forbidden ? " forbidden" : "", watch->failing ? ": " : "",
 	         watch->failing ? watch->err.text : "");
 }

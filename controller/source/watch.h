@@ -43,6 +43,13 @@ struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum objec
 void watch_close(struct watch *watch, void (*cb)(void *ctx), void *ctx);
 /* Begins, or goes on with this version. NULL: the kind is not served any more; all its objects are told as deleted. */
 void watch_serve(struct watch *watch, const char *version, const char *plural);
+struct watch_figures {
+	enum object_kind kind;
+	const char *state; /* "not served", "listing", "watching" or "waiting" (to try again) */
+	bool forbidden, synced; /* synced: told once, or given up for now */
+	size_t objects, refused; /* refused: could not be read */
+};
+struct watch_figures watch_figures(const struct watch *watch);
 /* One line for people: kind, state, objects, why it does not go on. */
 void watch_describe(const struct watch *watch, struct buf *out);
 /* Appends the URL path of one object; false: the kind is not served. */

@@ -1,5 +1,5 @@
-/* Status documents. A node remembers, of the document last given: its digest, and of each condition the status and since
- * when it has it; nothing else, for there are as many as objects. */
+/* Status documents. A node remembers, of the document last given: its digest, and of each condition which it was and since
+ * when it has that status; nothing else, for there are as many as objects. */
 #include "controller/status/status.h"
 
 #include "hatchway/base/hash.h"
@@ -10,13 +10,13 @@
 #define STATUS_ADDRESSES 16 /* the CRD's limit */
 
 struct transition {
-	int64_t since; /* Unix seconds, times two, plus the status */
+	int64_t since; /* Unix seconds of the status, times 256, plus the condition's enum */
 	uint32_t id;   /* hash of scope and type */
 } __attribute__((packed, aligned(4)));
 
 struct given {
 	uint64_t digest;
-	uint32_t n;
+	uint16_t n, bad; /* conditions; those that are not as one would like them */
 	struct transition transitions[];
 };
 
@@ -27,31 +27,45 @@ struct document {
 	struct given *new;
 	const struct refusals *refusals;
 	struct shown_list shown;
+	struct status_news *news;
 	int64_t now;
 	struct buf *out;
 };
 
 /* ---- conditions ---- */
 
-static int64_t since(const struct document *d, uint32_t id, bool status)
+static enum condition_id was(const struct transition *t)
 {
-	const struct given *old = d->old;
-	/* The same place first: most documents keep their shape. */
-	size_t hint = d->new->n;
-	for (size_t i = 0; old && i < old->n; i++) {
-		const struct transition *t = &old->transitions[(hint + i) % old->n];
-		if (t->id == id)
-			return (t->since & 1) == status ? t->since / 2 : d->now;
-	}
-	return d->now;
+	return (enum condition_id)(t->since & 255);
 }
 
-static void put_condition(struct document *d, const struct condition *c, const char *indent, uint64_t scope)
+/* hint: the same place first, as most documents keep their shape. */
+static const struct transition *find(const struct given *given, uint32_t id, size_t hint)
 {
+	for (size_t i = 0; given && i < given->n; i++)
+		if (given->transitions[(hint + i) % given->n].id == id)
+			return &given->transitions[(hint + i) % given->n];
+	return NULL;
+}
+
+/* What was good, or was not there, and is bad, or bad for another reason; what was bad and is good. */
+static bool is_news(const struct transition *old, enum condition_id id)
+{
+	bool was_good = !old || condition_kind(was(old))->good, good = condition_kind(id)->good;
+	return good != was_good || (!good && was(old) != id);
+}
+
+static void put_condition(struct document *d, const struct shown *shown, const char *indent, uint64_t scope)
+{
+	const struct condition *c = &shown->condition;
 	const struct condition_kind *kind = condition_kind(c->id);
 	uint32_t id = (uint32_t)hash_bytes(kind->type, strlen(kind->type), scope);
-	int64_t time = since(d, id, kind->status);
-	d->new->transitions[d->new->n++] = (struct transition){time * 2 + kind->status, id};
+	const struct transition *old = find(d->old, id, d->new->n);
+	int64_t time = old && condition_kind(was(old))->status == kind->status ? old->since / 256 : d->now;
+	if (is_news(old, c->id))
+		status_news_add(d->news, d->node, shown);
+	d->new->bad += !kind->good;
+	d->new->transitions[d->new->n++] = (struct transition){time * 256 + c->id, id};
 	time_t seconds = (time_t)time;
 	struct tm tm;
 	char stamp[64] = "";
@@ -69,7 +83,17 @@ static void put_conditions(struct document *d, size_t scope, const char *first_i
 	buf_addf(d->out, "%sconditions:\n", first_indent);
 	for (size_t i = 0; i < d->shown.n; i++)
 		if (d->shown.items[i].scope == scope)
-			put_condition(d, &d->shown.items[i].condition, indent, id);
+			put_condition(d, &d->shown.items[i], indent, id);
+}
+
+/* A condition that is only there while it is bad (PartiallyInvalid) is good when it is gone. */
+static void find_gone(const struct document *d)
+{
+	for (size_t i = 0; d->old && i < d->old->n; i++) {
+		const struct transition *old = &d->old->transitions[i];
+		if (!condition_kind(was(old))->good && !find(d->new, old->id, i))
+			status_news_gone(d->news, was(old));
+	}
 }
 
 static void put_field(struct buf *out, const char *indent, const char *name, const char *value)
@@ -99,24 +123,45 @@ static bool is_link_local(const char *address)
 	       strncmp(address, "feb", 3) == 0;
 }
 
-void status_addresses(const struct graph *graph, const struct gateway_state *state, const struct shown_list *shown,
-                      void (*cb)(void *ctx, const char *address), void *ctx)
+/* A folder: those of this machine that the Gateway is bound to. */
+static void machine_addresses(const struct graph *graph, const struct gateway_state *state,
+                              void (*cb)(void *ctx, const char *type, const char *address), void *ctx)
 {
 	size_t n = 0;
-	if (!condition_kind(shown->items[1].condition.id)->status)
-		return;
 	for (size_t i = 0; i < state->n_binds && n < STATUS_ADDRESSES; i++) {
 		if (*state->binds[i]) {
-			cb(ctx, state->binds[i]);
+			cb(ctx, "IPAddress", state->binds[i]);
 			n++;
 		}
 		for (size_t a = 0; !*state->binds[i] && a < graph->options.n_addresses && n < STATUS_ADDRESSES; a++) {
 			if (is_link_local(graph->options.addresses[a]))
 				continue;
-			cb(ctx, graph->options.addresses[a]);
+			cb(ctx, "IPAddress", graph->options.addresses[a]);
 			n++;
 		}
 	}
+}
+
+/* A cluster: those of the Gateway's own Service, for as long as it has them: whoever follows them (DNS) shall not lose
+ * them over a condition. */
+static void service_addresses(const struct graph *graph, const struct gateway_state *state,
+                              void (*cb)(void *ctx, const char *type, const char *address), void *ctx)
+{
+	bool foreign;
+	const struct service *service = graph_service(graph, state->gateway, &foreign);
+	for (size_t i = 0; service && i < service->kept->n_addresses && i < STATUS_ADDRESSES; i++) {
+		const struct service_address *address = &service->kept->addresses[i];
+		cb(ctx, address->hostname ? "Hostname" : "IPAddress", address->value);
+	}
+}
+
+void status_addresses(const struct graph *graph, const struct gateway_state *state, const struct shown_list *shown,
+                      void (*cb)(void *ctx, const char *type, const char *address), void *ctx)
+{
+	if (graph->options.pool_base)
+		service_addresses(graph, state, cb, ctx);
+	else if (condition_kind(shown->items[1].condition.id)->status)
+		machine_addresses(graph, state, cb, ctx);
 }
 
 struct address_list {
@@ -124,13 +169,13 @@ struct address_list {
 	bool any;
 };
 
-static void put_address(void *ctx, const char *address)
+static void put_address(void *ctx, const char *type, const char *address)
 {
 	struct address_list *list = ctx;
 	if (!list->any)
 		buf_adds(list->out, "  addresses:\n");
 	list->any = true;
-	buf_adds(list->out, "  - type: IPAddress\n    value: ");
+	buf_addf(list->out, "  - type: %s\n    value: ", type);
 	yaml_text(list->out, address);
 	buf_addc(list->out, '\n');
 }
@@ -211,17 +256,24 @@ static void put_document(struct document *d)
 		put_route(d);
 }
 
+size_t status_bad(const struct node *node)
+{
+	const struct given *given = node->status;
+	return given ? given->bad : 0;
+}
+
 bool status_document(const struct graph *graph, struct node *node, const struct refusals *refusals, int64_t now,
-                     struct buf *out)
+                     struct buf *out, struct status_news *news)
 {
 	struct given *old = node->status;
 	struct document d = {
-	        .graph = graph, .node = node, .old = old, .refusals = refusals, .now = now, .out = out};
+	        .graph = graph, .node = node, .old = old, .refusals = refusals, .now = now, .out = out, .news = news};
 	d.shown = shown_new(graph, node, refusals);
 	node->status = NULL;
 	if (d.shown.n) {
 		d.new = xcalloc(1, sizeof(*d.new) + d.shown.n * sizeof(struct transition));
 		put_document(&d);
+		find_gone(&d);
 		d.new->digest = hash_bytes(out->data, out->len, 0);
 		node->status = d.new;
 	}

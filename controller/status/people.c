@@ -92,6 +92,11 @@ static void join(void *ctx, const char *word)
 	buf_addf(&joined->text, "%s%s", joined->text.len ? "," : "", word);
 }
 
+static void join_address(void *ctx, const char *type, const char *address)
+{
+	join(ctx, address);
+}
+
 static const char *joined_take(struct joined *joined, struct arena *arena, const char *none)
 {
 	const char *text = arena_strdup(arena, joined->text.len ? joined->text.data : none);
@@ -119,7 +124,7 @@ static void gateways(const struct graph *graph, const struct refusals *refusals,
 		struct joined addresses;
 		buf_init(&addresses.text, 1024);
 		if (nodes.items[i]->graph)
-			status_addresses(graph, node_gateway(nodes.items[i]), &shown, join, &addresses);
+			status_addresses(graph, node_gateway(nodes.items[i]), &shown, join_address, &addresses);
 		grid_add(&grid, (const char *[COLUMNS]){
 		                        arena_printf(&grid.arena, "%s/%s", gateway->object.namespace, gateway->object.name),
 		                        gateway->gateway_class_name, joined_take(&addresses, &grid.arena, "-"),
@@ -161,11 +166,11 @@ static void say_scope(const struct node *node, size_t scope, struct buf *out)
 	if (!scope)
 		return;
 	if (node->kind == KIND_GATEWAY) {
-		buf_addf(out, ", listener %s", node_gateway(node)->gateway->listeners[scope - 1].name);
+		buf_addf(out, "listener %s", node_gateway(node)->gateway->listeners[scope - 1].name);
 		return;
 	}
 	const struct parent_ref *ref = &node_route(node)->route->parent_refs[scope - 1];
-	buf_addf(out, ", parent %s/%s", ref->namespace, ref->name);
+	buf_addf(out, "parent %s/%s", ref->namespace, ref->name);
 	if (ref->section_name)
 		buf_addf(out, " %s", ref->section_name);
 	if (ref->port)
@@ -189,6 +194,7 @@ static size_t bad_conditions(const struct graph *graph, const struct node *node,
 			continue;
 		n++;
 		say_node(node, out);
+		buf_adds(out, s->scope ? ", " : "");
 		say_scope(node, s->scope, out);
 		buf_adds(out, ": ");
 		condition_dump(&s->condition, out);
@@ -196,6 +202,36 @@ static size_t bad_conditions(const struct graph *graph, const struct node *node,
 	}
 	shown_done(&shown);
 	return n;
+}
+
+static struct status_new *add_new(struct status_news *news)
+{
+	if (!(news->n & (news->n - 1))) {
+		struct status_new *more = arena_array(news->arena, news->n ? news->n * 2 : 1, sizeof(*more));
+		if (news->n)
+			memcpy(more, news->items, news->n * sizeof(*more));
+		news->items = more;
+	}
+	return &news->items[news->n++];
+}
+
+void status_news_add(struct status_news *news, const struct node *node, const struct shown *shown)
+{
+	struct buf of;
+	buf_init(&of, 2048);
+	say_scope(node, shown->scope, &of);
+	*add_new(news) = (struct status_new){
+	        .of = arena_strdup(news->arena, of.data),
+	        .message = arena_strdup(news->arena, condition_text(&shown->condition)),
+	        .condition = shown->condition.id,
+	        .good = condition_kind(shown->condition.id)->good,
+	};
+	buf_done(&of);
+}
+
+void status_news_gone(struct status_news *news, enum condition_id condition)
+{
+	*add_new(news) = (struct status_new){.of = "", .message = "", .condition = condition, .good = true, .gone = true};
 }
 
 /* The API writes no status for a parent or class that does not exist; people still want to hear of it. */

@@ -66,10 +66,15 @@ static struct refusals refusals_of(const struct refusals *all, const struct node
 static void show_class(struct shown_list *list, const struct graph *graph, const struct node *node)
 {
 	enum condition_id id;
-	if (!graph_class_condition(graph, (const struct gateway_class *)node->object, &id))
-		return;
-	add(list, 0, &(struct condition){.id = (uint8_t)id});
-	graph_release_condition(graph, add(list, 0, &(struct condition){0}));
+	struct buf message;
+	buf_init(&message, CONDITION_MESSAGE);
+	if (graph_class_condition(graph, (const struct gateway_class *)node->object, &id, &message)) {
+		struct condition *accepted = add(list, 0, &(struct condition){.id = (uint8_t)id});
+		if (message.len)
+			condition_set(accepted, id, "spec.parametersRef: %s", message.data);
+		graph_release_condition(graph, add(list, 0, &(struct condition){0}));
+	}
+	buf_done(&message);
 }
 
 static const struct refused *refused_port(const struct refusals *own, uint16_t port)
@@ -80,7 +85,8 @@ static const struct refused *refused_port(const struct refusals *own, uint16_t p
 	return NULL;
 }
 
-static void show_gateway(struct shown_list *list, const struct node *node, const struct refusals *refusals)
+static void show_gateway(struct shown_list *list, const struct graph *graph, const struct node *node,
+                         const struct refusals *refusals)
 {
 	const struct gateway_state *state = node_gateway(node);
 	const struct refusals own = refusals_of(refusals, node);
@@ -100,6 +106,10 @@ static void show_gateway(struct shown_list *list, const struct node *node, const
 		serving += l->serving;
 		add(list, i + 1, &l->resolved);
 	}
+	const char *said = serving ? graph_said(graph, node->namespace, node->name) : NULL;
+	if (said)
+		condition_set(&list->items[1].condition, COND_GATEWAY_NO_RESOURCES, "The API server refuses the Gateway's Service: %s",
+		              said);
 	if (n_refused && n_refused == serving)
 		condition_set(&list->items[1].condition, COND_GATEWAY_NOT_PROGRAMMED, "HAProxy refused every listener");
 }
@@ -230,7 +240,7 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 	if (node->kind == KIND_GATEWAYCLASS)
 		show_class(&list, graph, node);
 	else if (node->kind == KIND_GATEWAY && node_gateway(node))
-		show_gateway(&list, node, refusals);
+		show_gateway(&list, graph, node, refusals);
 	else if (node->kind == KIND_HTTPROUTE && node_route(node))
 		show_route(&list, node, refusals);
 	return list;

@@ -73,9 +73,10 @@ static void own_names(struct node *node, const char *namespace, const char *name
 }
 
 /* Takes the reference over; NULL: there is no object any more. The node's names go along. */
-static void set_object(struct node *node, struct object *object)
+static void set_object(struct store *store, struct node *node, struct object *object)
 {
 	struct object *old = node->object;
+	store->n_objects[node->kind] += (object != NULL) - (old != NULL);
 	char *own = old ? NULL : (char *)(uintptr_t)node->namespace;
 	node->object = object;
 	if (!object) {
@@ -189,11 +190,30 @@ static void targets_of_route(struct targets *targets, const struct http_route *r
 		targets_of_rule(targets, own, &route->rules[i]);
 }
 
+static void target_parameters(struct targets *targets, const struct parameters_ref *ref)
+{
+	if (ref && ref->namespace && strcmp(ref->group, object_kind_group(KIND_PARAMETERS)) == 0 &&
+	    strcmp(ref->kind, object_kind_name(KIND_PARAMETERS)) == 0)
+		target(targets, KIND_PARAMETERS, ref->namespace, ref->name);
+}
+
+static void targets_of_gateway(struct targets *targets, const struct gateway *gateway)
+{
+	char service[SERVICE_NAME_MAX + 1];
+	gateway_service_name(gateway, service);
+	target(targets, KIND_GATEWAYCLASS, "", gateway->gateway_class_name);
+	target(targets, KIND_SERVICE, gateway->object.namespace, service);
+	target_parameters(targets, gateway->parameters);
+}
+
 static void targets_of(struct targets *targets, const struct object *object)
 {
 	switch (object->kind) {
+	case KIND_GATEWAYCLASS:
+		target_parameters(targets, ((const struct gateway_class *)object)->parameters);
+		break;
 	case KIND_GATEWAY:
-		target(targets, KIND_GATEWAYCLASS, "", ((const struct gateway *)object)->gateway_class_name);
+		targets_of_gateway(targets, (const struct gateway *)object);
 		break;
 	case KIND_HTTPROUTE:
 		targets_of_route(targets, (const struct http_route *)object);
@@ -272,7 +292,7 @@ void store_put(struct store *store, struct object *object)
 		object_unref(object);
 		return;
 	}
-	set_object(node, object);
+	set_object(store, node, object);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);
 }
@@ -282,7 +302,7 @@ void store_delete(struct store *store, enum object_kind kind, const char *namesp
 	struct node *node = store_find(store, kind, namespace, name);
 	if (!node || !node->object)
 		return;
-	set_object(node, NULL);
+	set_object(store, node, NULL);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);
 }

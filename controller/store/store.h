@@ -5,7 +5,8 @@
  * refers to and are found from both ends, so a change reaches its dependents without a search:
  *
  *   HTTPRoute → Gateway, Service, its Namespace, the grants of a foreign namespace      users of the target
- *   Gateway → GatewayClass                                                              users of the target
+ *   Gateway → GatewayClass, its Service, its parameters                                 users of the target
+ *   GatewayClass → its parameters                                                       users of the target
  *   EndpointSlice → Service (by label), ReferenceGrant → the grants of its namespace    parts of the target
  *
  * "The grants of a namespace" is the node of kind ReferenceGrant with that namespace and the name "", which no object has.
@@ -32,7 +33,8 @@ enum node_flags {
 	NODE_QUEUED = 4,  /* is in store.dirty */
 	NODE_IN_DELTA = 8,     /* is in the lists of graph's delta */
 	NODE_STATUS = 16, /* is in status' list of what may have changed */
-	NODE_AGAIN = 32,  /* its status is to be given even if it has not */
+	NODE_KEPT = 32,   /* is in graph's list of Services that hatchway keeps, or that have such parts */
+	NODE_AGAIN = 64,  /* its status is to be given even if it has not */
 };
 
 struct node {
@@ -71,6 +73,7 @@ int node_cmp(const struct node *a, const struct node *b);
 struct store {
 	struct hashed_set nodes;
 	struct node_list dirty; /* since store_clean() */
+	size_t n_objects[KIND_COUNT];
 };
 
 void store_init(struct store *store);

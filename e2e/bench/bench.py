@@ -560,24 +560,24 @@ def table():
         print(f"{r['figure'].ljust(width)}  {(value + ' ' + r['unit']).ljust(18)} {r['goal'].ljust(12)} {'yes' if r['met'] else 'NO'}")
 
 
-def main():
-    chosen = sys.argv[1:] or list(FIGURES)
+def measure(figures, chosen, results, where):
+    """Runs them; the exit code is only about whether measuring worked."""
     failures = []
-    for name in chosen:
+    for name in chosen or list(figures):
         try:
-            FIGURES[name]()
-        except (Failure, OSError, subprocess.SubprocessError, AssertionError) as error:
+            figures[name]()
+        except Exception as error:  # the other figures are measured all the same; the exit code tells
             failures.append(name)
             print(f"the harness failed at {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     folder = b.ROOT / "build/bench"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(RESULTS, indent=1) + "\n")
+    (folder / results).write_text(json.dumps(RESULTS, indent=1) + "\n")
     if RESULTS:
         table()
     version = subprocess.run([b.HAPROXY, "-v"], stdout=subprocess.PIPE, text=True).stdout.split("\n")[0]
-    print(f"\n{version}; {CORES} cores, HAProxy on core 0; loopback{'; QUICK: not for publication' if QUICK else ''}. "
-          f"Samples: {folder}/results.json")
+    print(f"\n{version}; {CORES} cores, {where}{'; QUICK: not for publication' if QUICK else ''}. Samples: {folder}/{results}")
     return bool(failures)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(measure(FIGURES, sys.argv[1:], "results.json", "HAProxy on core 0; loopback"))

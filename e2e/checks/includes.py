@@ -6,9 +6,9 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RANKS = {"object": 1, "source": 2, "store": 2, "graph": 3, "compile": 4, "status": 4}
+RANKS = {"object": 1, "source": 2, "store": 2, "graph": 3, "compile": 4, "status": 4, "infra": 4}
 TOP = 9
-PURE = ["controller/object/", "controller/store/", "controller/graph/", "controller/compile/", "controller/status/",
+PURE = ["controller/object/", "controller/store/", "controller/graph/", "controller/compile/", "controller/status/", "controller/infra/",
         "controller/core.", "haproxy/image.", "haproxy/render.", "haproxy/plan.", "haproxy/command."]
 IMPURE_HEADERS = ["uv.h", "hatchway/base/log.h"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

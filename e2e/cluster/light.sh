@@ -1,11 +1,10 @@
 #!/bin/bash
 # light.sh up|down|in CMD...|kill-api|start-api: etcd and kube-apiserver alone, in a network namespace of their own; ready
-# in seconds. BIN: the folder of etcd, kube-apiserver and kubectl. NAME: namespace and folder, so that several can stand
-# beside each other. Needs root. `up` prints the kubeconfig's path; `in` runs a command inside the network namespace.
+# in seconds. BIN: the folder of etcd, kube-apiserver and kubectl, else what node/build.sh made. NAME: namespace and folder,
+# so that several can stand beside each other. Needs root. `up` prints the kubeconfig's path; `in` runs a command inside the network namespace.
 set -eu
 NAME=${NAME:-hatchway-light}
-VAR=${VAR:-/var/lib/$NAME}
-BIN=${BIN:?the folder of etcd, kube-apiserver and kubectl}
+. "$(dirname "$0")/node/env.sh"
 NODE=10.201.0.1
 SERVICES=10.97.0.0/16
 export KUBECONFIG=$VAR/kubeconfig PATH=$BIN:$PATH

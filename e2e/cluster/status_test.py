@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Status on a real kube-apiserver: what is written, what survives, and how many writes it takes, counted in the audit log.
-Needs: light.py."""
+"""Status on a real kube-apiserver: what is written, what survives, and how many writes it takes, counted in the audit log; who
+writes when there are several; Events. Needs what source_test.py needs; there are the helpers."""
 import json
 import os
+import pathlib
+import shutil
 import subprocess
+import tempfile
 import time
 
-from light import (BASE, NAME, ROOT, VAR, Controller, allow, apply, crds, inside, kubectl, light, light_cluster, wait_for,
-                   walkthrough)
+os.environ.setdefault("NAME", f"hatchway-status-{os.getpid()}")
+from source_test import BASE, NAME, ROOT, VAR, Controller, allow, apply, crds, kubectl, light, wait_for, walkthrough  # noqa: E402
 
 ROUTE = (ROOT / "e2e/walkthrough/route.yaml").read_text()
 OTHER = {"controllerName": "example.com/other", "parentRef": {"name": "elsewhere", "group": "gateway.networking.k8s.io",
@@ -252,30 +255,38 @@ def releases(controller):
     restart_writes_nothing(controller, "on CRDs of v1.1.0")
 
 
+def scenario(controller):
+    allow()
+    kubectl("apply", "--server-side", "-f", crds("CRDS", "v1.6.3"))
+    until("CRDs", lambda: "Established" in kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "-o", "yaml"))
+    apply(BASE)
+    walkthrough()
+    controller.start()
+    first_status(controller)
+    others_survive()
+    gone_while_away(controller)
+    one_more()
+    burst()
+    away(controller)
+    forbidden(controller)
+    releases(controller)
+    assert all(w[3] in (200, 403, 404, 409) for w in writes()), writes()
+
+
 def main():
-    with light_cluster() as work:
-        allow()
-        kubectl("apply", "--server-side", "-f", crds("CRDS", "v1.6.3"))
-        until("CRDs", lambda: "Established" in kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "-o", "yaml"))
-        controller = Controller(work, VAR / "kubeconfig.hatchway")
-        try:
-            apply(BASE)
-            walkthrough()
-            controller.start()
-            first_status(controller)
-            others_survive()
-            gone_while_away(controller)
-            one_more()
-            burst()
-            away(controller)
-            forbidden(controller)
-            releases(controller)
-            assert all(w[3] in (200, 403, 404, 409) for w in writes()), writes()
-        except BaseException:
-            print(controller.log.read_text()[-5000:])
-            raise
-        finally:
-            controller.stop()
+    work = pathlib.Path(tempfile.mkdtemp(prefix="hatchway-status-"))
+    controller = Controller(work, VAR / "kubeconfig.hatchway")
+    try:
+        light("up")
+        scenario(controller)
+        print("all well")
+    except BaseException:
+        print(controller.log.read_text()[-5000:] if controller.log.exists() else "")
+        raise
+    finally:
+        controller.stop()
+        light("down", check=False)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

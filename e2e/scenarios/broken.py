@@ -24,6 +24,8 @@ def broken(bed):
         code, out = bed.command("check", bed.manifests)
         check(code != 0, f"check found nothing wrong with {text[-60:]!r}")
         check("route.yaml" in out, f"check does not name the file: {out}")
+        code, out = bed.command("explain", "--state-dir", bed.state, f"{HOST}/hello")
+        check(code == 0 and "Not read" in out and "route.yaml" in out, f"explain does not name the file: {out}")
         if text.endswith("]: broken\n"):
             check(re.search(rf"route\.yaml:{bad_line}\b", out), f"check does not name line {bad_line}: {out}")
             check(re.search(rf"route\.yaml.*\b{bad_line}\b", bed.log.read_text()), f"the log does not name line {bad_line}")
@@ -33,6 +35,9 @@ def broken(bed):
     wait(lambda: bed.get("/hello")[0] == 404, 1, text="the mended file")
     code, out = bed.command("check", bed.manifests)
     check(code == 0, f"check still complains: {out}")
+    bed.save("slice.yaml", *[o for o in service("nobody", [("pod-z", "127.0.0.1", app)]) if o["kind"] == "EndpointSlice"])
+    code, out = bed.command("check", bed.manifests)
+    check(code == 0 and "Service default/nobody not found" in out and out.endswith("0 problems, 1 remark\n"), f"a slice without Service: {out}")
     check(bed.hatchway.poll() is None, "hatchway ended")
 
 

@@ -63,7 +63,7 @@ def manifests(app):
         rule([{"name": "one", "port": 81}], path="/port"),
     ], hostnames=["r.sample.com"]))
     objects += [route("wild", [rule(two)], hostnames=["*.sample.com"]), route("deep", [rule(one)], hostnames=["*.deep.sample.com"]),
-                route("any", [rule(one, path="/any")], hostnames=())]
+                route("any", [rule(one, path="/any"), rule(None, path="/nowhere", filters=[redirect(statusCode=302)])], hostnames=())]
     return objects
 
 
@@ -122,6 +122,7 @@ def routing(bed):
                                    ("/r307/a?q", 307, "http://f.sample.com:8888/full?q"), ("/r308/a/b", 308, "http://f.sample.com:80/to/a/b")]:
         got = bed.get(path, host="f.sample.com")
         same(path, (got[0], got[1].get("location", "").replace(":80/", "/")), (status, location.replace(":80/", "/")))
+    same("a redirect without Host", (bed.get("/nowhere", host="")[0], bed.get("/nowhere", host="x.org")[0]), (400, 302))
     got, _ = echo(bed, "/full/x?y=z", host="f.sample.com")
     same("full path rewrite", (got["path"], got["query"], dict(got["headers"])["Host"] if "Host" in dict(got["headers"]) else dict(got["headers"]).get("host")),
          ("/echo/full", [["y", "z"]], "inner.local"))

@@ -15,7 +15,13 @@ struct haproxy;
 
 struct haproxy_options {
 	const char *state_dir;       /* absolute, exists, ours, mode 700; short enough for a unix socket's path */
-	const char *binary;          /* HAProxy's path, or NULL: never start one (a Pod), only adopt the one at haproxy.sock */
+	const char *binary;          /* HAProxy's path, or NULL: never start one (a Pod), only adopt the one at haproxy.sock,
+	                              * whoever starts it, and whenever; its pids mean nothing here */
+	/* Ports bound in advance, in a Pod: a listener whose bind_port lies in them needs no reload to come or go, and serves
+	 * on every address. One in what a doubling would add doubles them, by one reload; they do not shrink while HAProxy runs,
+	 * also not over a restart of ours. size 0: none. */
+	uint16_t pool_base;
+	unsigned pool_size;
 	bool stop_on_exit;           /* haproxy_close() ends the HAProxy it uses: the demo */
 	unsigned threads;            /* nbthread; 0 = HAProxy's own choice */
 };
@@ -52,6 +58,11 @@ struct haproxy_counters {
  * 0, -errno with *reterr: unusable options, no HAProxy, too old. */
 MUST_CHECK int haproxy_open(uv_loop_t *loop, const struct haproxy_options *options, const struct haproxy_events *events,
                             struct haproxy **ret, struct err *reterr);
+
+/* Writes what a HAProxy started by somebody else (`haproxy -W -C STATE -S unix@master.sock -f haproxy.cfg -f backends`) needs in
+ * state_dir, as far as it is missing: the configuration with the pool, empty maps, the folders. The first haproxy_open()
+ * finds it to be its own. 0, or -errno with *reterr. */
+MUST_CHECK int haproxy_init(const struct haproxy_options *options, struct err *reterr);
 
 /* Adds changes to what is wanted; units are referenced as long as needed. Generations rise. The first submit is the
  * whole table as changes from nothing; until it comes nothing held is touched. */

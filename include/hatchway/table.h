@@ -33,7 +33,7 @@ struct table_unit {
 
 /* An address and port where connections arrive; several listeners of Gateways may share it. Key: id. */
 struct table_listener {
-	struct table_unit unit;       /* key: "80", or "10.0.0.1:80" where an address was asked for */
+	struct table_unit unit;       /* key: "80", or "10.0.0.1:80" where an address was asked for; of a pool's port: "20000" */
 	const char *bind_address;     /* "" = every address, else IPv4 or IPv6 text */
 	uint16_t port;                /* as clients and the Gateway see it */
 	uint16_t bind_port;           /* where HAProxy listens: --port-map, or the pool of a Pod */
@@ -132,7 +132,7 @@ struct table_entry {
 struct table_host {
 	struct table_unit unit;
 	const char *listener;
-	const char *pattern;  /* "a.b", "*.a.b", or "" = any; lower case */
+	const char *pattern;  /* "a.b", "*.a.b", or "" = any; lower case. One with upper case matches no request: fallen to */
 	const char *falls_to; /* pattern of the host tried next when no entry matches, less specific than this; NULL: none */
 	struct table_entry *entries;
 	uint32_t n_entries;
