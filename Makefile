@@ -49,15 +49,16 @@ image: build ## container images without a container daemon: build/images.tar
 	@echo 'build/images.tar: ctr -n k8s.io images import, or kind load image-archive'
 
 bundle: ## charts/hatchway.yaml, rendered from the chart
-	@e2e/cluster/node/build.sh node
+	@e2e/cluster/node/build.sh control
 	@HATCHWAY_BLESS=1 e2e/cluster/chart.sh
 
 bench: build ## the figures of README.md: a table, and build/bench/results.json
 	@e2e/tools/prepare.sh bench
 	@e2e/bench/bench.py $(FIGURES)
 
-bench-cluster: build ## the figures on a real API server (needs root, and BIN: see e2e/bench/cluster.py)
+bench-cluster: build ## the figures on a real API server (needs root, and Go the first time)
 	@e2e/tools/prepare.sh bench
+	@e2e/cluster/node/build.sh control
 	@e2e/bench/cluster.py $(FIGURES)
 
 lint: build ## clang-tidy and cppcheck

@@ -7,7 +7,7 @@
 #ifndef HATCHWAY_CORE_H
 #define HATCHWAY_CORE_H
 
-#include "controller/infra/change.h"
+#include "controller/object/infra_change.h"
 #include "controller/object/object.h"
 #include "controller/explain.h"
 #include "hatchway/haproxy.h"

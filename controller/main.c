@@ -41,6 +41,8 @@ static const char help_text[] =
 	"  --port-map L:B,...       listener port L is bound as B, e.g. 80:8080,443:8443 (HATCHWAY_PORT_MAP)\n"
 	"  --pool-ports BASE:SIZE   ports bound in advance, for Gateways that come and go without a reload; they double when they\n"
 	"                           are used up (HATCHWAY_POOL_PORTS; none)\n"
+	"  --service NAMESPACE/NAME the Service of hatchway's own Pods: each Gateway then gets a Service and addresses of its own,\n"
+	"                           and its ports from the pool, by default 20000:64 (HATCHWAY_SERVICE; none)\n"
 	"  --class NAME             the GatewayClass that is ours without being written down (HATCHWAY_CLASS; hatchway)\n"
 	"  --threads N              HAProxy threads, 0 = HAProxy's choice (HATCHWAY_THREADS; 0)\n"
 	"  --haproxy-stop-on-exit   end HAProxy with the controller (HATCHWAY_HAPROXY_STOP_ON_EXIT); else it serves on and is\n"

@@ -11,7 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_THREADS, OPT_STOP, OPT_HEALTH, OPT_LISTENER,
+#define DEFAULT_POOL_BASE 20000
+#define DEFAULT_POOL_SIZE 64
+
+enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_SERVICE, OPT_THREADS, OPT_STOP, OPT_HEALTH, OPT_LISTENER,
        OPT_LOG };
 
 static const struct {
@@ -27,6 +30,7 @@ static const struct {
 	{{"class", required_argument, NULL, OPT_CLASS}, "HATCHWAY_CLASS"},
 	{{"port-map", required_argument, NULL, OPT_PORTS}, "HATCHWAY_PORT_MAP"},
 	{{"pool-ports", required_argument, NULL, OPT_POOL}, "HATCHWAY_POOL_PORTS"},
+	{{"service", required_argument, NULL, OPT_SERVICE}, "HATCHWAY_SERVICE"},
 	{{"threads", required_argument, NULL, OPT_THREADS}, "HATCHWAY_THREADS"},
 	{{"haproxy-stop-on-exit", no_argument, NULL, OPT_STOP}, "HATCHWAY_HAPROXY_STOP_ON_EXIT"},
 	{{"health-address", required_argument, NULL, OPT_HEALTH}, "HATCHWAY_HEALTH_ADDRESS"},
@@ -81,6 +85,18 @@ static int parse_pool(struct options *options, const char *text, struct err *ret
 	return 0;
 }
 
+static int parse_service(struct options *options, const char *text, struct err *reterr)
+{
+	char namespace[64], name[64];
+	int n = 0;
+	if (sscanf(text, "%63[a-z0-9-]/%63[a-z0-9-]%n", namespace, name, &n) != 2 || text[n])
+		return err_set(reterr, -EINVAL, "--service: expected NAMESPACE/NAME, not \"%s\"", text);
+	options->service = text;
+	strcpy(options->service_namespace, namespace);
+	strcpy(options->service_name, name);
+	return 0;
+}
+
 static int parse_log_level(const char *text, struct err *reterr)
 {
 	static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -124,6 +140,8 @@ static int take(struct options *options, int id, const char *value, struct err *
 		return parse_port_map(options, value, reterr);
 	case OPT_POOL:
 		return parse_pool(options, value, reterr);
+	case OPT_SERVICE:
+		return parse_service(options, value, reterr);
 	case OPT_THREADS:
 		if (!parse_number(value, 1024, &number, &end) || *end)
 			return err_set(reterr, -EINVAL, "--threads: a number from 0 to 1024, not \"%s\"", value);
@@ -220,6 +238,10 @@ int options_parse(struct options *options, int argc, char **argv, struct err *re
 		if (ret)
 			return ret;
 	}
+	if (options->service && !options->pool_size) { /* infrastructure needs a pool */
+		options->pool_base = DEFAULT_POOL_BASE;
+		options->pool_size = DEFAULT_POOL_SIZE;
+	}
 	if (!options->state_dir)
 		options->state_dir = default_state_dir();
 	if (!options->haproxy && !options->adopt)
@@ -274,5 +296,10 @@ void options_core(const struct options *options, struct core_options *ret)
 		.n_port_map = options->n_port_map,
 		.implicit_namespaces = true,
 	};
+	if (options->service) {
+		ret->pool_base = options->pool_base;
+		ret->pods_namespace = options->service_namespace;
+		ret->pods_service = options->service_name;
+	}
 	ret->addresses = machine_addresses(&ret->n_addresses);
 }

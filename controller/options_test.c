@@ -25,7 +25,7 @@ static void flags_are_read(void **state)
 	struct err err = {""};
 	assert_int_equal(parse(&options, &err,
 	                       "run --manifests d --state-dir s --status-dir t --haproxy h --class c --threads 2 "
-	                       "--port-map 80:8080,443:8443 --pool-ports 20000:64 --haproxy-stop-on-exit word"), 0);
+	                       "--port-map 80:8080,443:8443 --pool-ports 20000:64 --service a-b/c --haproxy-stop-on-exit word"), 0);
 	assert_string_equal(options.manifests, "d");
 	assert_string_equal(options.state_dir, "s");
 	assert_string_equal(options.status_dir, "t");
@@ -37,6 +37,8 @@ static void flags_are_read(void **state)
 	assert_int_equal(options.port_map[1].bind_port, 8443);
 	assert_int_equal(options.pool_base, 20000);
 	assert_int_equal(options.pool_size, 64);
+	assert_string_equal(options.service_namespace, "a-b");
+	assert_string_equal(options.service_name, "c");
 	assert_true(options.stop_on_exit);
 	assert_int_equal(options.n_words, 1);
 	assert_string_equal(options.words[0], "word");
@@ -77,6 +79,8 @@ static void wrong_flags_are_named(void **state)
 		{"run --port-map 80:1,81:1", "--port-map: a port is in two pairs of \"80:1,81:1\""},
 		{"run --pool-ports 20000", "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"20000\""},
 		{"run --pool-ports 65000:537", "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"65000:537\""},
+		{"run --service hatchway", "--service: expected NAMESPACE/NAME, not \"hatchway\""},
+		{"run --service a/b/c", "--service: expected NAMESPACE/NAME, not \"a/b/c\""},
 		{"run --haproxy none --haproxy-stop-on-exit",
 		 "--haproxy-stop-on-exit: the HAProxy of --haproxy none is not ours to end"},
 		{"run --threads many", "--threads: a number from 0 to 1024, not \"many\""},

@@ -8,6 +8,7 @@
 #include "controller/question.h"
 #include "controller/source/cluster.h"
 #include "controller/source/file.h"
+#include "controller/source/infra_api.h"
 #include "controller/source/status_writer.h"
 #include "controller/state_dir.h"
 #include "controller/vitals.h"
@@ -43,6 +44,8 @@ struct run {
 	struct vitals vitals;
 	struct file_source *source; /* or cluster */
 	struct cluster *cluster;
+	struct infra_api *infra;      /* NULL: no --service */
+	uint64_t infra_version;       /* asked for last */
 	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
@@ -93,6 +96,30 @@ static void on_status_failed(void *ctx, const char *kind, const char *namespace,
 	struct run *run = ctx;
 	run->vitals.failures++;
 	log_line(LOG_WARN, "status not written", "kind", kind, "namespace", namespace, "name", name, "error", error, NULL);
+}
+
+/* ---- Gateways' Services and EndpointSlices ---- */
+
+static void on_infra_ask(void *ctx, infra_cb *cb, void *cb_ctx)
+{
+	struct run *run = ctx;
+	core_infra(run->core, cb, cb_ctx);
+}
+
+static void on_infra_said(void *ctx, const char *namespace, const char *gateway, const char *text)
+{
+	struct run *run = ctx;
+	if (core_infra_said(run->core, namespace, gateway, text))
+		write_status(run);
+}
+
+/* HAProxy is not waited for: where its Pods are, and which are going, others must know also when this one's is away. */
+static void write_infra(struct run *run)
+{
+	if (!run->infra || run->closing || run->infra_version == core_infra_version(run->core))
+		return;
+	run->infra_version = core_infra_version(run->core);
+	infra_api_wake(run->infra);
 }
 
 /* ---- HAProxy ---- */
@@ -158,6 +185,7 @@ static void on_settled(void *ctx)
 		write_status(run);
 	}
 	table_changes_done(&changes);
+	write_infra(run);
 }
 
 /* What could not be read is shown by `status` as long as it is so. */
@@ -232,6 +260,11 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 		         (unsigned long long)c.starts, (unsigned long long)c.reads, (unsigned long long)c.pending_removals);
 		buf_addf(out, "generation %llu\napplied %llu\n", (unsigned long long)run->generation,
 		         (unsigned long long)run->applied);
+		if (run->infra) {
+			struct infra_api_counters i = infra_api_counters(run->infra);
+			buf_addf(out, "infrastructure_applied %llu\ninfrastructure_deleted %llu\ninfrastructure_failures %llu\n",
+			         (unsigned long long)i.applied, (unsigned long long)i.deleted, (unsigned long long)i.failures);
+		}
 		if (run->cluster)
 			cluster_describe(run->cluster, out);
 		return 0;
@@ -245,7 +278,7 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 	return status && run->problems ? 1 : code;
 }
 
-/* ---- the end: source, admin socket, HAProxy's side, status, health, signals ---- */
+/* ---- the end: infrastructure, source, admin socket, HAProxy's side, status, health, signals ---- */
 
 static void close_signals(void *ctx)
 {
@@ -299,17 +332,27 @@ static void close_admin(void *ctx)
 		close_haproxy(run);
 }
 
-static void begin_close(struct run *run)
+static void close_source(void *ctx)
 {
-	if (run->closing)
-		return;
-	run->closing = run->vitals.closing = true;
+	struct run *run = ctx;
+	run->infra = NULL;
 	if (run->source)
 		file_source_close(run->source, close_admin, run);
 	else if (run->cluster)
 		cluster_close(run->cluster, close_admin, run);
 	else
 		close_admin(run);
+}
+
+static void begin_close(struct run *run)
+{
+	if (run->closing)
+		return;
+	run->closing = run->vitals.closing = true;
+	if (run->infra)
+		infra_api_close(run->infra, close_source, run);
+	else
+		close_source(run);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -333,6 +376,14 @@ static int open_status(struct run *run, struct err *reterr)
 	if (!ret)
 		run->status = status_writer_open(&run->loop, dir, &events);
 	return ret;
+}
+
+static void open_infra(struct run *run)
+{
+	const struct infra_api_times times = infra_api_defaults();
+	const struct infra_api_events events = {on_infra_ask, on_infra_said, run};
+	run->infra = infra_api_open(&run->loop, cluster_client(run->cluster), &times, &events);
+	infra_api_lead(run->infra, true);
 }
 
 static bool on_ready(void *ctx, struct buf *out)
@@ -365,7 +416,10 @@ static int open_source(struct run *run, struct err *reterr)
 		return file_source_open(&run->loop, options->manifests, memory, &events, &run->source, reterr);
 	cluster.kubeconfig = options->kubeconfig;
 	cluster.context = options->context;
-	return cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
+	int ret = cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
+	if (!ret && options->service)
+		open_infra(run);
+	return ret;
 }
 
 static int open_all(struct run *run, struct err *reterr)

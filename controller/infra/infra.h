@@ -10,7 +10,7 @@
 #define HATCHWAY_INFRA_INFRA_H
 
 #include "controller/graph/graph.h"
-#include "controller/infra/change.h"
+#include "controller/object/infra_change.h"
 
 #include <jansson.h>
 

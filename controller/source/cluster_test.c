@@ -360,6 +360,10 @@ static void on_request(struct connection *c)
 		return;
 	}
 	bool crds = !strncmp(path, "/apis/gateway.networking.k8s.io", 31);
+	if (!strncmp(path, "/apis/hatchway.dev", 18)) {
+		answer_status(c, 404, "");
+		return;
+	}
 	if (crds && (!s.serves_crds || (s.beta && !strncmp(path + 31, "/v1/", 4)))) {
 		answer_status(c, 404, "");
 		return;

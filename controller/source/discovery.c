@@ -1,18 +1,21 @@
-/* Owns the rounds of questions: GET /apis/GROUP says the versions, GET /apis/GROUP/VERSION the kinds. Only the group of
- * the CRDs is asked for; the other kinds are part of every Kubernetes. */
+/* Owns the rounds of questions: GET /apis/GROUP says the versions, GET /apis/GROUP/VERSION the kinds. Only the groups of
+ * CRDs are asked for; the other kinds are part of every Kubernetes. */
 #include "controller/source/discovery.h"
 
 #include "controller/object/schema.h"
 #include "controller/source/json.h"
 #include "hatchway/base/log.h"
 
-#define GROUP "gateway.networking.k8s.io"
 #define ANSWER_CEILING (1u << 20)
 #define AGAIN_MS 500     /* an absence is looked at again after this */
 #define ABSENCES_FIRST 2 /* that many in a row: it is not served */
 #define ABSENCES_LATER 5 /* what was served: its objects are going to be dropped */
 
-static const char *const versions[] = {"v1", "v1beta1"}; /* the better one first */
+static const char *const versions[] = {"v1", "v1beta1", "v1alpha1"}; /* the better one first */
+
+/* hatchway's own kinds may be missing for good; the Gateway API is waited for. */
+enum { GATEWAY_API, OPTIONAL };
+static const char *const groups[] = {"gateway.networking.k8s.io", "hatchway.dev"};
 
 struct finding {
 	const char *version; /* one of versions; NULL: not served */
@@ -26,6 +29,7 @@ struct discovery {
 	uv_timer_t timer;
 	struct kube_request *request;
 	struct buf answer;
+	size_t group; /* asked for: of groups */
 	size_t at; /* 0: the group, i: versions[i - 1] */
 	bool has[ARRAY_LEN(versions)];
 	struct finding found[KIND_COUNT], told[KIND_COUNT];
@@ -37,9 +41,14 @@ struct discovery {
 	void *closed_ctx;
 };
 
+static bool is_of(enum object_kind kind, size_t group)
+{
+	return !strcmp(object_kind_group(kind), groups[group]);
+}
+
 static bool is_ours(enum object_kind kind)
 {
-	return !strcmp(object_kind_group(kind), GROUP);
+	return is_of(kind, GATEWAY_API) || is_of(kind, OPTIONAL);
 }
 
 static void ask(struct discovery *discovery);
@@ -67,6 +76,14 @@ static void tell(struct discovery *discovery, enum object_kind kind)
 	discovery->events.served(discovery->events.ctx, kind, told->version, told->plural);
 }
 
+/* So many answers in a row without it until it is told. A server that knows the Gateway API knows its CRDs. */
+static unsigned absences_needed(const struct discovery *discovery, enum object_kind kind)
+{
+	if (discovery->told[kind].version)
+		return ABSENCES_LATER;
+	return is_of(kind, OPTIONAL) && discovery->found[KIND_GATEWAY].version ? 1 : ABSENCES_FIRST;
+}
+
 static void end_round(struct discovery *discovery)
 {
 	uint64_t ms = discovery->times.poll_ms;
@@ -76,9 +93,9 @@ static void end_round(struct discovery *discovery)
 		bool absent = !discovery->found[kind].version;
 		unsigned *absences = &discovery->absences[kind];
 		*absences = absent ? *absences + (*absences < ABSENCES_LATER) : 0;
-		if (absent && ms > discovery->times.missing_ms)
+		if (absent && is_of(kind, GATEWAY_API) && ms > discovery->times.missing_ms)
 			ms = discovery->times.missing_ms;
-		if (!absent || *absences >= (discovery->told[kind].version ? ABSENCES_LATER : ABSENCES_FIRST))
+		if (!absent || *absences >= absences_needed(discovery, kind))
 			tell(discovery, kind);
 		else if (ms > AGAIN_MS)
 			ms = AGAIN_MS;
@@ -123,7 +140,7 @@ static void read_resources(struct discovery *discovery, const struct node *root,
 			continue;
 		for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
 			struct finding *found = &discovery->found[kind];
-			if (!is_ours(kind) || found->version ||
+			if (!is_of(kind, discovery->group) || found->version ||
 			    !node_is(list->items[i], "kind", object_kind_name(kind)))
 				continue;
 			found->version = version;
@@ -193,22 +210,27 @@ static void next_question(struct discovery *discovery)
 	const struct kube_deadlines deadlines = {discovery->times.answer_ms, discovery->times.answer_ms / 1000 + 1,
 	                                         discovery->times.answer_ms};
 	const struct kube_request_events events = {NULL, on_bytes, on_end, discovery};
-	char path[128] = "/apis/" GROUP;
+	char path[128];
 	while (discovery->at && discovery->at <= ARRAY_LEN(versions) && !discovery->has[discovery->at - 1])
 		discovery->at++;
 	if (discovery->at > ARRAY_LEN(versions)) {
+		discovery->at = 0;
+		discovery->group++;
+		memset(discovery->has, 0, sizeof(discovery->has));
+	}
+	if (discovery->group == ARRAY_LEN(groups)) {
 		end_round(discovery);
 		return;
 	}
-	if (discovery->at)
-		snprintf(path, sizeof(path), "/apis/" GROUP "/%s", versions[discovery->at - 1]);
+	snprintf(path, sizeof(path), "/apis/%s%s%s", groups[discovery->group], discovery->at ? "/" : "",
+	         discovery->at ? versions[discovery->at - 1] : "");
 	buf_clear(&discovery->answer);
 	discovery->request = kube_get(discovery->client, path, &deadlines, &events);
 }
 
 static void ask(struct discovery *discovery)
 {
-	discovery->at = 0;
+	discovery->at = discovery->group = 0;
 	memset(discovery->has, 0, sizeof(discovery->has));
 	memset(discovery->found, 0, sizeof(discovery->found));
 	next_question(discovery);

@@ -162,9 +162,13 @@ int json_split_feed(struct json_split *split, const char *bytes, size_t n)
 
 static struct node *convert(const json_t *json, struct arena *scratch, const char *key, unsigned depth);
 
+/* Nobody reads them, and they are as large as the object itself. */
 static bool left_out(const char *parent, const char *key)
 {
-	return parent && !strcmp(parent, "metadata") && (!strcmp(key, "managedFields") || !strcmp(key, "annotations"));
+	if (!parent)
+		return false;
+	return (!strcmp(parent, "metadata") && !strcmp(key, "managedFields")) ||
+	       (!strcmp(parent, "annotations") && !strcmp(key, "kubectl.kubernetes.io/last-applied-configuration"));
 }
 
 static bool convert_map(const json_t *json, struct arena *scratch, const char *parent, unsigned depth,

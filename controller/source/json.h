@@ -37,7 +37,7 @@ MUST_CHECK int json_split_feed(struct json_split *split, const char *bytes, size
 /* Whether the stream may end here. */
 bool json_split_whole(const struct json_split *split);
 
-/* -EINVAL: *reterr. What no decoder reads is left out: metadata.managedFields and metadata.annotations. */
+/* -EINVAL: *reterr. What no decoder reads is left out: metadata.managedFields and the annotation of kubectl apply. */
 MUST_CHECK int json_node(const char *bytes, size_t n, struct arena *scratch, struct node **ret, struct err *reterr);
 
 #endif

@@ -132,7 +132,8 @@ static void depth_has_a_ceiling(void **state)
 static void trees_have_what_decoders_read(void **state)
 {
 	static const char text[] =
-	    "{\"metadata\":{\"name\":\"x\",\"managedFields\":[{}],\"annotations\":{\"a\":\"b\"}},"
+	    "{\"metadata\":{\"name\":\"x\",\"managedFields\":[{}],\"annotations\":{"
+	    "\"kubectl.kubernetes.io/last-applied-configuration\":\"{}\",\"a\":\"b\"}},"
 	    "\"n\":-5,\"t\":true,\"r\":1.5,\"z\":null,\"spec\":{\"annotations\":{\"k\":\"\\u00e4\"}}}";
 	struct arena scratch;
 	struct node *node;
@@ -140,7 +141,9 @@ static void trees_have_what_decoders_read(void **state)
 	arena_init(&scratch);
 	assert_int_equal(json_node(text, strlen(text), &scratch, &node, &err), 0);
 	const struct node *metadata = node_get(node, "metadata");
-	assert_int_equal(metadata->n, 1);
+	assert_int_equal(metadata->n, 2);
+	assert_int_equal(node_count(metadata, "annotations"), 1);
+	assert_string_equal(node_text(node_get(metadata, "annotations"), "a"), "b");
 	assert_string_equal(node_text(metadata, "name"), "x");
 	assert_string_equal(node_text(node, "n"), "-5");
 	assert_string_equal(node_text(node, "r"), "1.5");

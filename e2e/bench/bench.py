@@ -566,7 +566,7 @@ def measure(figures, chosen, results, where):
     for name in chosen or list(figures):
         try:
             figures[name]()
-        except (Failure, OSError, subprocess.SubprocessError, AssertionError) as error:
+        except Exception as error:  # the other figures are measured all the same; the exit code tells
             failures.append(name)
             print(f"the harness failed at {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     folder = b.ROOT / "build/bench"

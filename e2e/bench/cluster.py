@@ -2,85 +2,29 @@
 """make bench-cluster [FIGURES='served busy start ready weight loss'] [QUICK=1]: hatchway's figures on a real kube-apiserver and etcd,
 in a network namespace of their own. A table on stdout and build/bench/results-cluster.json, as bench.py's.
 
-Needs root and BIN, the folder of etcd, kube-apiserver and kubectl (e2e/cluster/). Every clock starts when the API server's
+Needs root, and what e2e/cluster/node/build.sh makes. Every clock starts when the API server's
 answer to the write has come back. All share the machine's cores with API server and etcd; HAProxy is not pinned."""
 import contextlib
-import http.client
-import json
-import os
 import pathlib
 import random
-import signal
-import ssl
-import subprocess
 import sys
 import threading
 import time
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parent)]
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "cluster")]
 import bed as b
-from bed import Failure, Poller, check, gateway, route, rule, service, wait
+from light import PATHS, VAR, Api, ApiError, each_in_parallel, inside
+from bed import Poller, check, gateway, route, rule, service, wait
 from bench import MANY, QUICK, PeakMemory, measure, percentile, told
 
-NAME = os.environ.setdefault("NAME", f"hatchway-bench-{os.getpid()}")
-VAR = pathlib.Path(os.environ.setdefault("VAR", f"/var/lib/{NAME}"))
-LIGHT = str(b.ROOT / "e2e/cluster/light.sh")
-NODE = "10.201.0.1"
 POD = "10.245.0.1"  # every address of 10.245.0.0/16 is the namespace's own: the API server refuses loopback endpoints
-HTTPROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes"
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-SERVICES = "/api/v1/namespaces/default/services"
-PATHS = {"HTTPRoute": HTTPROUTES, "EndpointSlice": SLICES, "Service": SERVICES,
-         "Gateway": "/apis/gateway.networking.k8s.io/v1/namespaces/default/gateways",
-         "GatewayClass": "/apis/gateway.networking.k8s.io/v1/gatewayclasses"}
+HTTPROUTES, SLICES = PATHS["HTTPRoute"], PATHS["EndpointSlice"]
 
 
-# ---- the API server ----
-
-class Api:
-    """One keep-alive connection; a thread has its own."""
-
-    def __init__(self):
-        kubeconfig = (VAR / "kubeconfig").read_text()
-        self.token = kubeconfig.split('token: "')[1].split('"')[0]
-        context = ssl.create_default_context(cafile=str(VAR / "pki/apiserver.crt"))
-        self.connection = http.client.HTTPSConnection(NODE, 6443, context=context, timeout=60)
-
-    def ask(self, method, path, body=None, kind="application/json", good=(200, 201)):
-        self.connection.request(method, path, json.dumps(body) if body is not None else None,
-                                {"Authorization": f"Bearer {self.token}", "Content-Type": kind})
-        answer = self.connection.getresponse()
-        text = answer.read()
-        check(answer.status in good, f"{method} {path}: {answer.status} {text[:300]}")
-        return answer.status, text
-
-    def create(self, *objects):
-        for o in objects:
-            self.ask("POST", PATHS[o["kind"]], o, good=(201, 409))
-
-    def merge(self, path, change):
-        self.ask("PATCH", path, change, "application/merge-patch+json")
-
-    def delete(self, path):
-        self.ask("DELETE", path, good=(200, 404))
-
-
-def in_parallel(objects, threads=4):
+def in_parallel(objects):
     """Creates them all, as `kubectl apply` of several at once would."""
-    objects, failed = list(objects), []
-
-    def work(part):
-        try:
-            Api().create(*part)
-        except (Failure, OSError) as error:
-            failed.append(error)
-
-    workers = [threading.Thread(target=work, args=(objects[i::threads],)) for i in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    check(not failed, str(failed[:1]))
+    each_in_parallel(lambda api, o: api.create(o), objects)
 
 
 # ---- the world ----
@@ -100,7 +44,7 @@ class World:
     def __exit__(self, *what):
         self.bed.__exit__(*what)
         for kind in ("HTTPRoute", "EndpointSlice", "Service", "Gateway"):
-            with contextlib.suppress(Failure):
+            with contextlib.suppress(ApiError):
                 self.api.delete(PATHS[kind] + "?labelSelector=")
         # The Service `kubernetes` comes back by itself.
 
@@ -304,33 +248,6 @@ def loss():
 FIGURES = {"served": served, "busy": busy, "start": start, "ready": ready, "weight": weight, "loss": loss}
 
 
-# ---- the namespace around it ----
-
-def light(*words):
-    return subprocess.run([LIGHT, *words], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
-
-
-def crds():
-    if "CRDS" in os.environ:
-        return os.environ["CRDS"]
-    module = subprocess.run(["go", "mod", "download", "-json", "sigs.k8s.io/gateway-api@v1.6.3"], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(module.stdout)["Dir"] + "/config/crd/standard"
-
-
-def around():
-    """Brings the API server up, runs this script inside its network namespace, takes it down."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        light("up")
-        light("in", "ip", "route", "add", "local", "10.245.0.0/16", "dev", "lo")
-        light("in", os.environ["BIN"] + "/kubectl", "--kubeconfig", str(VAR / "kubeconfig"), "apply", "--server-side", "-f", crds())
-        time.sleep(1)
-        return subprocess.run([LIGHT, "in", sys.executable, __file__, *sys.argv[1:]], env=os.environ | {"HATCHWAY_BENCH_INSIDE": "1"}).returncode
-    finally:
-        light("down")
-
-
 if __name__ == "__main__":
-    if os.environ.get("HATCHWAY_BENCH_INSIDE"):
-        sys.exit(measure(FIGURES, sys.argv[1:], "results-cluster.json", "real kube-apiserver and etcd on the same cores; one network namespace"))
-    sys.exit(around())
+    inside(__file__)
+    sys.exit(measure(FIGURES, sys.argv[1:], "results-cluster.json", "real kube-apiserver and etcd on the same cores; one network namespace"))

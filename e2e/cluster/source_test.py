@@ -57,16 +57,16 @@ def crds(variable, version):
 
 
 class Controller:
-    def __init__(self, work, kubeconfig):
+    def __init__(self, work, kubeconfig, *more):
         self.state, self.log = work / "state", work / "log"
-        self.kubeconfig = kubeconfig
+        self.kubeconfig, self.more = kubeconfig, more
         self.process = None
 
     def start(self):
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{NAME}", "--", HATCHWAY, "run", "--kubeconfig", str(self.kubeconfig), "--haproxy",
-                 HAPROXY, "--state-dir", str(self.state), "--haproxy-stop-on-exit", "--log-level", "debug"],
+                 HAPROXY, "--state-dir", str(self.state), "--haproxy-stop-on-exit", "--log-level", "debug", *self.more],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def ask(self, *words):

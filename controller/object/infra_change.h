@@ -1,6 +1,6 @@
 /* Something of a Gateway's infrastructure that is not in the API server as it should be. */
-#ifndef HATCHWAY_INFRA_CHANGE_H
-#define HATCHWAY_INFRA_CHANGE_H
+#ifndef HATCHWAY_OBJECT_INFRA_CHANGE_H
+#define HATCHWAY_OBJECT_INFRA_CHANGE_H
 
 #include "controller/object/object.h"
 
