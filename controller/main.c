@@ -1,5 +1,6 @@
 /* The program's door: which command, its help, and the commands that need no loop. */
 #include "controller/admin.h"
+#include "controller/help.h"
 #include "controller/options.h"
 #include "controller/question.h"
 #include "controller/run.h"
@@ -22,6 +23,8 @@ static const char help_text[] =
 	"  dump WHAT                graph | table | image | plan: each stage between the objects and HAProxy's commands\n"
 	"  counters                 commands, reloads, starts and reads since the controller started\n"
 	"  version, help\n"
+	"\n"
+	"hatchway COMMAND --help tells more of each, with examples.\n"
 	"\n"
 	"explain, status and dump ask the controller running on --state-dir; with --manifests DIR they read that folder\n"
 	"themselves and need no controller.\n"
@@ -184,11 +187,29 @@ static int ask(const char *command, const struct options *options)
 	return options->manifests ? ask_offline(options, words, n) : ask_running(options, words, n);
 }
 
+static int no_command(const char *command)
+{
+	fprintf(stderr, "hatchway: no command \"%s\"; see hatchway --help\n", command);
+	return 2;
+}
+
+/* The command's page, and the flags of all. */
+static int help(const char *command)
+{
+	const char *page = help_of(command);
+	if (!page)
+		return no_command(command);
+	printf("%s\n%s", page, strstr(help_text, "flags (environment variable):"));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
 	struct err err = {""};
 	const char *command = argc > 1 ? argv[1] : "help";
+	if (!strcmp(command, "help") && argc > 2)
+		return help(argv[2]);
 	if (!strcmp(command, "help") || !strcmp(command, "--help") || !strcmp(command, "-h")) {
 		fputs(help_text, argc > 1 ? stdout : stderr);
 		return argc > 1 ? 0 : 2;
@@ -198,10 +219,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	int ret = options_parse(&options, argc - 1, argv + 1, &err);
-	if (ret > 0) {
-		fputs(help_text, stdout);
-		return 0;
-	}
+	if (ret > 0)
+		return help(command);
 	if (ret < 0) {
 		fprintf(stderr, "hatchway: %s\n", err.text);
 		return 2;
@@ -211,15 +230,11 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "explain") || !strcmp(command, "status") || !strcmp(command, "dump") ||
 	    !strcmp(command, "counters"))
 		return ask(command, &options);
-	if (!strcmp(command, "init") && !options.n_words)
-		return state_dir_init(&options);
-	if (strcmp(command, "run")) {
-		fprintf(stderr, "hatchway: no command \"%s\"; see hatchway --help\n", command);
-		return 2;
-	}
+	if (!help_of(command))
+		return no_command(command);
 	if (options.n_words) {
-		fprintf(stderr, "usage: hatchway run [--manifests DIR | --kubeconfig FILE] [FLAGS]; see hatchway --help\n");
+		fprintf(stderr, "usage: hatchway %s [FLAGS]; see hatchway %s --help\n", command, command);
 		return 2;
 	}
-	return run(&options);
+	return !strcmp(command, "init") ? state_dir_init(&options) : run(&options);
 }

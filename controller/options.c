@@ -253,6 +253,14 @@ int options_parse(struct options *options, int argc, char **argv, struct err *re
 	return 0;
 }
 
+const char *options_flag(size_t i, const char **ret_variable)
+{
+	if (i >= ARRAY_LEN(flags))
+		return NULL;
+	*ret_variable = flags[i].variable;
+	return flags[i].option.name;
+}
+
 /* What a Gateway's spec.addresses may ask for: the addresses of this machine's interfaces, as inet_ntop() writes them. */
 static const char *const *machine_addresses(size_t *ret_n)
 {

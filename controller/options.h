@@ -34,6 +34,8 @@ struct options {
 
 /* argv from the command's name on. 0; 1: help was printed; -EINVAL: *reterr says what is wrong with which flag. */
 MUST_CHECK int options_parse(struct options *options, int argc, char **argv, struct err *reterr);
+/* The i-th flag, without dashes, and its environment variable or NULL; NULL: there are no more. */
+const char *options_flag(size_t i, const char **ret_variable);
 void options_core(const struct options *options, struct core_options *ret);
 
 #endif

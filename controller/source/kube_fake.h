@@ -1,6 +1,6 @@
-/* An API server for tests, in the test's own loop: objects by path, GET, POST, DELETE and merge PATCH (also of /status),
- * with the resource versions, conflicts and words of the real one (e2e/cluster tries that one), and faults on demand.
- * Plain HTTP/1.1, a connection for each request. A header with its code, so that only tests have it. */
+/* An API server for tests, in the test's own loop: objects by path, GET, POST, DELETE and merge PATCH (also of /status;
+ * an apply is one that may create), with the resource versions, conflicts and words of the real one (e2e/cluster tries
+ * that one), and faults on demand. Plain HTTP/1.1, a connection for each request. A header with its code, so that only tests have it. */
 #ifndef HATCHWAY_SOURCE_KUBE_FAKE_H
 #define HATCHWAY_SOURCE_KUBE_FAKE_H
 
@@ -200,9 +200,15 @@ static int fake_patch(char *path, const char *body, char **ret)
 	if (status)
 		path[n - 7] = 0;
 	struct fake_object *object = fake_find(path);
+	bool apply = !strcmp(fake.content_type, "application/apply-patch+yaml");
+	if (!object && apply) {
+		*ret = json_dumps(fake_put(path, body), 0);
+		return 201;
+	}
 	if (!object)
 		return fake_refuse(ret, 404, "NotFound", "not found");
-	assert_string_equal(fake.content_type, "application/merge-patch+json");
+	if (!apply)
+		assert_string_equal(fake.content_type, "application/merge-patch+json");
 	json_t *patch = fake_parse(body), *metadata = json_object_get(patch, "metadata");
 	json_t *wanted = json_object_get(metadata, "resourceVersion");
 	if (wanted && !json_equal(wanted, json_object_get(json_object_get(object->json, "metadata"), "resourceVersion"))) {

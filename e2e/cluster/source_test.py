@@ -292,7 +292,8 @@ def scenario(controller, work):
     token.write_text(old + "new")
     settle(controller, work, "the token rotated", 40)
 
-    kubectl("delete", "-f", crds("CRDS", "v1.6.3"), "--wait=true")
+    # The API server waits up to two minutes for requests that are under way, before it lets a kind go.
+    kubectl("delete", "-f", crds("CRDS", "v1.6.3"), "--wait=true", timeout=200)
     wait_for(controller, r"GatewayClass - not served objects 0[^$]*HTTPRoute - not served objects 0", "CRDs that go are dropped", 40)
     settle(controller, work, "no CRDs")
     kubectl("apply", "--server-side", "-f", crds("OLD_CRDS", "v1.1.0"))
