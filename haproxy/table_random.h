@@ -112,10 +112,30 @@ static void random_rewrite(struct dice *dice, struct table_rewrite *rewrite)
 	rewrite->prefix = "/";
 }
 
+static const char *const random_origins[] = {"https://www.foo.com", "https://*.bar.com", "http://a:8080", "https://B.c:443",
+                                             "http://*", "http://x.y:80"};
+
+/* Three of the origins next to each other, or any. */
+static struct table_cors random_cors(struct dice *dice)
+{
+	static const char *const methods[] = {"GET", "OPTIONS", "PUT"}, *const headers[] = {"x-1", "X-2"};
+	static const char *const expose[] = {"x-3", "*"}, *const any[] = {"*"};
+	struct table_cors cors = {.max_age = 1 + (int32_t)dice_below(dice, 3600), .credentials = dice_one_in(dice, 2)};
+	const char *const *lists[] = {random_origins + dice_below(dice, 4), methods, headers, expose};
+	const uint16_t most[] = {3, 3, 2, 2};
+	for (size_t l = 0; l < TABLE_CORS_LISTS; l++) {
+		cors.lists[l] = (struct table_names){(const char **)(uintptr_t)lists[l], (uint16_t)dice_below(dice, most[l] + 1u)};
+		if (dice_one_in(dice, 3))
+			cors.lists[l] = (struct table_names){(const char **)(uintptr_t)any, 1};
+	}
+	return cors;
+}
+
 UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 {
 	struct table_rule rule = {.origin = "ns.route", .request_timeout_ms = -1, .backend_timeout_ms = -1};
 	struct table_header request[3], response[3];
+	struct table_cors cors;
 	struct table_ref refs[4];
 	char key[16], keys[4][32];
 	snprintf(key, sizeof(key), "r%u", i);
@@ -135,6 +155,10 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 		random_headers(dice, &rule.request, request);
 	if (dice_one_in(dice, 3))
 		random_headers(dice, &rule.response, response);
+	if (dice_one_in(dice, 4)) {
+		cors = random_cors(dice);
+		rule.cors = &cors;
+	}
 	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD)
 		rule.request_timeout_ms = dice_one_in(dice, 2) ? 0 : 20000;
 	return &table_rule_new(&rule)->unit;

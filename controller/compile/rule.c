@@ -57,6 +57,26 @@ static struct table_headers headers(struct arena *scratch, const struct http_fil
 	};
 }
 
+static struct table_cors *cors(struct arena *scratch, const struct http_filter *filter)
+{
+	if (!filter)
+		return NULL;
+	const struct cors_filter *from = filter->cors;
+	struct table_cors *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_cors){
+	        .lists =
+	                {
+	                        [TABLE_CORS_ORIGIN] = {from->origins, (uint16_t)from->n_origins},
+	                        [TABLE_CORS_METHOD] = {from->methods, (uint16_t)from->n_methods},
+	                        [TABLE_CORS_HEADER] = {from->headers, (uint16_t)from->n_headers},
+	                        [TABLE_CORS_EXPOSE] = {from->expose, (uint16_t)from->n_expose},
+	                },
+	        .max_age = from->max_age,
+	        .credentials = from->credentials,
+	};
+	return to;
+}
+
 /* ReplacePrefixMatch stands only in rules with one match, a PathPrefix (the CRD's rule). */
 static struct table_rewrite rewrite(struct arena *scratch, const struct http_rule *rule, const struct http_filter *filter)
 {
@@ -102,6 +122,7 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 {
 	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
 	like->response = headers(scratch, find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER));
+	like->cors = cors(scratch, find_filter(rule, FILTER_CORS));
 	if (redirect) {
 		like->action = TABLE_REDIRECT;
 		like->status = redirect->redirect_status ? redirect->redirect_status : 302;
