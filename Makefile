@@ -56,10 +56,10 @@ bench: build ## the figures of README.md: a table, and build/bench/results.json
 	@e2e/tools/prepare.sh bench
 	@e2e/bench/bench.py $(FIGURES)
 
-bench-cluster: build ## the figures on a real API server (needs root, and Go the first time)
+bench-cluster: build ## the figures on a real API server (needs root, and Go to build it)
 	@e2e/tools/prepare.sh bench
-	@e2e/cluster/node/build.sh control
-	@e2e/bench/cluster.py $(FIGURES)
+	@e2e/cluster/node/deps.sh
+	@e2e/cluster/node/with.sh e2e/bench/cluster.py $(FIGURES)
 
 lint: build ## clang-tidy and cppcheck
 	@e2e/tools/prepare.sh lint

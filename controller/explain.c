@@ -292,7 +292,7 @@ int explain(const struct table *table, const struct haproxy_refusal *refusals, s
 {
 	const struct refused refused = {refusals, n_refusals, request};
 	struct walk to = {&refused, out, 0};
-	struct target target = {.request.method = request->method};
+	struct target target = {.request = {.host = "", .method = request->method, .path = "/", .query = ""}};
 	const struct table_walk walk = {print_host, print_entry, &to};
 	arena_init(&target.arena);
 	int ret = parse_url(&target, request->url, reterr);

@@ -174,8 +174,38 @@ static void set_server(const struct step *step, struct buf *out)
 		buf_addf(out, "set server %s state %s", step->key, states[value.state]);
 }
 
-static int map_command(const char *verb, const struct step *step, const struct map_names *maps, bool with_value,
-                       struct buf *out, struct err *reterr)
+/* NULL: not a step on a map's entry. */
+static const char *map_verb(enum step_op op)
+{
+	switch (op) {
+	case STEP_ADD_REGEX:
+	case STEP_ADD_CHAIN:
+	case STEP_ADD_RULE:
+	case STEP_ADD_PATH:
+	case STEP_ADD_HOST:
+	case STEP_ADD_LISTENER:
+		return "add";
+	case STEP_SET_REGEX:
+	case STEP_SET_CHAIN:
+	case STEP_SET_RULE:
+	case STEP_SET_PATH:
+	case STEP_SET_HOST:
+	case STEP_SET_LISTENER:
+		return "set";
+	case STEP_DEL_LISTENER:
+	case STEP_DEL_HOST:
+	case STEP_DEL_PATH:
+	case STEP_DEL_RULE:
+	case STEP_DEL_CHAIN:
+	case STEP_DEL_REGEX:
+		return "del";
+	default:
+		return NULL;
+	}
+}
+
+static int map_command(const char *verb, const struct step *step, const struct map_names *maps, struct buf *out,
+                       struct err *reterr)
 {
 	const char *name = maps->name[map_of(step->kind, step->key)];
 
@@ -184,7 +214,7 @@ static int map_command(const char *verb, const struct step *step, const struct m
 	buf_addf(out, "%s map", verb);
 	add_word(out, name);
 	add_word(out, step->key);
-	if (with_value)
+	if (strcmp(verb, "del"))
 		add_word(out, step->value);
 	return 0;
 }
@@ -207,9 +237,12 @@ int command_line(const struct step *step, const struct map_names *maps, struct b
 {
 	if (step->op == STEP_DROP_EXTRA)
 		return drop_extra(step, maps, out, reterr);
+	const char *verb = map_verb(step->op);
 	int r = command_check(step->kind, step->key, step->value, reterr);
 	if (r)
 		return r;
+	if (verb)
+		return map_command(verb, step, maps, out, reterr);
 	switch (step->op) {
 	case STEP_ADD_BACKEND:
 		buf_addf(out, "add backend %s from %s", step->key, step->value);
@@ -238,29 +271,7 @@ int command_line(const struct step *step, const struct map_names *maps, struct b
 	case STEP_DEL_SERVER:
 		buf_addf(out, "del server %s", step->key);
 		return 0;
-	case STEP_ADD_REGEX:
-	case STEP_ADD_CHAIN:
-	case STEP_ADD_RULE:
-	case STEP_ADD_PATH:
-	case STEP_ADD_HOST:
-	case STEP_ADD_LISTENER:
-		return map_command("add", step, maps, true, out, reterr);
-	case STEP_SET_REGEX:
-	case STEP_SET_CHAIN:
-	case STEP_SET_RULE:
-	case STEP_SET_PATH:
-	case STEP_SET_HOST:
-	case STEP_SET_LISTENER:
-		return map_command("set", step, maps, true, out, reterr);
-	case STEP_DEL_LISTENER:
-	case STEP_DEL_HOST:
-	case STEP_DEL_PATH:
-	case STEP_DEL_RULE:
-	case STEP_DEL_CHAIN:
-	case STEP_DEL_REGEX:
-		return map_command("del", step, maps, false, out, reterr);
-	case STEP_DROP_EXTRA:
-	case STEP_OPS:
+	default:
 		break;
 	}
 	BUG_ON(true);
@@ -271,17 +282,9 @@ int command_line(const struct step *step, const struct map_names *maps, struct b
 
 bool command_has_payload(const struct step *step)
 {
-	switch (step->op) {
-	case STEP_ADD_REGEX:
-	case STEP_ADD_CHAIN:
-	case STEP_ADD_RULE:
-	case STEP_ADD_PATH:
-	case STEP_ADD_HOST:
-	case STEP_ADD_LISTENER:
-		return true;
-	default:
-		return false;
-	}
+	const char *verb = map_verb(step->op);
+
+	return verb && !strcmp(verb, "add");
 }
 
 int command_payload_line(const struct step *step, struct buf *out, struct err *reterr)

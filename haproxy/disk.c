@@ -7,7 +7,9 @@
 
 #include "haproxy/command.h"
 #include "hatchway/base/hash.h"
+#include "hatchway/base/log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -34,9 +36,18 @@ struct text {
 	bool dirty;
 };
 
+/* What a folder looked like after the last flush; files that come, go or are renamed change it. */
+struct seen {
+	ino_t inode;
+	struct timespec changed;
+};
+
+static const char *const folders[] = {"maps", "backends"};
+
 struct disk {
 	uv_loop_t *loop;
 	char *dir;
+	struct seen seen[ARRAY_LEN(folders)];
 	struct patch patches[FILES]; /* keys only, until flushed */
 	struct text *texts;
 	size_t n_texts;
@@ -53,8 +64,11 @@ struct job {
 	const struct item **items;   /* all there is */
 	size_t n_items;
 	bool hurry, unsynced;
+	bool whole; /* everything is compared or made */
 	struct text *texts;
 	size_t n_texts;
+	struct seen seen[ARRAY_LEN(folders)];
+	struct buf strays; /* names, each with a newline */
 	int error;
 	struct err err;
 	void (*cb)(void *ctx, int error, const char *why);
@@ -177,6 +191,8 @@ void disk_touch_all(struct disk *disk)
 	disk->all = true;
 	for (unsigned i = 0; i < FILES; i++)
 		patch_done(&disk->patches[i]);
+	for (size_t i = 0; i < disk->n_texts; i++)
+		disk->texts[i].dirty = true;
 }
 
 void disk_text(struct disk *disk, const char *name, const char *text)
@@ -212,6 +228,57 @@ bool disk_dirty(const struct disk *disk)
 bool disk_busy(const struct disk *disk)
 {
 	return disk->busy;
+}
+
+static void look(const char *dir, struct seen seen[ARRAY_LEN(folders)])
+{
+	char path[4096];
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+		seen[i] = (struct seen){0};
+		if (snprintf(path, sizeof(path), "%.4000s/%s", dir, folders[i]) > 0 && !stat(path, &st))
+			seen[i] = (struct seen){st.st_ino, st.st_mtim};
+	}
+}
+
+bool disk_disturbed(const struct disk *disk)
+{
+	struct seen seen[ARRAY_LEN(folders)];
+	char path[4096];
+
+	if (disk->busy)
+		return false;
+	for (size_t i = 0; i < disk->n_texts; i++)
+		if (snprintf(path, sizeof(path), "%.3000s/%s", disk->dir, disk->texts[i].name) > 0 && access(path, F_OK))
+			return true;
+	look(disk->dir, seen);
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+		if (seen[i].inode != disk->seen[i].inode || seen[i].changed.tv_sec != disk->seen[i].changed.tv_sec ||
+		    seen[i].changed.tv_nsec != disk->seen[i].changed.tv_nsec)
+			return true;
+	return false;
+}
+
+char *disk_read_mark(const struct disk *disk)
+{
+	static const char word[] = "\tdescription ";
+	char path[4096], *line = NULL, *mark = xstrdup("");
+	size_t cap = 0;
+
+	snprintf(path, sizeof(path), "%.4000s/haproxy.cfg", disk->dir);
+	FILE *f = fopen(path, "re");
+	while (f && getline(&line, &cap, f) >= 0) {
+		if (strncmp(line, word, strlen(word)))
+			continue;
+		free(mark);
+		mark = xstrdup(line + strlen(word));
+		mark[strcspn(mark, "\n")] = 0;
+	}
+	if (f)
+		fclose(f);
+	free(line);
+	return mark;
 }
 
 /* ---- the worker ---- */
@@ -489,6 +556,7 @@ static int write_edits(FILE *f, struct old *old, const struct edit *edits, size_
 	for (size_t i = 0; i < n && !r; i++) {
 		r = copy_range(old, at, edits[i].from, f);
 		at = edits[i].to;
+		BUG_ON(!edits[i].line);
 		if (edits[i].line->text) {
 			fputs(edits[i].line->text, f);
 			fputc('\n', f);
@@ -731,6 +799,54 @@ static int write_patches(struct job *job, bool *written, bool durable)
 	return r;
 }
 
+static int make_folders(const char *dir, struct err *reterr)
+{
+	char path[4096];
+
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+		if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, folders[i]) >= sizeof(path))
+			return err_set(reterr, -ENAMETOOLONG, "%s is too long a path", dir);
+		if (mkdir(path, 0700) && errno != EEXIST)
+			return err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+	}
+	return 0;
+}
+
+/* "7f.cfg", and a file. */
+static bool is_shard(const struct dirent *entry)
+{
+	const char *name = entry->d_name;
+
+	return strspn(name, "0123456789abcdef") == 2 && !strcmp(name + 2, ".cfg") &&
+	       (entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN);
+}
+
+/* HAProxy loads what ends with .cfg, and does not start if it cannot: not even for a link to nothing. */
+static int ignore_strays(struct job *job)
+{
+	char path[4096], to[4096 + 16];
+	int r = job_path(job, "backends", path);
+	DIR *dir = r ? NULL : opendir(path);
+	struct dirent *entry;
+
+	if (!dir)
+		return err_set(&job->err, r ? r : -errno, "%s: %s", path, strerror(r ? -r : errno));
+	while (!r && (entry = readdir(dir))) {
+		const char *end = strrchr(entry->d_name, '.');
+		if (*entry->d_name == '.' || !end || strcmp(end, ".cfg") || is_shard(entry))
+			continue;
+		if ((size_t)snprintf(path, sizeof(path), "%.3000s/backends/%s", job->dir, entry->d_name) >= sizeof(path))
+			continue;
+		snprintf(to, sizeof(to), "%s.ignored", path);
+		if (rename(path, to))
+			r = err_set(&job->err, -errno, "%s: %s", path, strerror(errno));
+		else
+			buf_addf(&job->strays, "%s\n", entry->d_name);
+	}
+	closedir(dir);
+	return r;
+}
+
 /* New contents are on the disk before their names are, but for what must be quick: HAProxy is waiting for it. */
 static int write_files(struct job *job)
 {
@@ -774,9 +890,24 @@ static void on_work(uv_work_t *work)
 {
 	struct job *job = work->data;
 
-	job->error = write_files(job);
+	job->error = make_folders(job->dir, &job->err);
+	if (!job->error && job->whole)
+		job->error = ignore_strays(job);
+	if (!job->error)
+		job->error = write_files(job);
 	if (!job->error)
 		job->error = write_texts(job);
+	look(job->dir, job->seen);
+}
+
+static void tell_strays(struct job *job)
+{
+	char *save = NULL;
+
+	for (char *name = strtok_r(job->strays.data, "\n", &save); name; name = strtok_r(NULL, "\n", &save))
+		log_line(LOG_WARN, "a file in backends/ is not hatchway's, and HAProxy would load it; it was given another name", "file",
+		         name, "suffix", ".ignored", (const char *)NULL);
+	buf_done(&job->strays);
 }
 
 static void after_work(uv_work_t *work, int status)
@@ -786,6 +917,8 @@ static void after_work(uv_work_t *work, int status)
 
 	disk->busy = false;
 	disk->unsynced |= job->unsynced;
+	memcpy(disk->seen, job->seen, sizeof(disk->seen));
+	tell_strays(job);
 	for (unsigned i = 0; i < FILES; i++)
 		patch_done(&job->patches[i]);
 	image_snapshot_free(job->items, job->n_items);
@@ -793,11 +926,8 @@ static void after_work(uv_work_t *work, int status)
 		free(job->texts[i].name);
 		free(job->texts[i].text);
 	}
-	if (job->error) {
+	if (job->error)
 		disk_touch_all(disk);
-		for (size_t i = 0; i < disk->n_texts; i++)
-			disk->texts[i].dirty = true;
-	}
 	job->cb(job->ctx, job->error, job->error ? job->err.text : "");
 	free(job->texts);
 	free(job->dir);
@@ -839,6 +969,8 @@ void disk_flush(struct disk *disk, const struct image *held, bool hurry,
 	job->cb = cb;
 	job->ctx = ctx;
 	job->work.data = job;
+	job->whole = !held || disk->all;
+	buf_init(&job->strays, 1 << 20);
 	if (!held)
 		for (unsigned i = 0; i < MAPS; i++)
 			job->patches[i].ensure = true;
@@ -861,19 +993,15 @@ void disk_flush(struct disk *disk, const struct image *held, bool hurry,
 
 int disk_open(uv_loop_t *loop, const char *state_dir, struct disk **ret, struct err *reterr)
 {
-	static const char *const folders[] = {"maps", "backends"};
-	char path[4096];
+	int r = make_folders(state_dir, reterr);
 
-	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		if ((size_t)snprintf(path, sizeof(path), "%s/%s", state_dir, folders[i]) >= sizeof(path))
-			return err_set(reterr, -ENAMETOOLONG, "%s is too long a path", state_dir);
-		if (mkdir(path, 0700) && errno != EEXIST)
-			return err_set(reterr, -errno, "%s: %s", path, strerror(errno));
-	}
+	if (r)
+		return r;
 	struct disk *disk = xcalloc(1, sizeof(*disk));
 	disk->loop = loop;
 	disk->dir = xstrdup(state_dir);
 	disk->all = true;
+	look(state_dir, disk->seen);
 	*ret = disk;
 	return 0;
 }

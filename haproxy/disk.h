@@ -19,13 +19,20 @@ void disk_touch_all(struct disk *disk);
 /* A file in state_dir with a text of its own, e.g. "haproxy.cfg"; written after all others, in the order first named. */
 void disk_text(struct disk *disk, const char *name, const char *text);
 
+/* The description of haproxy.cfg as it is on the disk, or ""; to free(). */
+char *disk_read_mark(const struct disk *disk);
+
 bool disk_dirty(const struct disk *disk);
 bool disk_busy(const struct disk *disk);
+
+/* Somebody has made, renamed or removed files beside ours since the last flush. Cheap; for once a second. */
+bool disk_disturbed(const struct disk *disk);
 
 /* Takes from the image what is to be written and writes it in a worker thread (tmp, fsync, rename); cb on the loop. Not
  * while disk_busy(). On an error everything is dirty again. image NULL: nothing is known; the map files that HAProxy needs
  * are made if they are missing, and the texts written. hurry: without waiting for the disk; it is dirty until the next
- * flush, which does. */
+ * flush, which does. Folders that are gone are made again. A file in backends/ that is not ours, and that HAProxy would
+ * load, gets the name NAME.ignored whenever all is compared. */
 void disk_flush(struct disk *disk, const struct image *image, bool hurry,
                 void (*cb)(void *ctx, int error, const char *why), void *ctx);
 

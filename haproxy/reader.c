@@ -60,26 +60,49 @@ static void hold(struct reading *reading, enum item_kind kind, const char *key, 
 
 /* ---- show map ---- */
 
-/* "0 (maps/path.map) pattern loaded from file 'maps/path.map' used by map at … curr_ver=0 next_ver=0 entry_cnt=3" */
-int reader_maps_line(struct reading *reading, const char *line, struct err *reterr)
+/* "0 (maps/path.map) pattern loaded from file 'maps/path.map' used by map at … curr_ver=0 next_ver=0 entry_cnt=3": the name. */
+static bool map_name(const char *line, const char **ret_name, size_t *ret_n)
 {
 	const char *open = strstr(line, " ("), *close = open ? strstr(open, ") ") : NULL;
 
-	if (*line == '#')
-		return 0;
 	if (!close)
-		return err_set(reterr, -EPROTO, "show map said \"%.100s\"", line);
+		return false;
+	*ret_name = open + 2;
+	*ret_n = (size_t)(close - *ret_name);
+	return true;
+}
+
+int reader_map_named(const char *line)
+{
+	const char *name;
+	size_t len;
+
+	if (*line == '#' || !map_name(line, &name, &len))
+		return -1;
 	for (unsigned i = 0; i < MAPS; i++) {
 		size_t n = strlen(map_file(i));
-		const char *name = open + 2;
-		size_t len = (size_t)(close - name);
-		if (len < n || memcmp(close - n, map_file(i), n) || (len > n && close[-(ptrdiff_t)n - 1] != '/'))
-			continue;
-		if (reading->maps.name[i])
-			return err_set(reterr, -EPROTO, "HAProxy has two maps called %s", map_file(i));
-		reading->maps.name[i] = xcalloc(1, len + 1);
-		memcpy(reading->maps.name[i], name, len);
+		if (len >= n && !memcmp(name + len - n, map_file(i), n) && (len == n || name[len - n - 1] == '/'))
+			return (int)i;
 	}
+	return -1;
+}
+
+int reader_maps_line(struct reading *reading, const char *line, struct err *reterr)
+{
+	const char *name;
+	size_t len;
+	int map = reader_map_named(line);
+
+	if (*line == '#')
+		return 0;
+	if (!map_name(line, &name, &len))
+		return err_set(reterr, -EPROTO, "show map said \"%.100s\"", line);
+	if (map < 0)
+		return 0;
+	if (reading->maps.name[map])
+		return err_set(reterr, -EPROTO, "HAProxy has two maps called %s", map_file((unsigned)map));
+	reading->maps.name[map] = xcalloc(1, len + 1);
+	memcpy(reading->maps.name[map], name, len);
 	return 0;
 }
 

@@ -46,6 +46,9 @@ void reader_free(struct reader *reader);
 /* Takes one line of `show info`. */
 void reader_info_line(const char *text, int *pid, bool *stopping, char version[48]);
 
+/* Which map a line of `show map` is about; -1: none of ours. */
+int reader_map_named(const char *line);
+
 /* ---- parts, for tests and the fuzzer: one line of an answer ---- */
 MUST_CHECK int reader_map_line(struct reading *reading, unsigned map, const char *line, struct err *reterr);
 MUST_CHECK int reader_maps_line(struct reading *reading, const char *line, struct err *reterr);

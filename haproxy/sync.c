@@ -10,7 +10,7 @@
 #include "haproxy/disk.h"
 #include "haproxy/keyset.h"
 #include "haproxy/process.h"
-#include "haproxy/reader.h"
+#include "haproxy/watch.h"
 #include "hatchway/base/hash.h"
 #include "hatchway/base/log.h"
 
@@ -28,13 +28,19 @@
 #define DISK_AFTER_MS 250
 #define WATCH_MS 1000     /* how long a reload by hand goes unnoticed */
 #define REFUSED_RETRY_MS 5000
+/* After a reload that failed, or changed nothing: 1 s until the next one, then twice as long each time. */
+#define RELOAD_AGAIN_MS 1000
+#define RELOAD_AGAIN_MAX_MS 300000
 #define SURPRISES_MAX 3   /* the same surprise again and again is a refusal */
 #define MASTER_TRIES 20
+#define SOCKET_TRIES 22   /* with the socket's file away all the time: it does not come by itself */
 /* Somebody else starts HAProxy: how soon it is found, and after how many looks the files are made good, in case that it
  * does not start because of them. */
 #define ABSENT_RETRY_MS 100
 #define ABSENT_FILES 30
-#define STOP_POLLS 300    /* times 10 ms */
+/* Times 10 ms: for requests on their way, and then for the master's end. */
+#define GRACE_POLLS 500
+#define STOP_POLLS 300
 
 enum phase {
 	PHASE_WAIT,     /* no session; the timer brings the next try */
@@ -63,10 +69,13 @@ struct sync {
 	struct session *session;
 	struct reader *reader;
 	struct apply *apply;
+	struct watch *watch;
+	size_t watch_cursor;
 	struct process_task *task;
 	struct disk *disk;
 	uv_timer_t retry, disk_timer, turn; /* turn: removals, refusals and the watch, in the idle phase */
 	unsigned failures, master_tries;
+	unsigned respell; /* reloads still to come that bring haproxy.sock back */
 	bool wiped; /* HAProxy did not start on the old files; they are empty now */
 	bool trim;       /* the reading left much free memory between what stays */
 	bool from_files; /* HAProxy has just started on what we wrote: the files need not be compared */
@@ -88,7 +97,9 @@ struct sync {
 	struct step *run;
 	unsigned surprises;
 	bool surprised, alone, synced;
-	uint64_t watch_due, retry_due;
+	uint64_t watch_due, retry_due, reload_due; /* no reload before */
+	unsigned reload_tries;                     /* since what runs was last what is wanted */
+	char *reload_why;                          /* the last one did not help */
 	struct haproxy_counters counters;
 
 	void (*close_cb)(void *ctx);
@@ -124,6 +135,8 @@ static void drop_session(struct sync *sync)
 	sync->reader = NULL;
 	apply_free(sync->apply);
 	sync->apply = NULL;
+	watch_free(sync->watch);
+	sync->watch = NULL;
 	free(sync->run);
 	sync->run = NULL;
 	plan_done(&sync->plan);
@@ -291,15 +304,22 @@ static void after_flush(struct sync *sync, int error)
 
 /* ---- starting and reloading ---- */
 
+/* True: everything ends, and so does this. */
+static bool task_ended(struct sync *sync)
+{
+	sync->task = NULL;
+	if (sync->phase != PHASE_CLOSE)
+		return false;
+	close_step(sync);
+	return true;
+}
+
 static void on_started(void *ctx, int error, const char *why)
 {
 	struct sync *sync = ctx;
 
-	sync->task = NULL;
-	if (sync->phase == PHASE_CLOSE) {
-		close_step(sync);
+	if (task_ended(sync))
 		return;
-	}
 	if (!error) {
 		sync->counters.starts++;
 		sync->failures = 0;
@@ -319,6 +339,65 @@ static void on_started(void *ctx, int error, const char *why)
 		disk_touch_all(sync->disk);
 	}
 	wait_and_retry(sync, backoff(sync->failures));
+}
+
+/* The same configuration with another name for haproxy.sock, to free(). */
+static char *respelled(const char *text)
+{
+	static const char name[] = "unix@haproxy.sock";
+	const char *at = strstr(text, name);
+	struct buf out;
+
+	buf_init(&out, (size_t)16 << 20);
+	if (!at)
+		at = text + strlen(text);
+	buf_add(&out, text, (size_t)(at - text));
+	if (*at)
+		buf_addf(&out, "unix@./haproxy.sock%s", at + strlen(name));
+	return buf_take(&out);
+}
+
+static void begin_reload(struct sync *sync)
+{
+	sync->phase = PHASE_RELOAD;
+	uv_timer_stop(&sync->turn);
+	if (!sync->respell)
+		log_line(LOG_INFO, "reloading HAProxy for new binds", "from", sync->binds.running, "to", sync->binds.mark,
+		         (const char *)NULL);
+	char *text = sync->respell == 2 ? respelled(sync->binds.text) : NULL;
+	disk_text(sync->disk, "haproxy.cfg", text ? text : sync->binds.text);
+	free(text);
+	flush_now(sync);
+}
+
+static bool socket_gone(const struct sync *sync)
+{
+	return access(sync->socket, F_OK) && errno == ENOENT;
+}
+
+/* A reload hands the socket on as it is, without its file. Under another spelling it is another socket, and made; the second
+ * reload goes back to the name that everybody knows. */
+static void heal_socket(struct sync *sync)
+{
+	log_line(LOG_WARN, "haproxy.sock is gone; HAProxy reloads twice to make it again", (const char *)NULL);
+	sync->respell = 2;
+	begin_reload(sync);
+}
+
+/* What runs cannot be asked, but haproxy.cfg says it. Without that, its own ports would be taken for somebody else's. */
+static bool may_heal_unseen(struct sync *sync)
+{
+	char *mark;
+
+	if (!sync->submitted || sync->reload_due > now_ms(sync))
+		return false;
+	mark = disk_read_mark(sync->disk);
+	binds_running(&sync->binds, mark);
+	free(mark);
+	if (!*sync->binds.running)
+		return false;
+	sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
+	return true;
 }
 
 /* Files that HAProxy can start from, by us or, if there is no binary, by whoever starts it. */
@@ -348,15 +427,16 @@ static void on_master(void *ctx, int error, const char *text)
 {
 	struct sync *sync = ctx;
 
-	sync->task = NULL;
-	if (sync->phase == PHASE_CLOSE) {
-		close_step(sync);
+	if (task_ended(sync))
 		return;
-	}
 	/* A master without worker socket: its worker is on its way, or hangs. A second HAProxy would only take the ports. */
 	if (!error) {
 		if (++sync->master_tries == MASTER_TRIES)
 			tell_state(sync, HAPROXY_DOWN, "the HAProxy master is alive, but its worker is not");
+		if (sync->master_tries >= SOCKET_TRIES && socket_gone(sync) && may_heal_unseen(sync)) {
+			heal_socket(sync);
+			return;
+		}
 		wait_and_retry(sync, sync->master_tries < MASTER_TRIES ? 50 : 1000);
 		return;
 	}
@@ -379,27 +459,32 @@ static void start_haproxy(struct sync *sync)
 	sync->task = process_master(sync->loop, sync->state_dir, on_master, sync);
 }
 
-static void begin_reload(struct sync *sync)
+/* Another reload would end like the last one: it waits, and who needs it is told why. */
+static void reload_is_vain(struct sync *sync, const char *why)
 {
-	sync->phase = PHASE_RELOAD;
-	uv_timer_stop(&sync->turn);
-	log_line(LOG_INFO, "reloading HAProxy for new binds", "from", sync->binds.running, "to", sync->binds.mark,
-	         (const char *)NULL);
-	disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
-	flush_now(sync);
+	char seconds[32];
+
+	snprintf(seconds, sizeof(seconds), "%.0f", (double)(sync->reload_due - now_ms(sync)) / 1000 + 0.5);
+	log_line(LOG_ERROR, "the reload did not help", "error", why, "again_in_s", seconds, (const char *)NULL);
+	free(sync->reload_why);
+	sync->reload_why = xstrdup(why);
 }
 
 static void on_reloaded(void *ctx, int error, const char *why)
 {
 	struct sync *sync = ctx;
+	uint64_t ms = sync->reload_tries < 9 ? (uint64_t)RELOAD_AGAIN_MS << sync->reload_tries : RELOAD_AGAIN_MAX_MS;
 
-	sync->task = NULL;
-	if (sync->phase == PHASE_CLOSE) {
-		close_step(sync);
+	if (task_ended(sync))
 		return;
-	}
+	sync->reload_tries++;
+	sync->reload_due = now_ms(sync) + (ms < RELOAD_AGAIN_MAX_MS ? ms : RELOAD_AGAIN_MAX_MS);
 	if (!error) {
 		sync->counters.reloads++;
+		if (sync->respell && --sync->respell) {
+			begin_reload(sync);
+			return;
+		}
 		sync->from_files = true;
 		drop_session(sync);
 		sync->all = true;
@@ -407,19 +492,39 @@ static void on_reloaded(void *ctx, int error, const char *why)
 		return;
 	}
 	/* The old worker serves on as it is; the file must say what runs. */
-	log_line(LOG_ERROR, "HAProxy did not reload", "error", why, (const char *)NULL);
-	binds_refuse_new(&sync->binds, why, &sync->events);
-	disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
-	binds_running(&sync->binds, sync->binds.mark);
-	disk_soon(sync, 0);
-	sync->refusals_new = true;
-	sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
+	sync->respell = 0;
+	reload_is_vain(sync, why);
+	sync->binds_new = true;
 	if (!sync->session) {
 		connect_now(sync);
 		return;
 	}
 	sync->phase = PHASE_IDLE;
 	advance(sync);
+}
+
+/* Which binds can be had, and whether what runs has them. */
+static void check_binds(struct sync *sync)
+{
+	sync->binds_new = false;
+	sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
+	sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
+	if (!binds_differ(&sync->binds)) {
+		sync->reload_tries = 0;
+		sync->reload_due = 0;
+		free(sync->reload_why);
+		sync->reload_why = NULL;
+	} else if (sync->reload_due > now_ms(sync)) {
+		if (!sync->reload_why)
+			reload_is_vain(sync, "HAProxy reloads, but not to haproxy.cfg of the state directory; how was it started?");
+		binds_refuse_new(&sync->binds, sync->reload_why, &sync->events);
+		sync->refusals_new = true;
+	}
+	/* What runs is also what is on the disk, whatever happened to the file. */
+	if (sync->reload_tries || !binds_differ(&sync->binds))
+		disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
+	if (disk_dirty(sync->disk))
+		disk_soon(sync, DISK_AFTER_MS);
 }
 
 /* ---- connecting and reading ---- */
@@ -599,7 +704,7 @@ static bool on_more(void *ctx)
 static void on_applied(void *ctx, enum apply_end end, const char *why)
 {
 	struct sync *sync = ctx;
-	bool foreground = sync->phase == PHASE_APPLY, watch = sync->phase == PHASE_WATCH;
+	bool foreground = sync->phase == PHASE_APPLY;
 	char *reason = xstrdup(why);
 
 	apply_free(sync->apply);
@@ -613,8 +718,6 @@ static void on_applied(void *ctx, enum apply_end end, const char *why)
 		sync->surprised = false;
 		resync(sync, *reason ? reason : "HAProxy holds something else than expected");
 	} else {
-		if (watch)
-			sync->surprises = 0; /* a second of peace */
 		sync->alone &= !foreground;
 		sync->phase = PHASE_IDLE;
 		advance(sync);
@@ -799,6 +902,45 @@ static bool remove_some(struct sync *sync)
 	return true;
 }
 
+/* ---- the watch ---- */
+
+static void on_watched(void *ctx, const char *difference)
+{
+	struct sync *sync = ctx;
+	char *why = difference ? xstrdup(difference) : NULL;
+
+	watch_free(sync->watch);
+	sync->watch = NULL;
+	sync->watch_due = now_ms(sync) + WATCH_MS;
+	if (why) {
+		log_line(LOG_WARN, "somebody else has changed HAProxy; it is read again", "what", why, (const char *)NULL);
+		resync(sync, why);
+	} else {
+		sync->surprises = 0; /* a second of peace */
+		sync->phase = PHASE_IDLE;
+		advance(sync);
+	}
+	free(why);
+}
+
+/* Files, the socket's name, and what HAProxy holds: has somebody else been at them? */
+static void watch_all(struct sync *sync)
+{
+	if (disk_disturbed(sync->disk)) {
+		log_line(LOG_WARN, "somebody else has been at the files of the state directory; they are compared", (const char *)NULL);
+		disk_touch_all(sync->disk);
+		disk_soon(sync, 0);
+	}
+	if (socket_gone(sync) && sync->reload_due <= now_ms(sync)) {
+		heal_socket(sync);
+		return;
+	}
+	sync->phase = PHASE_WATCH;
+	sync->watch = watch_start(sync->session, &(struct watch_options){.pid = sync->pid, .held = sync->held,
+	                                                                .cursor = &sync->watch_cursor, .done = on_watched,
+	                                                                .ctx = sync});
+}
+
 /* ---- what is next ---- */
 
 /* The same for the same refusals in any order. */
@@ -851,14 +993,23 @@ static void sleep_until_next(struct sync *sync)
 			due = entry->due;
 	if ((keyset_count(&sync->refused) || binds_refused(&sync->binds)) && sync->retry_due < due)
 		due = sync->retry_due;
+	if (sync->reload_why && sync->reload_due < due)
+		due = sync->reload_due;
 	uv_timer_start(&sync->turn, on_turn, due > now ? due - now : 0, 0);
 }
 
 static void retry_refused(struct sync *sync)
 {
-	if (sync->retry_due > now_ms(sync))
+	uint64_t now = now_ms(sync);
+
+	if (sync->reload_why && sync->reload_due <= now) {
+		free(sync->reload_why);
+		sync->reload_why = NULL;
+		sync->binds_new = true;
+	}
+	if (sync->retry_due > now)
 		return;
-	sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
+	sync->retry_due = now + REFUSED_RETRY_MS;
 	if (binds_refused(&sync->binds))
 		sync->binds_new = true;
 	if (keyset_count(&sync->refused))
@@ -873,23 +1024,15 @@ static void advance(struct sync *sync)
 	if (!sync->submitted)
 		return;
 	retry_refused(sync);
-	if (sync->binds_new) {
-		sync->binds_new = false;
-		sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
-		sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
-		/* What runs is also what is on the disk, whatever happened to the file. */
-		if (!binds_differ(&sync->binds))
-			disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
-		if (disk_dirty(sync->disk))
-			disk_soon(sync, DISK_AFTER_MS);
-	}
+	if (sync->binds_new)
+		check_binds(sync);
 	bool foreign = !sync->maps.name[MAP_PATH];
 	if (!foreign && (sync->dirty || sync->all || sync->n_extras)) {
 		apply_wanted(sync);
 		if (sync->phase != PHASE_IDLE)
 			return;
 	}
-	if (binds_differ(&sync->binds)) {
+	if (binds_differ(&sync->binds) && sync->reload_due <= now_ms(sync)) {
 		begin_reload(sync);
 		return;
 	}
@@ -908,7 +1051,7 @@ static void advance(struct sync *sync)
 		return;
 	}
 	if (sync->watch_due <= now_ms(sync))
-		apply_run(sync, PHASE_WATCH, NULL, 0, 0);
+		watch_all(sync);
 	else
 		sleep_until_next(sync);
 }
@@ -920,6 +1063,9 @@ void sync_submit(struct sync *sync, uint64_t generation, const struct sync_bind 
 	if (binds) {
 		binds_want(&sync->binds, binds, n_binds);
 		sync->binds_new = true;
+		/* It may be just what was in the way. */
+		if (sync->reload_due > now_ms(sync) + RELOAD_AGAIN_MS)
+			sync->reload_due = now_ms(sync) + RELOAD_AGAIN_MS;
 	}
 	sync->submitted = true;
 	if (sync->phase == PHASE_GREETED)
@@ -1026,6 +1172,7 @@ static void sync_free(struct sync *sync)
 	disk_close(sync->disk);
 	close(sync->lock_fd);
 	free(sync->state_dir);
+	free(sync->reload_why);
 	free(sync->binary);
 	free(sync->socket);
 	free(sync);
@@ -1055,10 +1202,12 @@ static void on_stopping(uv_timer_t *timer)
 {
 	struct sync *sync = timer->data;
 
-	if (kill(sync->stopping, 0) || ++sync->stop_polls > STOP_POLLS)
+	sync->stop_polls++;
+	if (kill(sync->stopping, sync->stop_polls == GRACE_POLLS ? SIGTERM : 0) || sync->stop_polls > GRACE_POLLS + STOP_POLLS)
 		close_handles(sync);
 }
 
+/* SIGUSR1: nothing new, and what is on its way may end. */
 static void on_master_to_stop(void *ctx, int error, const char *text)
 {
 	struct sync *sync = ctx;
@@ -1066,7 +1215,7 @@ static void on_master_to_stop(void *ctx, int error, const char *text)
 
 	sync->task = NULL;
 	sync->stopping = pid;
-	if (pid > 1 && !kill(pid, SIGTERM))
+	if (pid > 1 && !kill(pid, SIGUSR1))
 		uv_timer_start(&sync->retry, on_stopping, 10, 10);
 	else
 		close_handles(sync);

@@ -52,13 +52,12 @@ static inline const char *testbed_haproxy(void)
 
 static inline char *testbed_config(void *ctx, const struct config_bind *binds, size_t n)
 {
-	struct testbed *bed = ctx;
 	struct buf text;
 
 	buf_init(&text, 1 << 20);
-	buf_addf(&text, "global\n\tstats socket %s/haproxy.sock mode 600 level admin\n\tstats timeout 1h\n\tnbthread 2\n"
+	buf_addf(&text, "global\n\tstats socket unix@haproxy.sock mode 600 level admin\n\tstats timeout 1h\n\tnbthread 2\n"
 	                "defaults http\n\tmode http\n\tbalance roundrobin\n\ttimeout client 10s\n\ttimeout server 10s\n"
-	                "\ttimeout connect 1s\nfrontend requests from http\n", bed->dir);
+	                "\ttimeout connect 1s\nfrontend requests from http\n");
 	for (size_t i = 0; i < n; i++)
 		buf_addf(&text, "\tbind %s:%u-%u\n", binds[i].address, binds[i].port, binds[i].last ? binds[i].last : binds[i].port);
 	buf_addf(&text, "\ttcp-request connection set-var(sess.l) dst_port,map_str(maps/listener.map)\n"

@@ -1,4 +1,5 @@
 """A controller that ends, well or badly, leaves HAProxy serving; the next one takes it over as it is."""
+import concurrent.futures
 import pathlib
 import signal
 import sys
@@ -46,11 +47,19 @@ def takeover(bed):
     print(result)
     check(result["lost"] == 0, "requests were lost")
 
-    # And with the flag it ends with its controller.
+    # And with the flag it ends with its controller; a request that is on its way is answered first.
+    slow = bed.app(delay_ms=1500)
+    bed.save("slow.yaml", *service("slow", [("pod-slow", "127.0.0.1", slow)]), route("slow", [rule({"slow": 1})], hostnames=["slow.sample.com"]))
     bed.end()
     bed.start("--haproxy-stop-on-exit")
     wait(lambda: "applied 1" in bed.command("counters", "--state-dir", bed.state)[1], text="the takeover")
-    bed.end()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(lambda: bed.get("/hello", host="slow.sample.com")[0])
+        time.sleep(0.5)
+        begin = time.monotonic()
+        bed.end()
+        check(answer.result() == 200, "a request was cut when HAProxy was to stop")
+        check(time.monotonic() - begin < 5, "HAProxy took its time to stop")
     wait(lambda: gone(bed), 5, text="the end of HAProxy")
 
 
