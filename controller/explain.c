@@ -214,6 +214,10 @@ static void print_backend(const struct table *table, const struct refused *refus
 	if (backend && !backend->n_endpoints)
 		buf_adds(out, "  no ready endpoint: answers 503");
 	buf_addc(out, '\n');
+	if (ref->edits) {
+		print_headers("  its own request", &ref->edits->request, out);
+		print_headers("  its own response", &ref->edits->response, out);
+	}
 	if (!ref->backend)
 		print_why(refused->request, WHY_REF, rule->unit.key, index, "            ", out);
 	else if (backend && !backend->n_endpoints)

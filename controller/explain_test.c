@@ -24,6 +24,7 @@ static const char table_text[] =
 	"\trequest-timeout 500\n"
 	"\tto sample.v1:5000 weight 90\n"
 	"\tto sample.v2:5000 weight 9\n"
+	"\tto-request set X-Canary yes\n"
 	"\tto !500 weight 1\n"
 	"rule sample/helloworld/1 redirect code 301\n"
 	"\torigin sample.helloworld\n"
@@ -66,6 +67,7 @@ static const struct explain_case cases[] = {
 	 "            v1-a 127.0.0.1:5001\n"
 	 "            v1-b [::1]:5001 draining\n"
 	 "          sample.v2:5000                           weight 9      9.00 %  no ready endpoint: answers 503\n"
+	 "            its own request header set X-Canary: yes\n"
 	 "          invalid reference: answers 500           weight 1      1.00 %\n", NONE},
 	{"http://x.sample.com:8080/old/y", NULL, 0,
 	 "request   GET http://x.sample.com:8080/old/y\n"
@@ -152,6 +154,7 @@ static const struct explain_case cases[] = {
 	 "            v1-a 127.0.0.1:5001\n"
 	 "            v1-b [::1]:5001 draining\n"
 	 "          sample.v2:5000                           weight 9      9.00 %  no ready endpoint: answers 503\n"
+	 "            its own request header set X-Canary: yes\n"
 	 "          invalid reference: answers 500           weight 1      1.00 %\n",
 	 {TABLE_BACKEND, "sample.v1:5000", "server limit reached"}},
 	{"other:81/", NULL, -EINVAL, "no listener on port 81; there are: 80", NONE},

@@ -247,7 +247,13 @@ local function draw(txn)
 		if not best or e.now > best.now then best = e end
 	end
 	best.now = best.now - d.total
-	txn:set_var("txn.r", best.to)
+	local letters, id = string.match(best.to, "^(=%a+)%.(.*)")
+	if not id then return txn:set_var("txn.r", best.to) end
+	local value = entry("rule", id)
+	if not value then error("no rule " .. id) end
+	txn:set_var("txn.g", letters)
+	txn:set_var("txn.b", value)
+	txn:set_var("txn.r", string.match(value, "^[^|]*"))
 end
 
 -- ---- CORS ----

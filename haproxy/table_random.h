@@ -76,7 +76,8 @@ static void random_refs(struct dice *dice, struct table_rule *rule, struct table
 	rule->n_refs = dice_one_in(dice, 12) ? 0 : dice_one_in(dice, 3) ? 2 + dice_below(dice, 2) : 1;
 	for (size_t i = 0; i < rule->n_refs; i++) {
 		snprintf(keys[i], 32, "ns.s%u:80", dice_below(dice, RANDOM_BACKENDS + 1));
-		refs[i] = (struct table_ref){dice_one_in(dice, 12) ? NULL : keys[i], rule->n_refs > 1 ? dice_pick(dice, weights) : 1};
+		refs[i] = (struct table_ref){.backend = dice_one_in(dice, 12) ? NULL : keys[i],
+		                             .weight = rule->n_refs > 1 ? dice_pick(dice, weights) : 1};
 	}
 }
 
@@ -137,6 +138,8 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 	struct table_header request[3], response[3];
 	struct table_cors cors;
 	struct table_ref refs[4];
+	struct table_edits edits[4];
+	struct table_header edited[4][2][3];
 	char key[16], keys[4][32];
 	snprintf(key, sizeof(key), "r%u", i);
 	rule.unit.key = key;
@@ -155,6 +158,13 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 		random_headers(dice, &rule.request, request);
 	if (dice_one_in(dice, 3))
 		random_headers(dice, &rule.response, response);
+	for (size_t r = 0; r < rule.n_refs; r++) {
+		if (!dice_one_in(dice, 5))
+			continue;
+		random_headers(dice, &edits[r].request, edited[r][0]);
+		random_headers(dice, &edits[r].response, edited[r][1]);
+		refs[r].edits = &edits[r];
+	}
 	if (dice_one_in(dice, 4)) {
 		cors = random_cors(dice);
 		rule.cors = &cors;

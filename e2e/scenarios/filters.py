@@ -1,4 +1,5 @@
-"""Filters whose work is the proxy's own, on the real HAProxy: CORS as the Gateway API's conformance suite asks for it."""
+"""Filters on the real HAProxy: CORS as the Gateway API's conformance suite asks for it, filters of single backendRefs."""
+import json
 import pathlib
 import sys
 
@@ -12,6 +13,15 @@ def cors(**parts):
     return {"type": "CORS", "cors": parts}
 
 
+def headers(side, **edits):
+    pairs = {verb: [{"name": k, "value": v} for k, v in pairs] for verb, pairs in edits.items()}
+    return {"type": f"{side}HeaderModifier", f"{side.lower()}HeaderModifier": pairs}
+
+
+def ref(name, weight, *own):
+    return {"name": name, "port": 80, "weight": weight, "filters": list(own)}
+
+
 def manifests(app):
     one = {"one": 1}
     every = dict(allowOrigins=["*"], allowMethods=["*"], allowHeaders=["*"])
@@ -23,7 +33,11 @@ def manifests(app):
         rule(one, path="/echo/any", filters=[cors(allowOrigins=["*"], allowMethods=["PUT"], allowCredentials=False)]),
         rule(one, path="/echo/every", filters=[cors(**every, allowCredentials=True)]),
         rule(one, path="/echo/every-unauth", filters=[cors(**every, allowCredentials=False)]),
-    ], hostnames=[H])]
+    ], hostnames=[H]), route("backends", [
+        rule([ref("one", 3, headers("Request", set=[("X-To", "first")])), ref("one", 1, headers("Request", set=[("X-To", "second")]),
+                                                                         headers("Response", add=[("X-By", "second")]))],
+             path="/echo", filters=[headers("Request", set=[("X-To", "rule"), ("X-Rule", "1")])]),
+    ], hostnames=["b.sample.com"])]
 
 
 # method, path, Origin, requested method, requested headers → status, and the Access-Control-* headers without that prefix.
@@ -63,6 +77,15 @@ def cross_origin(bed, same):
         check(status == 200 or not body, f"a preflight was answered with {body!r}")
 
 
+def one_by_one(bed, same):
+    seen = []
+    for _ in range(40):
+        status, got, body = bed.get("/echo", host="b.sample.com")
+        sent = {k.lower(): v for k, v in json.loads(body)["headers"]}
+        seen.append((status, sent.get("x-to"), sent.get("x-rule"), got.get("x-by")))
+    same("filters of single backendRefs", {s: seen.count(s) for s in seen}, {(200, "first", "1", None): 30, (200, "second", "1", "second"): 10})
+
+
 def filters(bed):
     app = bed.app(ports=1, instance="app")
     bed.save("all.yaml", *manifests(app))
@@ -76,6 +99,7 @@ def filters(bed):
             wrong.append(f"{what}: got {got!r}, wanted {wanted!r}")
 
     cross_origin(bed, same)
+    one_by_one(bed, same)
     check(not wrong, f"{len(wrong)} wrong: {wrong[:5]}")
     check(bed.reloads() == 0, "HAProxy was reloaded")
 

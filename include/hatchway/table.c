@@ -59,6 +59,17 @@ static void *copy_backend(struct arena *a, const void *like)
 	return to;
 }
 
+static struct table_edits *copy_edits(struct arena *a, const struct table_edits *from)
+{
+	if (!from)
+		return NULL;
+	struct table_edits *to = arena_alloc(a, sizeof(*to));
+	*to = *from;
+	copy_header_lists(a, &to->request, &from->request);
+	copy_header_lists(a, &to->response, &from->response);
+	return to;
+}
+
 static struct table_cors *copy_cors(struct arena *a, const struct table_cors *from)
 {
 	if (!from)
@@ -92,6 +103,7 @@ static void *copy_rule(struct arena *a, const void *like)
 	for (size_t i = 0; i < from->n_refs; i++) {
 		to->refs[i] = from->refs[i];
 		to->refs[i].backend = arena_strdup(a, from->refs[i].backend);
+		to->refs[i].edits = copy_edits(a, from->refs[i].edits);
 	}
 	return to;
 }

@@ -95,9 +95,15 @@ struct table_cors {
 
 enum table_action { TABLE_FORWARD, TABLE_REDIRECT, TABLE_STATUS };
 
+/* Filters of one reference: a request's after the rule's own, a response's before them. */
+struct table_edits {
+	struct table_headers request, response;
+};
+
 struct table_ref {
-	const char *backend; /* key of a TABLE_BACKEND; NULL: an invalid reference, its share answers 500 */
-	uint32_t weight;     /* 0..1000000 */
+	const char *backend;       /* key of a TABLE_BACKEND; NULL: an invalid reference, its share answers 500 */
+	struct table_edits *edits; /* NULL: none */
+	uint32_t weight;           /* 0..1000000 */
 };
 
 /* What to do with a request. Key: whatever is unique and stable, e.g. "sample/helloworld/0". */

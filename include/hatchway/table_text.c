@@ -142,6 +142,10 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 		add_pair(out, "to", rule->refs[i].backend ? rule->refs[i].backend : "!500");
 		add_number(out, "weight", rule->refs[i].weight);
 		buf_addc(out, '\n');
+		if (!rule->refs[i].edits)
+			continue;
+		dump_header_lists("to-request", &rule->refs[i].edits->request, out);
+		dump_header_lists("to-response", &rule->refs[i].edits->response, out);
 	}
 }
 
@@ -380,6 +384,17 @@ static bool timeout(struct parser *p, int64_t *ret_ms)
 	return true;
 }
 
+/* Of the reference before it. */
+static bool parse_edit(struct parser *p, struct table_rule *rule, bool request)
+{
+	struct table_ref *ref = rule->n_refs ? &rule->refs[rule->n_refs - 1] : NULL;
+	if (!ref)
+		return false;
+	if (!ref->edits)
+		ref->edits = arena_alloc(&p->arena, sizeof(*ref->edits));
+	return parse_header(p, request ? &ref->edits->request : &ref->edits->response);
+}
+
 static bool parse_rule_part(struct parser *p)
 {
 	struct table_rule *rule = &p->rule;
@@ -392,6 +407,10 @@ static bool parse_rule_part(struct parser *p)
 		return parse_header(p, &rule->request);
 	if (accept(p, "response"))
 		return parse_header(p, &rule->response);
+	if (accept(p, "to-request"))
+		return parse_edit(p, rule, true);
+	if (accept(p, "to-response"))
+		return parse_edit(p, rule, false);
 	if (accept(p, "cors"))
 		return parse_cors(p, rule);
 	if (accept(p, "rewrite-host"))
