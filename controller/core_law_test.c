@@ -209,7 +209,7 @@ static void check_attached(const struct walk *w)
 	size_t accepted = 0, attached = 0;
 	for (size_t i = 0; i < w->n_status; i++) {
 		const char *text = strchr(w->status[i], '\n');
-		if (strstr(text, "\nkind: HTTPRoute\n"))
+		if (strstr(text, "\nkind: HTTPRoute\n") || strstr(text, "\nkind: GRPCRoute\n"))
 			accepted += times(text, "reason: Accepted\n      status: \"True\"");
 		for (const char *p = text; strstr(text, "\nkind: Gateway\n") && (p = strstr(p, "attachedRoutes: ")); p++) {
 			unsigned long n = strtoul(p + strlen("attachedRoutes: "), NULL, 10);
@@ -250,6 +250,9 @@ static void compare_with_scratch(struct walk *w)
 	fixture_update(fresh.core);
 	core_refused(fresh.core, refusals, n);
 	core_refused(w->core, refusals, n);
+	const char *release = PICK(w, "v1.6.3", "v1.6.3", "v1.1.0", "v1.7.0", NULL);
+	core_set_release(w->core, release, "forbidden");
+	core_set_release(fresh.core, release, "forbidden");
 	core_infra_said(w->core, "a", "g1", said);
 	core_infra_said(fresh.core, "a", "g1", said);
 	core_status_changes(w->core, FIXTURE_NOW, SIZE_MAX, status_given, w);

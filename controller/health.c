@@ -178,8 +178,8 @@ static int listen_at(const struct sockaddr_storage *address, socklen_t size)
 /* A machine without IPv6 has no "::". */
 static int listen_any(const char *text, struct err *reterr)
 {
-	struct sockaddr_storage address;
-	socklen_t size;
+	struct sockaddr_storage address = {0};
+	socklen_t size = 0;
 	char v4[80];
 	int fd = parse(text, &address, &size, reterr);
 	if (fd)

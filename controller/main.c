@@ -1,5 +1,6 @@
 /* The program's door: which command, its help, and the commands that need no loop. */
 #include "controller/admin.h"
+#include "controller/help.h"
 #include "controller/options.h"
 #include "controller/question.h"
 #include "controller/run.h"
@@ -23,6 +24,8 @@ static const char help_text[] =
 	"  counters                 commands, reloads, starts and reads since the controller started\n"
 	"  version, help\n"
 	"\n"
+	"hatchway COMMAND --help tells more of each, with examples.\n"
+	"\n"
 	"explain, status and dump ask the controller running on --state-dir; with --manifests DIR they read that folder\n"
 	"themselves and need no controller.\n"
 	"\n"
@@ -32,7 +35,10 @@ static const char help_text[] =
 	"  --context NAME           the kubeconfig's context (HATCHWAY_CONTEXT; its current one)\n"
 	"  --state-dir DIR          everything hatchway writes: haproxy.cfg, maps/, backends/, haproxy.sock (the stats socket,\n"
 	"                           level admin), master.sock, hatchway.sock (HATCHWAY_STATE_DIR; /run/hatchway as root)\n"
-	"  --status-dir DIR         status of the objects, one file each (HATCHWAY_STATUS_DIR; the manifests' .status)\n"
+	"  --status-dir DIR         status of the objects, one file each (HATCHWAY_STATUS_DIR; the manifests' .status);\n"
+	"                           on a cluster: there, and nothing to the API server\n"
+	"  --lease NAMESPACE/NAME   of several controllers only the holder of this Lease writes (HATCHWAY_LEASE; no other is there)\n"
+	"  --identity NAME          ours as its holder, of no other controller (HATCHWAY_IDENTITY; the host's name)\n"
 	"  --haproxy PATH           HAProxy 3.4 or newer (HATCHWAY_HAPROXY; beside hatchway, else on PATH); none: it is started by\n"
 	"                           somebody else, as haproxy -W -C STATE -S unix@master.sock -f haproxy.cfg -f backends\n"
 	"  --port-map L:B,...       listener port L is bound as B, e.g. 80:8080,443:8443 (HATCHWAY_PORT_MAP)\n"
@@ -184,11 +190,29 @@ static int ask(const char *command, const struct options *options)
 	return options->manifests ? ask_offline(options, words, n) : ask_running(options, words, n);
 }
 
+static int no_command(const char *command)
+{
+	fprintf(stderr, "hatchway: no command \"%s\"; see hatchway --help\n", command);
+	return 2;
+}
+
+/* The command's page, and the flags of all. */
+static int help(const char *command)
+{
+	const char *page = help_of(command);
+	if (!page)
+		return no_command(command);
+	printf("%s\n%s", page, strstr(help_text, "flags (environment variable):"));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
 	struct err err = {""};
 	const char *command = argc > 1 ? argv[1] : "help";
+	if (!strcmp(command, "help") && argc > 2)
+		return help(argv[2]);
 	if (!strcmp(command, "help") || !strcmp(command, "--help") || !strcmp(command, "-h")) {
 		fputs(help_text, argc > 1 ? stdout : stderr);
 		return argc > 1 ? 0 : 2;
@@ -198,10 +222,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	int ret = options_parse(&options, argc - 1, argv + 1, &err);
-	if (ret > 0) {
-		fputs(help_text, stdout);
-		return 0;
-	}
+	if (ret > 0)
+		return help(command);
 	if (ret < 0) {
 		fprintf(stderr, "hatchway: %s\n", err.text);
 		return 2;
@@ -211,15 +233,11 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "explain") || !strcmp(command, "status") || !strcmp(command, "dump") ||
 	    !strcmp(command, "counters"))
 		return ask(command, &options);
-	if (!strcmp(command, "init") && !options.n_words)
-		return state_dir_init(&options);
-	if (strcmp(command, "run")) {
-		fprintf(stderr, "hatchway: no command \"%s\"; see hatchway --help\n", command);
-		return 2;
-	}
+	if (!help_of(command))
+		return no_command(command);
 	if (options.n_words) {
-		fprintf(stderr, "usage: hatchway run [--manifests DIR | --kubeconfig FILE] [FLAGS]; see hatchway --help\n");
+		fprintf(stderr, "usage: hatchway %s [FLAGS]; see hatchway %s --help\n", command, command);
 		return 2;
 	}
-	return run(&options);
+	return !strcmp(command, "init") ? state_dir_init(&options) : run(&options);
 }

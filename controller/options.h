@@ -12,6 +12,9 @@ struct options {
 	const char *context;    /* --context; NULL: the kubeconfig's current one */
 	const char *state_dir;  /* --state-dir */
 	const char *status_dir; /* --status-dir; NULL: DIR/.status */
+	char lease_namespace[64];
+	const char *lease_name; /* --lease; NULL: no other controller */
+	const char *identity;   /* --identity; the host's name */
 	const char *haproxy;    /* --haproxy; NULL: none found, or none to be started */
 	bool adopt;             /* --haproxy none: somebody else starts it */
 	const char *class;      /* --class */
@@ -34,6 +37,8 @@ struct options {
 
 /* argv from the command's name on. 0; 1: help was printed; -EINVAL: *reterr says what is wrong with which flag. */
 MUST_CHECK int options_parse(struct options *options, int argc, char **argv, struct err *reterr);
+/* The i-th flag, without dashes, and its environment variable or NULL; NULL: there are no more. */
+const char *options_flag(size_t i, const char **ret_variable);
 void options_core(const struct options *options, struct core_options *ret);
 
 #endif

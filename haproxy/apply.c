@@ -76,6 +76,7 @@ static bool verdicts(struct apply *apply)
 		enum reply reply = REPLY_REFUSED;
 
 		if (said->answer != NO_ANSWER) {
+			// NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): an answer that was said has its place
 			reply = reply_parse(step->op, apply->texts.data + apply->answers[said->answer], &text);
 			if (apply->payload && reply != REPLY_OK)
 				return false;

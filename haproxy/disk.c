@@ -556,6 +556,7 @@ static int write_edits(FILE *f, struct old *old, const struct edit *edits, size_
 	for (size_t i = 0; i < n && !r; i++) {
 		r = copy_range(old, at, edits[i].from, f);
 		at = edits[i].to;
+		BUG_ON(!edits[i].line);
 		if (edits[i].line->text) {
 			fputs(edits[i].line->text, f);
 			fputc('\n', f);

@@ -120,7 +120,7 @@ void ports_build(struct compile *compile, struct table_changes *changes)
 			continue;
 		BUG_ON(port->hosts.n);
 		hashed_done(&port->hosts);
-		HASH_DEL(compile->ports, port);
+		HASH_DEL(compile->ports, port); // NOLINT(clang-analyzer-core.NullDereference): it is in the hash
 		free(port);
 	}
 }

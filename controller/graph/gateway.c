@@ -321,6 +321,7 @@ static void judge_listeners_programmed(struct gateway_state *state)
 static void judge_whole(const struct graph *graph, struct gateway_state *state)
 {
 	size_t accepted = 0, serving = 0;
+	BUG_ON(!state);
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		accepted += state->listeners[i].accepted.id == COND_LISTENER_ACCEPTED;
 		serving += state->listeners[i].serving;

@@ -188,7 +188,7 @@ static bool is_version(const struct decode_kind *kind, const char *api_version, 
 	if (len && (strncmp(api_version, group, len) != 0 || api_version[len] != '/'))
 		return false;
 	const char *version = api_version + (len ? len + 1 : 0);
-	for (uint8_t v = 0; v < VERSION_COUNT; v++) {
+	for (unsigned v = 0; v < VERSION_COUNT; v++) {
 		if ((kind->versions >> v & 1) && strcmp(object_version_name((enum object_version)v), version) == 0) {
 			*ret_version = v;
 			return true;

@@ -59,6 +59,7 @@ static const struct schema texts_schema = {SCHEMA_MAP, .format = &format_data_ke
 static void decode_item(struct decode_reader *reader, const char *key, const char *text, bool base64,
                         struct data_item *item)
 {
+	BUG_ON(!item);
 	item->key = decode_keep(reader, key);
 	item->size = base64 ? (size_t)format_base64(text, NULL) : strlen(text);
 	char *bytes = arena_alloc(reader->arena, item->size + 1);

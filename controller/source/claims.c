@@ -133,6 +133,7 @@ static bool is_given(const struct claims *claims, const struct object *object, c
 
 static void add_claim(struct claims *claims, struct giver *giver, struct object *object, unsigned line, bool dated)
 {
+	BUG_ON(!giver->claims);
 	struct claim *claim = &giver->claims[giver->n++];
 	claim->object = object;
 	claim->giver = giver;

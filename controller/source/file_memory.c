@@ -152,7 +152,7 @@ static int open_copy(int dir, const char *name, struct header *header)
 
 int file_memory_recall(const struct file_memory *memory, const char *path)
 {
-	struct header header;
+	struct header header = {.path = ""};
 	char name[48], *key = absolute(memory, path);
 	copy_name(key, name);
 	int fd = open_copy(memory->fd, name, &header);
@@ -186,7 +186,7 @@ void file_memory_below(const struct file_memory *memory, const char *folder, voi
 	size_t skip = folder[0] == '/' ? 0 : strlen(memory->base);
 	DIR *dir = list_dir(memory->fd);
 	for (struct dirent *entry; dir && (entry = readdir(dir));) {
-		struct header header;
+		struct header header = {.path = ""};
 		int fd = is_copy(entry->d_name) ? open_copy(memory->fd, entry->d_name, &header) : -ENOENT;
 		if (fd < 0)
 			continue;
@@ -318,7 +318,7 @@ static int sweep(const struct file_memory *memory)
 		return -errno;
 	int status = 0;
 	for (struct dirent *entry; !status && (entry = readdir(dir));) {
-		struct header header;
+		struct header header = {.path = ""};
 		struct stat st;
 		if (!is_copy(entry->d_name))
 			continue;
@@ -592,7 +592,7 @@ static void read_birth(struct file_memory *memory, char *line)
 	struct births *births = &memory->births;
 	int64_t seconds = 0;
 	char *key = line + 2, *end = strrchr(line, ' ');
-	bool born = line[0] == '+';
+	bool born = line[0] == '+'; // NOLINT(clang-analyzer-core.UndefinedBinaryOperatorResult): as much as was read
 	if ((!born && line[0] != '-') || line[1] != ' ' || (born && (end <= key || !parse_seconds(end + 1, &seconds))))
 		return;
 	if (born)
@@ -626,7 +626,7 @@ static void read_births(struct file_memory *memory, size_t size)
 
 static int load_births(struct file_memory *memory, struct err *reterr)
 {
-	struct stat st;
+	struct stat st = {0};
 	int fd = openat(memory->fd, BIRTHS, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 && errno == ENOENT)
 		return 0;

@@ -173,7 +173,7 @@ static void on_failed(struct job *job, const struct kube_result *result)
 	log_line(told ? LOG_DEBUG : LOG_WARN, "not applied to the cluster", "kind", object_kind_name(job->kind), "namespace",
 	         job->namespace, "name", job->name, "error", result->text, NULL);
 	api->failing |= !refused;
-	if (refused) {
+	if (refused && is_wanted(job)) {
 		job->said = true;
 		api->events.said(api->events.ctx, job->namespace, job->gateway, result->text);
 	}

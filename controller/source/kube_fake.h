@@ -1,6 +1,6 @@
-/* An API server for tests, in the test's own loop: objects by path, GET, POST, DELETE and merge PATCH (also of /status),
- * with the resource versions, conflicts and words of the real one (e2e/cluster tries that one), and faults on demand.
- * Plain HTTP/1.1, a connection for each request. A header with its code, so that only tests have it. */
+/* An API server for tests, in the test's own loop: objects by path, GET, POST, DELETE and merge PATCH (also of /status;
+ * an apply is one that may create), with the resource versions, conflicts and words of the real one (e2e/cluster tries
+ * that one), and faults on demand. Plain HTTP/1.1, a connection for each request. A header with its code, so that only tests have it. */
 #ifndef HATCHWAY_SOURCE_KUBE_FAKE_H
 #define HATCHWAY_SOURCE_KUBE_FAKE_H
 
@@ -31,7 +31,7 @@ enum fake_fault {
 };
 
 struct fake_object {
-	char path[256];
+	char path[1024];
 	json_t *json;
 };
 
@@ -182,7 +182,7 @@ static int fake_refuse(char **ret, int status, const char *why, const char *mess
 
 static int fake_post(const char *path, const char *body, char **ret)
 {
-	char whole[256];
+	char whole[1024];
 	json_t *json = fake_parse(body);
 	snprintf(whole, sizeof(whole), "%s/%s", path,
 	         json_string_value(json_object_get(json_object_get(json, "metadata"), "name")));
@@ -200,9 +200,15 @@ static int fake_patch(char *path, const char *body, char **ret)
 	if (status)
 		path[n - 7] = 0;
 	struct fake_object *object = fake_find(path);
+	bool apply = !strcmp(fake.content_type, "application/apply-patch+yaml");
+	if (!object && apply) {
+		*ret = json_dumps(fake_put(path, body), 0);
+		return 201;
+	}
 	if (!object)
 		return fake_refuse(ret, 404, "NotFound", "not found");
-	assert_string_equal(fake.content_type, "application/merge-patch+json");
+	if (!apply)
+		assert_string_equal(fake.content_type, "application/merge-patch+json");
 	json_t *patch = fake_parse(body), *metadata = json_object_get(patch, "metadata");
 	json_t *wanted = json_object_get(metadata, "resourceVersion");
 	if (wanted && !json_equal(wanted, json_object_get(json_object_get(object->json, "metadata"), "resourceVersion"))) {
@@ -226,6 +232,10 @@ static int fake_patch(char *path, const char *body, char **ret)
 
 static int fake_carry_out(const char *method, char *path, const char *body, char **ret)
 {
+	size_t n = strlen(path);
+	bool get_status = !strcmp(method, "GET") && n > 7 && !strcmp(path + n - 7, "/status");
+	if (get_status)
+		path[n - 7] = 0; /* answered with the whole object */
 	struct fake_object *object = fake_find(path);
 	if (!strcmp(method, "POST"))
 		return fake_post(path, body, ret);
@@ -349,7 +359,8 @@ static void fake_on_timer(uv_timer_t *timer)
 static inline bool fake_until(bool (*done)(void), unsigned ms)
 {
 	fake.timed_out = false;
-	uv_timer_start(&fake.timer, fake_on_timer, ms, 0);
+	/* It repeats: a turn that runs it first and waits then must not wait for ever. */
+	uv_timer_start(&fake.timer, fake_on_timer, ms, 1);
 	while (!done() && !fake.timed_out)
 		uv_run(&fake.loop, UV_RUN_ONCE);
 	uv_timer_stop(&fake.timer);

@@ -189,7 +189,7 @@ static int read_user(struct reader *reader, const struct node *user)
 
 static int read_config(struct reader *reader, const struct node *root, const char *context)
 {
-	const struct node *chosen, *cluster, *user = NULL;
+	const struct node *chosen = NULL, *cluster = NULL, *user = NULL;
 	if (!context)
 		context = node_text(root, "current-context");
 	if (!context || !*context)
@@ -215,9 +215,9 @@ static int load_file(struct kube_access *access, const char *path, const char *c
 	struct reader reader = {.access = access, .path = path, .err = reterr};
 	struct arena scratch;
 	struct node *root;
-	const char *bytes, *slash = strrchr(path, '/');
+	const char *bytes = "", *slash = strrchr(path, '/');
 	struct err why = {""};
-	size_t n;
+	size_t n = 0;
 	unsigned line = 0;
 	snprintf(reader.dir, sizeof(reader.dir), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
 	arena_init(&scratch);
