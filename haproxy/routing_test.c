@@ -16,6 +16,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -43,6 +44,24 @@ static int listen_on(uint16_t port)
 	return fd;
 }
 
+/* How the next requests to "/try" fail: with a status, by closing, or by silence. */
+enum { FAIL_CLOSE = 0, FAIL_SILENT = 1 };
+static atomic_int fails_left, fails_how, tries_seen;
+
+/* false: not to fail any more. */
+static bool echo_fails(int fd, bool *ret_open)
+{
+	int how = fails_how;
+	char answer[100];
+	tries_seen++;
+	if (fails_left <= 0)
+		return false;
+	fails_left--;
+	int n = snprintf(answer, sizeof(answer), "HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n", how);
+	*ret_open = how == FAIL_SILENT || (how != FAIL_CLOSE && write(fd, answer, (size_t)n) == n);
+	return true;
+}
+
 /* One request head in, one answer out; requests here have no bodies. */
 static bool echo_answer(int fd, uint16_t port)
 {
@@ -56,6 +75,9 @@ static bool echo_answer(int fd, uint16_t port)
 		n += (size_t)r;
 		head[n] = 0;
 	}
+	bool open;
+	if (strstr(head, " /try") && echo_fails(fd, &open))
+		return open;
 	if (strstr(head, "/slow"))
 		return true; /* never answers */
 	int length = snprintf(answer, sizeof(answer),
@@ -923,6 +945,66 @@ static void deadlines_hold(void **state)
 	table_free(table);
 }
 
+/* ---- retries ---- */
+
+static const char retries_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"backend ns.a:80 http1\n\tendpoint a 127.0.0.1 21510\n\tendpoint b 127.0.0.1 21510\n"
+	"backend ns.b:80 http1\n\tendpoint a 127.0.0.1 21511\n"
+	"rule code forward\n\torigin ns.code\n\tretry 3 code 500\n\tto ns.a:80 weight 1\n"
+	"rule all forward\n\torigin ns.all\n\tretry 2 code 500 code 502 code 503 code 504\n\tto ns.a:80 weight 1\n"
+	"\tto ns.b:80 weight 1\n"
+	"rule conn forward\n\torigin ns.conn\n\tretry 2\n\tto ns.a:80 weight 1\n\tto-request set X-A b\n"
+	"rule late forward\n\torigin ns.late\n\tretry 2\n\tbackend-timeout 200\n\tto ns.a:80 weight 1\n"
+	"rule end forward\n\torigin ns.end\n\tretry 9 code 500\n\trequest-timeout 500\n\tbackend-timeout 200\n"
+	"\tto ns.a:80 weight 1\n"
+	"rule pause forward\n\torigin ns.pause\n\tretry 2 backoff 150 code 500\n\tto ns.a:80 weight 1\n"
+	"rule cut forward\n\torigin ns.cut\n\tretry 9 backoff 200 code 500\n\trequest-timeout 500\n\tto ns.a:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /try/pause -> pause\n\tprefix /try/code -> code\n\tprefix /try/conn -> conn\n"
+	"\tprefix /try/late -> late\n\tprefix /try/all -> all\n\tprefix /try/end -> end\n\tprefix /try/cut -> cut\n";
+
+static const struct retry_case {
+	const char *path, *method;
+	int how, fails, status, tries, at_least, at_most; /* ms */
+} retry_cases[] = {
+	{"/try/code", "GET", 500, 2, 200, 3, 0, 1000},    {"/try/code", "GET", 500, 4, 500, 4, 0, 1000},
+	{"/try/code", "GET", 503, 2, 503, 1, 0, 1000},    {"/try/code", "GET", 425, 1, 425, 1, 0, 1000},
+	{"/try/code", "POST", 500, 1, 500, 1, 0, 1000},   {"/try/code", "PUT", 500, 1, 200, 2, 0, 1000},
+	{"/try/code", "GET", 404, 1, 404, 1, 0, 1000},    {"/try/all", "GET", 502, 1, 200, 2, 0, 1000},
+	{"/try/all", "GET", 503, 3, 503, 3, 0, 1000},     {"/try/all", "GET", 504, 2, 200, 3, 0, 1000},
+	{"/try/conn", "GET", FAIL_CLOSE, 2, 200, 3, 0, 1000}, {"/try/conn", "GET", FAIL_CLOSE, 3, 503, 3, 0, 1000},
+	{"/try/conn", "GET", 500, 1, 500, 1, 0, 1000},    {"/try/late", "GET", FAIL_SILENT, 2, 200, 3, 380, 1000},
+	{"/try/late", "GET", FAIL_SILENT, 3, 504, 3, 580, 1200}, {"/try/end", "GET", FAIL_SILENT, 9, 504, 3, 480, 700},
+	{"/try/pause", "GET", 500, 2, 200, 3, 295, 900},  {"/try/cut", "GET", 500, 9, 504, 3, 480, 700},
+};
+
+static void retry_one(const struct retry_case *c)
+{
+	static struct answer answer;
+	struct table_request request = {.listener = "80", .host = "a", .method = c->method, .path = c->path, .query = ""};
+	fails_left = c->fails;
+	fails_how = c->how;
+	tries_seen = 0;
+	long start = now_ms();
+	ask(&request, &answer);
+	long took = now_ms() - start;
+	if (answer.status != c->status || tries_seen != c->tries || took < c->at_least || took > c->at_most)
+		fail_msg("%s %s failing with %d: status %d after %d tries and %ld ms", c->method, c->path, c->how,
+		         answer.status, tries_seen, took);
+	if (strcasestr(answer.head, "x-hatchway") || strcasestr(answer.body, "x-hatchway"))
+		fail_msg("what is between us is seen by others:\n%s\n%s", answer.head, answer.body);
+	fails_left = 0;
+}
+
+static void retries_are_made(void **state)
+{
+	struct table *table = parse(retries_text);
+	load_table(table);
+	for (size_t i = 0; i < ARRAY_LEN(retry_cases); i++)
+		retry_one(&retry_cases[i]);
+	table_free(table);
+}
+
 /* ---- lengths ---- */
 
 static void long_requests_pass(void **state)
@@ -951,6 +1033,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shares_are_exact),
 		cmocka_unit_test(deadlines_hold),
+		cmocka_unit_test(retries_are_made),
 		cmocka_unit_test(long_requests_pass),
 		cmocka_unit_test(haproxy_does_what_the_table_means),
 	};

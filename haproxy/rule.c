@@ -8,15 +8,16 @@
 /* Position in the value, counted from 1 as HAProxy's field() does, and the letter that tells it is there. */
 enum field {
 	FIELD_TARGET = 1, FIELD_RESPONSE_SET, FIELD_RESPONSE_ADD, FIELD_RESPONSE_DEL, FIELD_HOST, FIELD_PATH,
-	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_CORS, FIELD_REQUEST_SET,
-	FIELD_REQUEST_ADD, FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
+	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_CORS, FIELD_RETRY,
+	FIELD_REQUEST_SET, FIELD_REQUEST_ADD, FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
 };
 
 static const char field_letters[FIELDS] = {
 	[FIELD_TARGET] = 'w',        [FIELD_RESPONSE_SET] = 'S', [FIELD_RESPONSE_ADD] = 'A', [FIELD_RESPONSE_DEL] = 'D',
 	[FIELD_HOST] = 'h',          [FIELD_PATH] = 'p',         [FIELD_PREFIX_LENGTH] = 'n', [FIELD_PREFIX] = 0,
 	[FIELD_CODE] = 'c',          [FIELD_SCHEME] = 'u',       [FIELD_PORT] = 'q',         [FIELD_CORS] = 'o',
-	[FIELD_REQUEST_SET] = 's',   [FIELD_REQUEST_ADD] = 'a',  [FIELD_REQUEST_DEL] = 'd',  [FIELD_TIMEOUT] = 't',
+	[FIELD_RETRY] = 'y',         [FIELD_REQUEST_SET] = 's',  [FIELD_REQUEST_ADD] = 'a',  [FIELD_REQUEST_DEL] = 'd',
+	[FIELD_TIMEOUT] = 't',
 };
 
 const uint16_t rule_statuses[] = {404, 503, 500, 403, 421, 429, 501, 502, 504, 0};
@@ -193,6 +194,28 @@ static void set_timeout(struct fields *fields, const struct table_rule *rule)
 		fields->text[FIELD_TIMEOUT] = arena_printf(fields->arena, "%lld", (long long)(ms < TIMEOUT_OFF_MS ? ms : TIMEOUT_OFF_MS));
 }
 
+static void add_ms(struct buf *out, int64_t ms)
+{
+	buf_addc(out, ';');
+	if (ms > 0)
+		buf_addf(out, "%lld", (long long)(ms < TIMEOUT_OFF_MS ? ms : TIMEOUT_OFF_MS));
+}
+
+/* "<attempts>;<codes>;<ms of one try>;<ms of all>;<ms between two>": what is not given is empty. */
+static void set_retry(struct fields *fields, const struct table_rule *rule)
+{
+	struct buf text;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	buf_addf(&text, "%u;", rule->retry->attempts);
+	for (size_t i = 0; i < rule->retry->n_codes; i++)
+		buf_addf(&text, "%s%u", i ? "," : "", rule->retry->codes[i]);
+	add_ms(&text, rule->backend_timeout_ms);
+	add_ms(&text, rule->request_timeout_ms);
+	add_ms(&text, rule->retry->backoff_ms);
+	fields->text[FIELD_RETRY] = arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
+}
+
 static int join(struct fields *fields, bool draw, struct rule_properties *ret, struct err *reterr)
 {
 	char letters[FIELDS + 1] = "";
@@ -232,7 +255,10 @@ int rule_properties(const struct table_rule *rule, const char *target, bool draw
 	if (rule->action == TABLE_FORWARD) {
 		fields.text[FIELD_TARGET] = target;
 		r = set_request_headers(&fields, rule, &host, reterr);
-		set_timeout(&fields, rule);
+		if (rule->retry)
+			set_retry(&fields, rule);
+		else
+			set_timeout(&fields, rule);
 	} else {
 		fields.text[FIELD_TARGET] = "-";
 		r = set_redirect(&fields, rule, reterr);

@@ -165,6 +165,9 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 		random_headers(dice, &edits[r].response, edited[r][1]);
 		refs[r].edits = &edits[r];
 	}
+	struct table_retry retry = {.attempts = 2, .n_codes = 1, .codes = (uint16_t[]){503}, .backoff_ms = dice_one_in(dice, 2) ? 1 : -1};
+	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD)
+		rule.retry = &retry;
 	if (dice_one_in(dice, 4)) {
 		cors = random_cors(dice);
 		rule.cors = &cors;

@@ -119,6 +119,20 @@ static struct table_edits *edits(struct arena *scratch, const struct backend_ref
 	return to;
 }
 
+static struct table_retry *retry(struct arena *scratch, const struct http_retry *from)
+{
+	if (!from)
+		return NULL;
+	struct table_retry *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_retry){
+	        .codes = from->codes,
+	        .n_codes = (uint16_t)from->n_codes,
+	        .attempts = (uint8_t)from->attempts,
+	        .backoff_ms = from->backoff_ms,
+	};
+	return to;
+}
+
 static void fill_refs(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                       const struct http_rule *rule, struct table_rule *like)
 {
@@ -152,6 +166,7 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 	like->request = headers(scratch, find_filter(rule, FILTER_REQUEST_HEADER_MODIFIER));
 	if (url)
 		like->rewrite = rewrite(scratch, rule, url);
+	like->retry = retry(scratch, rule->retry);
 	like->request_timeout_ms = rule->request_timeout_ms;
 	like->backend_timeout_ms = rule->backend_timeout_ms;
 	fill_refs(scratch, compile, route, rule, like);

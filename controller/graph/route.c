@@ -4,6 +4,7 @@
 #include "controller/graph/hostname.h"
 #include "controller/graph/pattern.h"
 #include "controller/graph/selector.h"
+#include "hatchway/table.h"
 
 #include <string.h>
 
@@ -140,6 +141,26 @@ static bool is_ref_unsupported(const struct backend_ref *ref, size_t index, stru
 	return false;
 }
 
+static bool is_retry_unsupported(const struct http_retry *retry, struct buf *message)
+{
+	if (retry && retry->attempts > TABLE_RETRY_ATTEMPTS) {
+		if (message)
+			buf_addf(message, "retry.attempts: more than %d are not supported", TABLE_RETRY_ATTEMPTS);
+		return true;
+	}
+	for (size_t i = 0; retry && i < retry->n_codes; i++) {
+		const uint16_t *code = table_retry_codes;
+		while (*code && *code != retry->codes[i])
+			code++;
+		if (*code)
+			continue;
+		if (message)
+			buf_addf(message, "retry.codes[%zu]: %u is not supported", i, retry->codes[i]);
+		return true;
+	}
+	return false;
+}
+
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 {
 	for (size_t i = 0; i < rule->n_filters; i++)
@@ -151,9 +172,11 @@ bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 	for (size_t i = 0; i < rule->n_backend_refs; i++)
 		if (is_ref_unsupported(&rule->backend_refs[i], i, message))
 			return true;
-	if (message && (rule->retry || rule->session_persistence))
-		buf_addf(message, "%s: not supported", rule->retry ? "retry" : "sessionPersistence");
-	return rule->retry || rule->session_persistence;
+	if (is_retry_unsupported(rule->retry, message))
+		return true;
+	if (message && rule->session_persistence)
+		buf_adds(message, "sessionPersistence: not supported");
+	return rule->session_persistence;
 }
 
 static bool is_pattern_bad(const char *field, size_t i, const char *pattern, struct buf *message)

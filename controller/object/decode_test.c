@@ -874,7 +874,7 @@ static void test_route_decoded(void **state)
 	    "spec:\n  parentRefs: [{name: g}, {name: h, namespace: i, sectionName: s, port: 80}]\n  hostnames: [x.y]\n"
 	    "  rules:\n  - {}\n  - name: two\n    matches: [{path: {type: Exact, value: /a}, method: GET, headers: "
 	    "[{name: h, "
-	    "value: v, type: RegularExpression}]}]\n    timeouts: {request: 1s500ms}\n    retry: {attempts: 1}\n"
+	    "value: v, type: RegularExpression}]}]\n    timeouts: {request: 1s500ms}\n    retry: {attempts: 3, codes: [500, 504], backoff: 25ms}\n"
 	    "    filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: a, value: b}], remove: "
 	    "[c]}}]\n"
 	    "    backendRefs: [{name: s, port: 8080}, {name: t, namespace: o, port: 1, weight: 9}]\n"
@@ -907,7 +907,10 @@ static void test_route_decoded(void **state)
 	assert_string_equal(rule->matches[0].method, "GET");
 	assert_true(rule->matches[0].headers[0].regex);
 	assert_int_equal(rule->request_timeout_ms, 1500);
-	assert_true(rule->retry);
+	assert_int_equal(rule->retry->n_codes, 2);
+	assert_int_equal(rule->retry->codes[1], 504);
+	assert_int_equal(rule->retry->attempts, 3);
+	assert_int_equal(rule->retry->backoff_ms, 25);
 	assert_false(rule->session_persistence);
 	assert_int_equal(rule->filters[0].type, FILTER_RESPONSE_HEADER_MODIFIER);
 	assert_string_equal(rule->filters[0].headers.set[0].value, "b");

@@ -219,13 +219,21 @@ struct http_match {
 	enum path_match_type path_type; /* default PathPrefix "/" */
 };
 
+struct http_retry {
+	uint16_t *codes;
+	uint32_t n_codes;
+	int64_t attempts;   /* default 1 */
+	int64_t backoff_ms; /* -1 not given */
+};
+
 struct http_rule {
 	const char *name; /* NULL */
 	struct http_match *matches; /* never none: the default is one PathPrefix "/" */
 	struct http_filter *filters;
 	struct backend_ref *backend_refs;
 	uint16_t n_matches, n_filters, n_backend_refs;
-	bool retry, session_persistence; /* given: later issues */
+	struct http_retry *retry; /* NULL */
+	bool session_persistence; /* given: a later issue */
 	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
 };
 
