@@ -5,7 +5,8 @@
  *   409                    GET again, a few times
  *   no answer, 429, 5xx    the whole pauses, and the item is due again
  *   403                    the kind is left for a while, its documents are asked for again then
- *   404                    the object is gone
+ *   404                    the object is gone; tried again while the watch has not said so, for a server that has just started
+ *                          does not know its CRDs yet
  *   other 4xx              named in the log; a document that differs is tried again
  *
  * An item that gets a newer document while it is being written is due again. A Gateway rests after a write, longer while
@@ -252,9 +253,11 @@ static void on_refused(struct item *item, const struct kube_result *result)
 		pause_all(api, result);
 	} else if (result->status == 403) {
 		hold_kind(item, result->text);
+	} else if (result->status == 404) {
+		item->state = ITEM_RESTS;
+		item->rests_until_ms = now_ms(api) + api->times.missing_ms;
 	} else {
-		if (result->status != 404)
-			log_item(LOG_WARN, "status refused", item, result->text);
+		log_item(LOG_WARN, "status refused", item, result->text);
 		free_item(item);
 	}
 }
@@ -642,6 +645,7 @@ struct status_api_times status_api_defaults(void)
 	                                 .retry_ms = 100,
 	                                 .retry_max_ms = 20000,
 	                                 .forbidden_ms = 30000,
+	                                 .missing_ms = 1000,
 	                                 .pace_ms = 100,
 	                                 .pace_max_ms = 2000};
 }

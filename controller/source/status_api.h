@@ -34,6 +34,7 @@ struct status_api_times {
 	unsigned answer_ms;
 	unsigned retry_ms, retry_max_ms; /* back-off while the server is away: doubles between the two */
 	unsigned forbidden_ms;           /* a kind whose status may not be written is tried again after this */
+	unsigned missing_ms;             /* an object that is not there, as far as the server knows, is tried again after this */
 	unsigned pace_ms, pace_max_ms;   /* between writes to one Gateway that only count routes: doubles in a burst */
 };
 
