@@ -263,6 +263,10 @@ static size_t left_to_do(const char *edit, const char *by)
 	                "spec: {gatewayClassName: hatchway, infrastructure: {labels: {l: m}}, listeners: [{name: http, port: "
 	                "80, protocol: HTTP}]}}",
 	                false, fixture_put, core);
+	fixture_objects("{apiVersion: v1, kind: Service, metadata: {name: h, namespace: h}, spec: {ports: [{port: 1}]}}\n---\n"
+	                "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: h, namespace: h, labels: "
+	                "{kubernetes.io/service-name: h}}, addressType: IPv4, endpoints: []}",
+	                false, fixture_put, core);
 	fixture_update(core);
 	core_infra(core, collect_infra, &text);
 	const char *at = edit ? strstr(text.data, edit) : text.data;

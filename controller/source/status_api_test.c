@@ -107,8 +107,8 @@ static int setup(void **state)
 	const struct status_api_times times = {.answer_ms = 1000,
 	                                       .retry_ms = 2,
 	                                       .retry_max_ms = 20,
-	                                       .forbidden_ms = 60,
-	                                       .missing_ms = 30,
+	                                       .missing_ms = 60,
+	                                       .forbidden_max_ms = 100,
 	                                       .pace_ms = 40,
 	                                       .pace_max_ms = 160};
 	const struct status_api_events events = {on_done, on_again, on_turned, NULL};

@@ -25,22 +25,25 @@ def get(kind, name, namespace="sample"):
     return json.loads(kubectl("-n", namespace, "get", kind, name, "-o", "json"))
 
 
-def writes(since=0):
-    """(verb, resource/subresource, name, code) of every write of the controller's from the since-th on."""
+def audit():
+    """Of every write of the controller's the line of the audit log, but for the lease's, which never end."""
     log = VAR / "audit.log"
-    lines = log.read_text().splitlines()[since:] if log.exists() else []
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line for line in lines if '"resource":"leases"' not in line and '"resource":"events"' not in line]
+
+
+def writes(since=0):
+    """(verb, resource/subresource, name, code) of every write from the since-th on."""
     found = []
-    for line in map(json.loads, lines):
+    for line in map(json.loads, audit()[since:]):
         ref = line["objectRef"]
-        if ref["resource"] not in ("leases", "events"):
-            found.append((line["verb"], "/".join(filter(None, (ref["resource"], ref.get("subresource")))), ref.get("name"),
-                          line["responseStatus"]["code"]))
+        found.append((line["verb"], "/".join(filter(None, (ref["resource"], ref.get("subresource")))), ref.get("name"),
+                      line["responseStatus"]["code"]))
     return found
 
 
 def mark():
-    log = VAR / "audit.log"
-    return len(log.read_text().splitlines()) if log.exists() else 0
+    return len(audit())
 
 
 def until(what, check, seconds=20):
