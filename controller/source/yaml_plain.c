@@ -73,13 +73,12 @@ static bool is_dash(const struct yaml_plain *plain)
 
 /* ---- scalars ---- */
 
-/* Behind the quoted text at `at`; NULL: it has something special inside, or no end here. */
+/* Behind the quoted text at `at`; NULL: it has an escape inside, or no end here. (Behind a quote that stands for itself
+ * there is a quote, and nobody takes that.) */
 static const char *quoted_end(const char *at, const char *eol)
 {
 	const char *end = memchr(at + 1, *at, (size_t)(eol - at - 1));
-	if (!end || (*at == '"' && memchr(at, '\\', (size_t)(end - at))))
-		return NULL;
-	return *at == '\'' && end + 1 < eol && end[1] == '\'' ? NULL : end + 1;
+	return !end || (*at == '"' && memchr(at, '\\', (size_t)(end - at))) ? NULL : end + 1;
 }
 
 /* Behind a quoted text, or a word that is a plain scalar wherever it stands; NULL: neither. */
@@ -173,7 +172,10 @@ static int take_inline(struct yaml_plain *plain, struct node **ret)
 	return 0;
 }
 
-/* ---- blocks ---- */
+/* ---- blocks ----
+ *
+ * Each ends at a line of another column than its own. If that is no column of a block around it either, nobody goes on
+ * there, and the document does not end as it must. */
 
 static int take_block(struct yaml_plain *plain, unsigned depth, struct node **ret);
 
@@ -202,7 +204,7 @@ static int take_list(struct yaml_plain *plain, unsigned depth, struct node *node
 	}
 	yaml_tree_list(tree, node, base);
 	tree->n = base;
-	return plain->column > column ? -1 : 0;
+	return 0;
 }
 
 static int take_value(struct yaml_plain *plain, int column, unsigned depth, struct node **ret)
@@ -237,7 +239,7 @@ static int take_map(struct yaml_plain *plain, unsigned depth, struct node *node)
 	}
 	yaml_tree_map(tree, node, base);
 	tree->n = base;
-	return plain->column > column || yaml_tree_twice(tree, node) ? -1 : 0;
+	return yaml_tree_twice(tree, node) ? -1 : 0;
 }
 
 static int take_block(struct yaml_plain *plain, unsigned depth, struct node **ret)

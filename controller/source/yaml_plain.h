@@ -1,6 +1,7 @@
-/* Reads the plain part of YAML that almost every manifest is written in, several times as fast as libyaml: block maps and
- * lists, scalars and lists of scalars on one line, printable ASCII. It never reports an error and never guesses: whatever
- * it does not know for certain it leaves to libyaml, and what it reads, libyaml reads the same (yaml_test.c, yaml_fuzz.c). */
+/* Reads the plain part of YAML that almost every manifest is written in, several times as fast as libyaml: block maps
+ * and lists, scalars and lists of scalars on one line, printable ASCII. It never reports an error and never guesses:
+ * whatever it does not know for certain it leaves to libyaml, and what it reads, libyaml reads the same (yaml_test.c,
+ * yaml_fuzz.c). */
 #ifndef HATCHWAY_SOURCE_YAML_PLAIN_H
 #define HATCHWAY_SOURCE_YAML_PLAIN_H
 

@@ -262,12 +262,14 @@ static uint64_t random_below(uint64_t *seed, uint64_t n)
 static void random_text(uint64_t *seed, struct buf *text)
 {
 	static const char *const parts[] = {
-	    "a",    "b:",   "c: ",  "- ",  "-",   "---", "---\n", "...",  "# x", " #",  "\"q\"", "'q'",  "\"", "'", "''",   "[x, y]", "[]",
-	    "{}",   "[",    "]",    ",",   ":",   ": ",  "80",    "-1",   "1_0", "0x1", "yes",   "null", "~",  ".", "/a/b", "*",      "&x",
-	    "?",    "? ",   "!",    "|",   ">",   "<<: ", "%",    "\\",   "\t",  "$(x)", "a b",  "http://x:80/#y", "-x", "+7",  "1.0", "on: ", "'k': ", "\"k\": ",
+	    "a",  "b:", "c: ", "- ", "-",     "---",    "---\n", "...", "# x",   " #",  "\"q\"",  "'q'",  "\"", "'",    "''",
+	    "{}", "[",  "]",   ",",  ":",     ": ",     "80",    "-1",  "1_0",   "0x1", "yes",    "null", "~",  ".",    "/a/b",
+	    "*",  "&x", "?",   "? ", "!",     "|",      ">",     "<<: ", "%",    "\\",  "\t",     "$(x)", "-x", "+7",   "1.0",
+	    "[]", "\n", "a b", "[x, y]", "on: ", "'k': ", "\"k\": ", "http://x:80/#y",
 	};
 	static const char *const lines[][2] = {
-	    {"k", ": v"}, {"k", ":"}, {"k", ":"}, {"- k", ": v"}, {"- k", ":"}, {"- v", ""}, {"- - v", ""}, {"'k", "': \"v\""}, {"k", ": [a, 'b']"}, {"# ", ""}, {"---\nk", ": v"},
+	    {"k", ": v"},  {"k", ":"},     {"k", ":"}, {"- k", ": v"},        {"- k", ":"},           {"- v", ""},
+	    {"- - v", ""}, {"---\nk", ": v"}, {"# ", ""}, {"'k", "': \"v\""}, {"k", ": [a, 'b']"},
 	};
 	unsigned indent = 0;
 	for (uint64_t n = 1 + random_below(seed, 8); n; n--) {
@@ -276,16 +278,17 @@ static void random_text(uint64_t *seed, struct buf *text)
 		const char *const *line = lines[random_below(seed, ARRAY_LEN(lines))];
 		buf_addf(text, "%s%u%s", line[0], number, line[1]);
 		buf_adds(text, random_below(seed, 20) ? "\n" : "");
-		unsigned step = (unsigned)random_below(seed, 6);
-		indent = step < 2 ? indent + 2 * step : step == 2 && indent ? indent - 1 : step == 3 ? indent - indent % 4 : step == 4 ? 0 : indent;
+		unsigned indents[] = {indent, indent, indent + 2, indent - indent % 4, indent / 2, 0};
+		indent = indents[random_below(seed, ARRAY_LEN(indents))];
 	}
 	for (uint64_t n = random_below(seed, 3); n; n--) {
 		struct buf changed;
-		size_t at = random_below(seed, text->len + 1), gone = random_below(seed, 4) ? 0 : random_below(seed, text->len - at + 1);
+		size_t at = random_below(seed, text->len + 1), left = text->len - at;
+		size_t gone = random_below(seed, 4) ? 0 : random_below(seed, left + 1);
 		buf_init(&changed, 1 << 16);
 		buf_add(&changed, text->data, at);
 		buf_adds(&changed, random_below(seed, 5) ? parts[random_below(seed, ARRAY_LEN(parts))] : "  ");
-		buf_add(&changed, text->data + at + gone, text->len - at - gone);
+		buf_add(&changed, text->data + at + gone, left - gone);
 		buf_done(text);
 		*text = changed;
 	}

@@ -1,4 +1,5 @@
-/* What both readers of YAML build trees with: the children of nodes that are not finished, and what plain scalars mean. */
+/* What both readers of YAML build trees with: the children of nodes that are not finished, and what plain scalars mean.
+ */
 #ifndef HATCHWAY_SOURCE_YAML_TREE_H
 #define HATCHWAY_SOURCE_YAML_TREE_H
 
