@@ -381,6 +381,37 @@ static void test_transition_times(void **state)
 	core_free(core);
 }
 
+/* What was lost is given once more, what there is not is said once. */
+static void test_status_again(void **state)
+{
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	struct buf text;
+	size_t given = 0;
+	buf_init(&text, FIXTURE_LIMIT);
+	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 1000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+	core_status_again(core, KIND_HTTPROUTE, "s", "r");
+	core_status_again(core, KIND_HTTPROUTE, "s", "no-such");
+	core_status_changes(core, 2000, SIZE_MAX, keep_status, &text);
+	assert_int_equal(times(text.data, "\"1970-01-01T00:16:40Z\""), 2); /* times stay */
+	core_status_changes(core, 3000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+	buf_clear(&text);
+	fixture_objects("apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: s}\n"
+	                "spec: {parentRefs: [{name: foreign}]}\n", false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 4000, SIZE_MAX, keep_status, &text);
+	core_status_changes(core, 4000, SIZE_MAX, keep_status, &text);
+	core_status_again(core, KIND_HTTPROUTE, "s", "r");
+	core_status_changes(core, 5000, SIZE_MAX, keep_status, &text);
+	assert_int_equal(times(text.data, "gone\n"), 2);
+	buf_done(&text);
+	core_free(core);
+}
+
 static void tell_news(void *ctx, const struct core_status *status)
 {
 	for (size_t i = 0; i < status->n_news; i++) {
@@ -523,6 +554,7 @@ int main(void)
 	        cmocka_unit_test(test_hostname_conflict),
 	        cmocka_unit_test(test_infrastructure_is_kept),
 	        cmocka_unit_test(test_transition_times),
+	        cmocka_unit_test(test_status_again),
 	        cmocka_unit_test(test_news),
 	        cmocka_unit_test(test_held),
 	        cmocka_unit_test(test_attached_follows_refusals),

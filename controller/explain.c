@@ -189,6 +189,21 @@ static void print_rewrite(const struct table_rewrite *rewrite, struct buf *out)
 		buf_addf(out, "          path prefix %s becomes \"%s\"\n", rewrite->prefix, rewrite->path);
 }
 
+static void print_cors(const struct table_cors *cors, struct buf *out)
+{
+	static const char *const what[] = {"origins", "methods", "headers", "exposed headers"};
+	if (cors)
+		buf_addf(out, "          CORS: preflights are answered 204, max age %d s%s\n", cors->max_age,
+		         cors->credentials ? ", with credentials" : "");
+	for (size_t l = 0; cors && l < TABLE_CORS_LISTS; l++) {
+		const struct table_names *list = &cors->lists[l];
+		for (size_t i = 0; i < list->n; i++)
+			buf_addf(out, "%s%s%s %s", i ? "," : "          CORS ", i ? "" : what[l], i ? "" : ":", list->names[i]);
+		if (list->n)
+			buf_addc(out, '\n');
+	}
+}
+
 static void print_backend(const struct table *table, const struct refused *refused, const struct table_rule *rule,
                           size_t index, double share, struct buf *out)
 {
@@ -199,6 +214,10 @@ static void print_backend(const struct table *table, const struct refused *refus
 	if (backend && !backend->n_endpoints)
 		buf_adds(out, "  no ready endpoint: answers 503");
 	buf_addc(out, '\n');
+	if (ref->edits) {
+		print_headers("  its own request", &ref->edits->request, out);
+		print_headers("  its own response", &ref->edits->response, out);
+	}
 	if (!ref->backend)
 		print_why(refused->request, WHY_REF, rule->unit.key, index, "            ", out);
 	else if (backend && !backend->n_endpoints)
@@ -225,6 +244,7 @@ static void print_forward(const struct table *table, const struct refused *refus
 		print_why(refused->request, WHY_NOWHERE, rule->unit.key, 0, "          ", out);
 		return;
 	}
+	print_cors(rule->cors, out);
 	print_headers("request", &rule->request, out);
 	print_rewrite(&rule->rewrite, out);
 	if (rule->request_timeout_ms > 0)
@@ -253,6 +273,7 @@ static void print_rule(const struct table *table, const struct refused *refused,
 		buf_addf(out, "answer    %u\n", rule->status);
 		print_why(refused->request, WHY_RULE, key, 0, "          ", out);
 	} else if (rule->action == TABLE_REDIRECT) {
+		print_cors(rule->cors, out);
 		print_rewrite(&rule->rewrite, out);
 		print_headers("response", &rule->response, out);
 		buf_addf(out, "answer    %u redirect", rule->status);

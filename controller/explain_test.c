@@ -16,10 +16,15 @@ static const char table_text[] =
 	"rule sample/helloworld/0 forward\n"
 	"\torigin sample.helloworld\n"
 	"\tname canary\n"
+	"\tcors max-age 5 credentials\n"
+	"\tcors origin https://a\n"
+	"\tcors origin https://*.b\n"
+	"\tcors method PUT\n"
 	"\trequest set X-A 1\n"
 	"\trequest-timeout 500\n"
 	"\tto sample.v1:5000 weight 90\n"
 	"\tto sample.v2:5000 weight 9\n"
+	"\tto-request set X-Canary yes\n"
 	"\tto !500 weight 1\n"
 	"rule sample/helloworld/1 redirect code 301\n"
 	"\torigin sample.helloworld\n"
@@ -52,6 +57,9 @@ static const struct explain_case cases[] = {
 	 "          - exact /hello header X-V = \"2\"  -> sample/helloworld/0  (no: header X-V)\n"
 	 "          * exact /hello  -> sample/helloworld/0  matches\n"
 	 "rule      sample/helloworld/0 (canary)\n"
+	 "          CORS: preflights are answered 204, max age 5 s, with credentials\n"
+	 "          CORS origins: https://a, https://*.b\n"
+	 "          CORS methods: PUT\n"
 	 "          request header set X-A: 1\n"
 	 "          request timeout 500 ms\n"
 	 "answer    forwarded to\n"
@@ -59,6 +67,7 @@ static const struct explain_case cases[] = {
 	 "            v1-a 127.0.0.1:5001\n"
 	 "            v1-b [::1]:5001 draining\n"
 	 "          sample.v2:5000                           weight 9      9.00 %  no ready endpoint: answers 503\n"
+	 "            its own request header set X-Canary: yes\n"
 	 "          invalid reference: answers 500           weight 1      1.00 %\n", NONE},
 	{"http://x.sample.com:8080/old/y", NULL, 0,
 	 "request   GET http://x.sample.com:8080/old/y\n"
@@ -134,6 +143,9 @@ static const struct explain_case cases[] = {
 	 "          - exact /hello header X-V = \"2\"  -> sample/helloworld/0  (no: header X-V)\n"
 	 "          * exact /hello  -> sample/helloworld/0  matches\n"
 	 "rule      sample/helloworld/0 (canary)\n"
+	 "          CORS: preflights are answered 204, max age 5 s, with credentials\n"
+	 "          CORS origins: https://a, https://*.b\n"
+	 "          CORS methods: PUT\n"
 	 "          request header set X-A: 1\n"
 	 "          request timeout 500 ms\n"
 	 "answer    forwarded to\n"
@@ -142,6 +154,7 @@ static const struct explain_case cases[] = {
 	 "            v1-a 127.0.0.1:5001\n"
 	 "            v1-b [::1]:5001 draining\n"
 	 "          sample.v2:5000                           weight 9      9.00 %  no ready endpoint: answers 503\n"
+	 "            its own request header set X-Canary: yes\n"
 	 "          invalid reference: answers 500           weight 1      1.00 %\n",
 	 {TABLE_BACKEND, "sample.v1:5000", "server limit reached"}},
 	{"other:81/", NULL, -EINVAL, "no listener on port 81; there are: 80", NONE},

@@ -8,15 +8,15 @@
 /* Position in the value, counted from 1 as HAProxy's field() does, and the letter that tells it is there. */
 enum field {
 	FIELD_TARGET = 1, FIELD_RESPONSE_SET, FIELD_RESPONSE_ADD, FIELD_RESPONSE_DEL, FIELD_HOST, FIELD_PATH,
-	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_REQUEST_SET, FIELD_REQUEST_ADD,
-	FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
+	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_CORS, FIELD_REQUEST_SET,
+	FIELD_REQUEST_ADD, FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
 };
 
 static const char field_letters[FIELDS] = {
 	[FIELD_TARGET] = 'w',        [FIELD_RESPONSE_SET] = 'S', [FIELD_RESPONSE_ADD] = 'A', [FIELD_RESPONSE_DEL] = 'D',
 	[FIELD_HOST] = 'h',          [FIELD_PATH] = 'p',         [FIELD_PREFIX_LENGTH] = 'n', [FIELD_PREFIX] = 0,
-	[FIELD_CODE] = 'c',          [FIELD_SCHEME] = 'u',       [FIELD_PORT] = 'q',         [FIELD_REQUEST_SET] = 's',
-	[FIELD_REQUEST_ADD] = 'a',   [FIELD_REQUEST_DEL] = 'd',  [FIELD_TIMEOUT] = 't',
+	[FIELD_CODE] = 'c',          [FIELD_SCHEME] = 'u',       [FIELD_PORT] = 'q',         [FIELD_CORS] = 'o',
+	[FIELD_REQUEST_SET] = 's',   [FIELD_REQUEST_ADD] = 'a',  [FIELD_REQUEST_DEL] = 'd',  [FIELD_TIMEOUT] = 't',
 };
 
 const uint16_t rule_statuses[] = {404, 503, 500, 403, 421, 429, 501, 502, 504, 0};
@@ -164,6 +164,26 @@ static int set_redirect(struct fields *fields, const struct table_rule *rule, st
 	return 0;
 }
 
+/* "age=5 credentials=true origin=http%3A//a,http%3A//b method=GET …", read by hatchway.lua. */
+static int set_cors(struct fields *fields, const struct table_cors *cors, struct err *reterr)
+{
+	static const char *const names[] = {"origin", "method", "header", "expose"};
+	struct buf text;
+	if (!cors)
+		return 0;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	buf_addf(&text, "age=%d%s", cors->max_age, cors->credentials ? " credentials=true" : "");
+	for (size_t l = 0; l < TABLE_CORS_LISTS; l++)
+		for (size_t i = 0; i < cors->lists[l].n; i++) {
+			buf_addf(&text, i ? "," : " %s=", names[l]);
+			encode_text(cors->lists[l].names[i], &text);
+		}
+	int r = buf_failed(&text) ? err_set(reterr, -EINVAL, "the CORS filter is too long") : 0;
+	fields->text[FIELD_CORS] = arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
+	return r;
+}
+
 /* The nearer of the two deadlines; 0 switches one off, and both off is off. */
 static void set_timeout(struct fields *fields, const struct table_rule *rule)
 {
@@ -219,6 +239,8 @@ int rule_properties(const struct table_rule *rule, const char *target, bool draw
 	}
 	if (!r)
 		r = set_response_headers(&fields, rule, reterr);
+	if (!r)
+		r = set_cors(&fields, rule->cors, reterr);
 	if (!r)
 		r = set_path(&fields, &rule->rewrite, reterr);
 	if (!r)

@@ -4,12 +4,17 @@
 
 #include <string.h>
 
+static const struct http_filter *find_in(const struct http_filter *filters, size_t n, enum filter_type type)
+{
+	for (size_t i = 0; i < n; i++)
+		if (filters[i].type == type)
+			return &filters[i];
+	return NULL;
+}
+
 static const struct http_filter *find_filter(const struct http_rule *rule, enum filter_type type)
 {
-	for (size_t i = 0; i < rule->n_filters; i++)
-		if (rule->filters[i].type == type)
-			return &rule->filters[i];
-	return NULL;
+	return find_in(rule->filters, rule->n_filters, type);
 }
 
 bool rule_is_per_listener(const struct http_rule *rule)
@@ -57,6 +62,26 @@ static struct table_headers headers(struct arena *scratch, const struct http_fil
 	};
 }
 
+static struct table_cors *cors(struct arena *scratch, const struct http_filter *filter)
+{
+	if (!filter)
+		return NULL;
+	const struct cors_filter *from = filter->cors;
+	struct table_cors *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_cors){
+	        .lists =
+	                {
+	                        [TABLE_CORS_ORIGIN] = {from->origins, (uint16_t)from->n_origins},
+	                        [TABLE_CORS_METHOD] = {from->methods, (uint16_t)from->n_methods},
+	                        [TABLE_CORS_HEADER] = {from->headers, (uint16_t)from->n_headers},
+	                        [TABLE_CORS_EXPOSE] = {from->expose, (uint16_t)from->n_expose},
+	                },
+	        .max_age = from->max_age,
+	        .credentials = from->credentials,
+	};
+	return to;
+}
+
 /* ReplacePrefixMatch stands only in rules with one match, a PathPrefix (the CRD's rule). */
 static struct table_rewrite rewrite(struct arena *scratch, const struct http_rule *rule, const struct http_filter *filter)
 {
@@ -84,6 +109,16 @@ static uint16_t location_port(const struct http_filter *filter, const struct por
 	return number == own ? 0 : number;
 }
 
+static struct table_edits *edits(struct arena *scratch, const struct backend_ref *ref)
+{
+	if (!ref->n_filters)
+		return NULL;
+	struct table_edits *to = arena_alloc(scratch, sizeof(*to));
+	to->request = headers(scratch, find_in(ref->filters, ref->n_filters, FILTER_REQUEST_HEADER_MODIFIER));
+	to->response = headers(scratch, find_in(ref->filters, ref->n_filters, FILTER_RESPONSE_HEADER_MODIFIER));
+	return to;
+}
+
 static void fill_refs(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                       const struct http_rule *rule, struct table_rule *like)
 {
@@ -92,6 +127,7 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 	for (size_t i = 0; i < rule->n_backend_refs; i++) {
 		const struct backend_ref *ref = &rule->backend_refs[i];
 		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
+		like->refs[i].edits = edits(scratch, ref);
 		if (graph_ref(compile->graph, route->object.namespace, ref, NULL, NULL))
 			like->refs[i].backend = backend_key(scratch, ref->namespace, ref->name, ref->port);
 	}
@@ -102,6 +138,7 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 {
 	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
 	like->response = headers(scratch, find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER));
+	like->cors = cors(scratch, find_filter(rule, FILTER_CORS));
 	if (redirect) {
 		like->action = TABLE_REDIRECT;
 		like->status = redirect->redirect_status ? redirect->redirect_status : 302;

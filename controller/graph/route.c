@@ -125,6 +125,21 @@ static void judge_parent(const struct graph *graph, struct route_state *state, s
 
 /* ---- rules ---- */
 
+/* The header modifiers alone are done for one backendRef. */
+static bool is_ref_unsupported(const struct backend_ref *ref, size_t index, struct buf *message)
+{
+	for (size_t i = 0; i < ref->n_filters; i++) {
+		enum filter_type type = ref->filters[i].type;
+		if (type == FILTER_REQUEST_HEADER_MODIFIER || type == FILTER_RESPONSE_HEADER_MODIFIER)
+			continue;
+		if (message)
+			buf_addf(message, "backendRefs[%zu].filters[%zu]: %s is not supported for a backendRef", index, i,
+			         ref->filters[i].type_name);
+		return true;
+	}
+	return false;
+}
+
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 {
 	for (size_t i = 0; i < rule->n_filters; i++)
@@ -134,11 +149,8 @@ bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 			return true;
 		}
 	for (size_t i = 0; i < rule->n_backend_refs; i++)
-		if (rule->backend_refs[i].n_filters) {
-			if (message)
-				buf_addf(message, "backendRefs[%zu].filters: filters of a backendRef are not supported", i);
+		if (is_ref_unsupported(&rule->backend_refs[i], i, message))
 			return true;
-		}
 	if (message && (rule->retry || rule->session_persistence))
 		buf_addf(message, "%s: not supported", rule->retry ? "retry" : "sessionPersistence");
 	return rule->retry || rule->session_persistence;

@@ -925,6 +925,28 @@ static void test_route_decoded(void **state)
 	object_unref(&route->object);
 }
 
+static void test_cors_decoded(void **state)
+{
+	struct http_route *route = (struct http_route *)decode_good(
+	    "apiVersion: " API "\nkind: HTTPRoute\nmetadata: {name: r}\nspec: {rules: [{filters: [{type: CORS, cors: {}}]}, "
+	    "{filters: [{type: CORS, cors: {allowOrigins: ['http://a', 'https://*.b'], allowMethods: [GET], allowHeaders: "
+	    "[a, b, z], exposeHeaders: ['*'], allowCredentials: true, maxAge: 7}}]}]}\n");
+	const struct cors_filter *cors = route->rules[0].filters[0].cors;
+	assert_int_equal(cors->n_origins + cors->n_methods + cors->n_headers + cors->n_expose, 0);
+	assert_int_equal(cors->max_age, 5);
+	assert_false(cors->credentials);
+	cors = route->rules[1].filters[0].cors;
+	assert_int_equal(cors->n_origins, 2);
+	assert_string_equal(cors->origins[1], "https://*.b");
+	assert_string_equal(cors->methods[0], "GET");
+	assert_int_equal(cors->n_headers, 3);
+	assert_string_equal(cors->headers[2], "z");
+	assert_string_equal(cors->expose[0], "*");
+	assert_int_equal(cors->max_age, 7);
+	assert_true(cors->credentials);
+	object_unref(&route->object);
+}
+
 static void test_route_defaults(void **state)
 {
 	struct http_route *route =
@@ -1127,6 +1149,7 @@ int main(void)
 	    cmocka_unit_test(test_gateway_rest),   cmocka_unit_test(test_class_and_grant),
 	    cmocka_unit_test(test_service),        cmocka_unit_test(test_slice),
 	    cmocka_unit_test(test_data),           cmocka_unit_test(test_route_decoded),
+	    cmocka_unit_test(test_cors_decoded),
 	    cmocka_unit_test(test_route_defaults), cmocka_unit_test(test_gateway_decoded),
 	    cmocka_unit_test(test_slice_decoded),  cmocka_unit_test(test_secret_decoded),
 	    cmocka_unit_test(test_hashes),         cmocka_unit_test(test_same_spec),

@@ -87,11 +87,18 @@ enum filter_type {
 	FILTER_RESPONSE_HEADER_MODIFIER,
 	FILTER_REQUEST_REDIRECT,
 	FILTER_URL_REWRITE,
-	FILTER_REQUEST_MIRROR, /* decoded by name only so far: the graph refuses these */
 	FILTER_CORS,
+	FILTER_REQUEST_MIRROR, /* decoded by name only so far: the graph refuses these */
 	FILTER_EXTERNAL_AUTH,
 	FILTER_EXTENSION_REF,
 	FILTER_UNKNOWN
+};
+
+struct cors_filter {
+	const char **origins, **methods, **headers, **expose; /* "*" stands alone, but in expose */
+	uint32_t n_origins, n_methods, n_headers, n_expose;
+	int32_t max_age; /* seconds, default 5 */
+	bool credentials;
 };
 
 struct http_filter {
@@ -103,6 +110,7 @@ struct http_filter {
 	uint16_t redirect_port;         /* 0 = not given */
 	uint16_t redirect_status;       /* default 302 */
 	struct path_modifier path;      /* redirect, rewrite */
+	struct cors_filter *cors;       /* of CORS only */
 };
 
 struct backend_ref {

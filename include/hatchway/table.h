@@ -79,11 +79,31 @@ struct table_rewrite {
 	const char *prefix;   /* PREFIX_EDIT: what the entry matched */
 };
 
+enum table_cors_list { TABLE_CORS_ORIGIN, TABLE_CORS_METHOD, TABLE_CORS_HEADER, TABLE_CORS_EXPOSE, TABLE_CORS_LISTS };
+
+/* Gateway API HTTPCORSFilter. A preflight (OPTIONS with Origin and Access-Control-Request-Method) is answered 204 without
+ * a backend; of every other answer the Access-Control-* headers are this filter's and nobody else's. An Origin that no
+ * entry matches gets none. Origins: "*", or scheme://host[:port] in any case, its host "*" or "*.b" for one or more labels. */
+struct table_cors {
+	struct table_names {
+		const char **names; /* "*" stands alone, but among EXPOSE */
+		uint16_t n;
+	} lists[TABLE_CORS_LISTS];
+	int32_t max_age;
+	bool credentials;
+};
+
 enum table_action { TABLE_FORWARD, TABLE_REDIRECT, TABLE_STATUS };
 
+/* Filters of one reference: a request's after the rule's own, a response's before them. */
+struct table_edits {
+	struct table_headers request, response;
+};
+
 struct table_ref {
-	const char *backend; /* key of a TABLE_BACKEND; NULL: an invalid reference, its share answers 500 */
-	uint32_t weight;     /* 0..1000000 */
+	const char *backend;       /* key of a TABLE_BACKEND; NULL: an invalid reference, its share answers 500 */
+	struct table_edits *edits; /* NULL: none */
+	uint32_t weight;           /* 0..1000000 */
 };
 
 /* What to do with a request. Key: whatever is unique and stable, e.g. "sample/helloworld/0". */
@@ -93,6 +113,7 @@ struct table_rule {
 	const char *name;               /* the rule's own name, or NULL */
 	struct table_headers request;   /* on what the backend sees; FORWARD only */
 	struct table_headers response;  /* on what the client sees; every action but STATUS */
+	struct table_cors *cors;        /* NULL: none; every action but STATUS */
 	struct table_rewrite rewrite;   /* FORWARD: of the request; REDIRECT: of the location (hostname, path) */
 	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: the request's own */
 	int64_t request_timeout_ms;     /* HTTPRouteTimeouts; -1 unset, 0 switched off */

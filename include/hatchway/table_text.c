@@ -7,6 +7,7 @@ static const char *const kind_names[] = {"listener", "backend", "rule", "host"};
 static const char *const protocol_names[] = {"http1", "h2c", "websocket"};
 static const char *const action_names[] = {"forward", "redirect", "status"};
 static const char *const path_names[] = {"prefix", "exact", "regex"};
+static const char *const cors_names[] = {"origin", "method", "header", "expose"};
 
 /* ---- dump ---- */
 
@@ -101,6 +102,25 @@ static void dump_rewrite(const struct table_rewrite *rewrite, struct buf *out)
 	}
 }
 
+static void dump_cors(const struct table_cors *cors, struct buf *out)
+{
+	if (!cors)
+		return;
+	buf_addc(out, '\t');
+	word_add(out, "cors");
+	add_number(out, "max-age", cors->max_age);
+	if (cors->credentials)
+		word_add(out, "credentials");
+	buf_addc(out, '\n');
+	for (size_t l = 0; l < TABLE_CORS_LISTS; l++)
+		for (size_t i = 0; i < cors->lists[l].n; i++) {
+			buf_addc(out, '\t');
+			add_pair(out, "cors", cors_names[l]);
+			word_add(out, cors->lists[l].names[i]);
+			buf_addc(out, '\n');
+		}
+}
+
 static void dump_rule(const struct table_rule *rule, struct buf *out)
 {
 	word_add(out, action_names[rule->action]);
@@ -109,6 +129,7 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 	buf_addc(out, '\n');
 	dump_part(out, "origin", rule->origin);
 	dump_part(out, "name", rule->name);
+	dump_cors(rule->cors, out);
 	dump_header_lists("request", &rule->request, out);
 	dump_rewrite(&rule->rewrite, out);
 	dump_part(out, "scheme", rule->redirect_scheme);
@@ -121,6 +142,10 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 		add_pair(out, "to", rule->refs[i].backend ? rule->refs[i].backend : "!500");
 		add_number(out, "weight", rule->refs[i].weight);
 		buf_addc(out, '\n');
+		if (!rule->refs[i].edits)
+			continue;
+		dump_header_lists("to-request", &rule->refs[i].edits->request, out);
+		dump_header_lists("to-response", &rule->refs[i].edits->response, out);
 	}
 }
 
@@ -315,6 +340,27 @@ static bool parse_header(struct parser *p, struct table_headers *headers)
 	return true;
 }
 
+/* "max-age 5 [credentials]" begins it, a list's name and one entry go on. */
+static bool parse_cors(struct parser *p, struct table_rule *rule)
+{
+	long long age;
+	int l;
+	if (accept(p, "max-age")) {
+		if (rule->cors || !number(p, INT32_MAX, &age))
+			return false;
+		rule->cors = arena_alloc(&p->arena, sizeof(*rule->cors));
+		*rule->cors = (struct table_cors){.max_age = (int32_t)age, .credentials = accept(p, "credentials")};
+		return true;
+	}
+	const char *name;
+	if (!rule->cors || !name_of(p, cors_names, TABLE_CORS_LISTS, &l) || !(name = next(p)))
+		return false;
+	struct table_names *list = &rule->cors->lists[l];
+	list->names = list_add(&p->arena, list->names, list->n, sizeof(name));
+	list->names[list->n++] = name;
+	return true;
+}
+
 static bool parse_ref(struct parser *p, struct table_rule *rule)
 {
 	struct table_ref ref = {.backend = next(p)};
@@ -338,6 +384,17 @@ static bool timeout(struct parser *p, int64_t *ret_ms)
 	return true;
 }
 
+/* Of the reference before it. */
+static bool parse_edit(struct parser *p, struct table_rule *rule, bool request)
+{
+	struct table_ref *ref = rule->n_refs ? &rule->refs[rule->n_refs - 1] : NULL;
+	if (!ref)
+		return false;
+	if (!ref->edits)
+		ref->edits = arena_alloc(&p->arena, sizeof(*ref->edits));
+	return parse_header(p, request ? &ref->edits->request : &ref->edits->response);
+}
+
 static bool parse_rule_part(struct parser *p)
 {
 	struct table_rule *rule = &p->rule;
@@ -350,6 +407,12 @@ static bool parse_rule_part(struct parser *p)
 		return parse_header(p, &rule->request);
 	if (accept(p, "response"))
 		return parse_header(p, &rule->response);
+	if (accept(p, "to-request"))
+		return parse_edit(p, rule, true);
+	if (accept(p, "to-response"))
+		return parse_edit(p, rule, false);
+	if (accept(p, "cors"))
+		return parse_cors(p, rule);
 	if (accept(p, "rewrite-host"))
 		return (rule->rewrite.hostname = next(p));
 	if (accept(p, "rewrite-path")) {
