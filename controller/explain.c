@@ -259,6 +259,10 @@ static void print_forward(const struct table *table, const struct refused *refus
 	print_cors(rule->cors, out);
 	print_headers("request", &rule->request, out);
 	print_rewrite(&rule->rewrite, out);
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		buf_addf(out, "          mirrored to %s, %u of %u\n",
+		         rule->mirrors[i].backend ? rule->mirrors[i].backend : "nobody: invalid reference",
+		         rule->mirrors[i].numerator, rule->mirrors[i].denominator);
 	print_retry(rule->retry, out);
 	if (rule->request_timeout_ms > 0)
 		buf_addf(out, "          request timeout %lld ms\n", (long long)rule->request_timeout_ms);

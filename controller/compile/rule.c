@@ -133,6 +133,21 @@ static struct table_retry *retry(struct arena *scratch, const struct http_retry 
 	return to;
 }
 
+/* One for each RequestMirror, in their order: what backend_use() counts on. */
+static void fill_mirrors(struct arena *scratch, const struct compile *compile, const struct http_route *route,
+                         const struct http_rule *rule, struct table_rule *like)
+{
+	like->mirrors = arena_array(scratch, rule->n_mirrors, sizeof(*like->mirrors));
+	like->n_mirrors = rule->n_mirrors;
+	for (size_t i = 0; i < rule->n_mirrors; i++) {
+		const struct http_mirror *from = &rule->mirrors[i];
+		like->mirrors[i].numerator = (uint32_t)from->numerator;
+		like->mirrors[i].denominator = (uint32_t)from->denominator;
+		if (graph_ref(compile->graph, route->object.namespace, &from->ref, NULL, NULL))
+			like->mirrors[i].backend = backend_key(scratch, from->ref.namespace, from->ref.name, from->ref.port);
+	}
+}
+
 static void fill_refs(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                       const struct http_rule *rule, struct table_rule *like)
 {
@@ -170,6 +185,7 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 	like->request_timeout_ms = rule->request_timeout_ms;
 	like->backend_timeout_ms = rule->backend_timeout_ms;
 	fill_refs(scratch, compile, route, rule, like);
+	fill_mirrors(scratch, compile, route, rule, like);
 }
 
 struct table_rule *rule_build(const struct compile *compile, const struct route_state *state, size_t r,

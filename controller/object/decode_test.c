@@ -950,6 +950,30 @@ static void test_cors_decoded(void **state)
 	object_unref(&route->object);
 }
 
+static void test_mirrors_decoded(void **state)
+{
+	struct http_route *route = (struct http_route *)decode_good(
+	    "apiVersion: " API "\nkind: HTTPRoute\nmetadata: {name: r}\nspec: {rules: [{filters: [{type: CORS, cors: {}}, "
+	    "{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 80}}}, "
+	    "{type: RequestMirror, requestMirror: {backendRef: {name: b, namespace: o, port: 81}, percent: 20}}, "
+	    "{type: RequestMirror, requestMirror: {backendRef: {name: c, port: 82}, fraction: {numerator: 1}}}]}]}\n");
+	const struct http_rule *rule = &route->rules[0];
+	assert_int_equal(rule->n_mirrors, 3);
+	assert_string_equal(rule->mirrors[0].ref.name, "a");
+	assert_string_equal(rule->mirrors[0].ref.kind, "Service");
+	assert_string_equal(rule->mirrors[0].ref.namespace, "default");
+	assert_int_equal(rule->mirrors[0].filter, 1);
+	assert_int_equal(rule->mirrors[0].numerator, 100);
+	assert_int_equal(rule->mirrors[0].denominator, 100);
+	assert_string_equal(rule->mirrors[1].ref.namespace, "o");
+	assert_int_equal(rule->mirrors[1].ref.port, 81);
+	assert_int_equal(rule->mirrors[1].numerator, 20);
+	assert_int_equal(rule->mirrors[2].filter, 3);
+	assert_int_equal(rule->mirrors[2].numerator, 1);
+	assert_int_equal(rule->mirrors[2].denominator, 100);
+	object_unref(&route->object);
+}
+
 static void test_route_defaults(void **state)
 {
 	struct http_route *route =
@@ -1153,6 +1177,7 @@ int main(void)
 	    cmocka_unit_test(test_service),        cmocka_unit_test(test_slice),
 	    cmocka_unit_test(test_data),           cmocka_unit_test(test_route_decoded),
 	    cmocka_unit_test(test_cors_decoded),
+	    cmocka_unit_test(test_mirrors_decoded),
 	    cmocka_unit_test(test_route_defaults), cmocka_unit_test(test_gateway_decoded),
 	    cmocka_unit_test(test_slice_decoded),  cmocka_unit_test(test_secret_decoded),
 	    cmocka_unit_test(test_hashes),         cmocka_unit_test(test_same_spec),

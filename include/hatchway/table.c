@@ -110,6 +110,11 @@ static void *copy_rule(struct arena *a, const void *like)
 	copy_header_lists(a, &to->response, &from->response);
 	to->cors = copy_cors(a, from->cors);
 	to->retry = copy_retry(a, from->retry);
+	to->mirrors = arena_array(a, from->n_mirrors, sizeof(*to->mirrors));
+	for (size_t i = 0; i < from->n_mirrors; i++) {
+		to->mirrors[i] = from->mirrors[i];
+		to->mirrors[i].backend = arena_strdup(a, from->mirrors[i].backend);
+	}
 	to->rewrite.hostname = arena_strdup(a, from->rewrite.hostname);
 	to->rewrite.path = arena_strdup(a, from->rewrite.path);
 	to->rewrite.prefix = arena_strdup(a, from->rewrite.prefix);

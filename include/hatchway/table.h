@@ -93,6 +93,14 @@ struct table_cors {
 	bool credentials;
 };
 
+/* Gateway API HTTPRequestMirrorFilter: so many of the rule's requests are sent there, too, as they are after the rule's own
+ * filters; what comes of it is nobody's concern. A request whose body is longer than 12,000 bytes, or of a length not said
+ * beforehand, is not. */
+struct table_mirror {
+	const char *backend; /* NULL: an invalid reference, which mirrors nothing */
+	uint32_t numerator, denominator;
+};
+
 /* Gateway API HTTPRouteRetry: more tries after an answer with one of the codes, after a connection that breaks before the
  * answer, and after backend_timeout_ms. Together they end at request_timeout_ms (504). */
 struct table_retry {
@@ -128,6 +136,8 @@ struct table_rule {
 	struct table_cors *cors;        /* NULL: none; every action but STATUS */
 	struct table_rewrite rewrite;   /* FORWARD: of the request; REDIRECT: of the location (hostname, path) */
 	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: the request's own */
+	struct table_mirror *mirrors;   /* FORWARD only */
+	uint32_t n_mirrors;
 	struct table_retry *retry;      /* NULL: none; FORWARD only */
 	int64_t request_timeout_ms;     /* HTTPRouteTimeouts; -1 unset, 0 switched off */
 	int64_t backend_timeout_ms;

@@ -148,6 +148,14 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 	dump_part(out, "scheme", rule->redirect_scheme);
 	dump_part_number(out, "port", rule->redirect_port, 0);
 	dump_header_lists("response", &rule->response, out);
+	for (size_t i = 0; i < rule->n_mirrors; i++) {
+		const struct table_mirror *mirror = &rule->mirrors[i];
+		buf_addc(out, '\t');
+		add_pair(out, "mirror", mirror->backend ? mirror->backend : "!500");
+		add_number(out, "share", mirror->numerator);
+		add_number(out, "of", mirror->denominator);
+		buf_addc(out, '\n');
+	}
 	dump_retry(rule->retry, out);
 	dump_part_number(out, "request-timeout", rule->request_timeout_ms, -1);
 	dump_part_number(out, "backend-timeout", rule->backend_timeout_ms, -1);
@@ -398,6 +406,22 @@ static bool timeout(struct parser *p, int64_t *ret_ms)
 	return true;
 }
 
+static bool parse_mirror(struct parser *p, struct table_rule *rule)
+{
+	struct table_mirror mirror = {.backend = next(p)};
+	long long numerator, denominator;
+	if (!mirror.backend || !accept(p, "share") || !number(p, INT32_MAX, &numerator) || !accept(p, "of") ||
+	    !number(p, INT32_MAX, &denominator))
+		return false;
+	if (!strcmp(mirror.backend, "!500"))
+		mirror.backend = NULL;
+	mirror.numerator = (uint32_t)numerator;
+	mirror.denominator = (uint32_t)denominator;
+	rule->mirrors = list_add(&p->arena, rule->mirrors, rule->n_mirrors, sizeof(mirror));
+	rule->mirrors[rule->n_mirrors++] = mirror;
+	return true;
+}
+
 static bool parse_retry(struct parser *p, struct table_rule *rule)
 {
 	struct table_retry retry = {.backoff_ms = -1};
@@ -444,6 +468,8 @@ static bool parse_rule_part(struct parser *p)
 		return parse_header(p, &rule->request);
 	if (accept(p, "response"))
 		return parse_header(p, &rule->response);
+	if (accept(p, "mirror"))
+		return parse_mirror(p, rule);
 	if (accept(p, "retry"))
 		return parse_retry(p, rule);
 	if (accept(p, "to-request"))
