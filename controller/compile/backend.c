@@ -41,27 +41,42 @@ static struct backend *want(struct compile *compile, const struct backend_ref *r
 	return backend;
 }
 
+static void use(struct compile *compile, const struct backend_ref *ref, bool grpc)
+{
+	struct backend *backend = want(compile, ref, grpc);
+	if (!backend->uses++)
+		queue(compile, backend);
+}
+
+static void unuse(struct compile *compile, const struct backend_ref *ref, bool grpc)
+{
+	struct backend *backend = want(compile, ref, grpc);
+	BUG_ON(!backend->uses);
+	if (!--backend->uses)
+		queue(compile, backend);
+}
+
+static void each_ref(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index,
+                     void (*what)(struct compile *compile, const struct backend_ref *ref, bool grpc))
+{
+	const struct http_rule *source = &route->rules[index];
+	const bool grpc = route->object.kind == KIND_GRPCROUTE;
+	for (size_t i = 0; i < rule->n_refs; i++)
+		if (rule->refs[i].backend)
+			what(compile, &source->backend_refs[i], grpc);
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		if (rule->mirrors[i].backend)
+			what(compile, &source->mirrors[i].ref, grpc);
+}
+
 void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index)
 {
-	for (size_t i = 0; i < rule->n_refs; i++) {
-		if (!rule->refs[i].backend)
-			continue;
-		struct backend *backend = want(compile, &route->rules[index].backend_refs[i], route->object.kind == KIND_GRPCROUTE);
-		if (!backend->uses++)
-			queue(compile, backend);
-	}
+	each_ref(compile, rule, route, index, use);
 }
 
 void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index)
 {
-	for (size_t i = 0; i < rule->n_refs; i++) {
-		if (!rule->refs[i].backend)
-			continue;
-		struct backend *backend = want(compile, &route->rules[index].backend_refs[i], route->object.kind == KIND_GRPCROUTE);
-		BUG_ON(!backend->uses);
-		if (!--backend->uses)
-			queue(compile, backend);
-	}
+	each_ref(compile, rule, route, index, unuse);
 }
 
 void backends_touch(struct compile *compile, const struct node *service)

@@ -120,17 +120,22 @@ struct value_match *decode_value_tests(struct decode_reader *reader, const struc
 	return values;
 }
 
+void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref)
+{
+	ref->group = decode_text(reader, in, "group");
+	ref->kind = decode_text(reader, in, "kind");
+	ref->namespace = own_namespace(reader, in);
+	ref->name = decode_text(reader, in, "name");
+	ref->port = (uint16_t)node_integer(in, "port", 0);
+}
+
 void decode_backend_refs(struct decode_reader *reader, const struct node *list, struct http_rule *rule)
 {
 	rule->backend_refs = DECODE_ARRAY(reader, list, &rule->n_backend_refs, struct backend_ref);
 	for (size_t i = 0; i < rule->n_backend_refs; i++) {
 		const struct node *in = list->items[i];
 		struct backend_ref *ref = &rule->backend_refs[i];
-		ref->group = decode_text(reader, in, "group");
-		ref->kind = decode_text(reader, in, "kind");
-		ref->namespace = own_namespace(reader, in);
-		ref->name = decode_text(reader, in, "name");
-		ref->port = (uint16_t)node_integer(in, "port", 0);
+		decode_ref(reader, in, ref);
 		ref->weight = (int32_t)node_integer(in, "weight", 1);
 		ref->filters = decode_http_filters(reader, node_get(in, "filters"), &ref->n_filters);
 	}

@@ -14,7 +14,7 @@ static struct {
 
 static int setup(void **state)
 {
-	const struct events_options options = {"hatchway.dev/controller", "me", 500, 5, 40, 200};
+	const struct events_options options = {"hatchway.dev/controller", "me", 5000, 5, 40, 1000};
 	struct err err;
 	memset(&t, 0, sizeof(t));
 	log_level = getenv("HATCHWAY_TEST_LOG") ? LOG_DEBUG : LOG_ERROR;
@@ -55,10 +55,34 @@ static void run_for(unsigned ms)
 	fake_until(fake_never, ms);
 }
 
+static unsigned expected;
+
+static bool arrived(void)
+{
+	return fake.requests >= expected;
+}
+
+/* So many requests in all, and no more. */
+static void requests_are(unsigned n)
+{
+	expected = n;
+	assert_true(fake_until(arrived, 3000));
+	run_for(30);
+	assert_int_equal(fake.requests, n);
+}
+
+static unsigned ended;
+
+static bool all_ended(void)
+{
+	const struct events_counters counters = events_counters(t.events);
+	return counters.sent + counters.dropped >= ended;
+}
+
 static void one_is_as_describe_wants_it(void **state)
 {
 	warn("BackendNotFound", "ResolvedRefs: \"x\" \xc3\xa4");
-	run_for(50);
+	requests_are(1);
 	assert_string_equal(fake.log.data, "POST " EVENTS "\n");
 	json_t *event = fake_parse(fake.body);
 	json_t *regarding = json_object_get(event, "regarding");
@@ -69,7 +93,7 @@ static void one_is_as_describe_wants_it(void **state)
 	assert_int_equal(strlen(json_string_value(json_object_get(event, "eventTime"))), 27);
 	json_decref(event);
 	events_warn(t.events, KIND_GATEWAYCLASS, "", "c", "uid-2", "X", "");
-	run_for(50);
+	requests_are(2);
 	assert_non_null(strstr(fake.log.data, "POST /apis/events.k8s.io/v1/namespaces/default/events\n"));
 }
 
@@ -78,12 +102,10 @@ static void the_same_is_not_said_twice_in_a_while(void **state)
 	for (unsigned i = 0; i < 10; i++)
 		warn("A", "note");
 	warn("A", "other note");
-	run_for(100);
-	assert_int_equal(fake.requests, 2);
-	run_for(200);
+	requests_are(2);
+	run_for(1200);
 	warn("A", "note");
-	run_for(50);
-	assert_int_equal(fake.requests, 3);
+	requests_are(3);
 }
 
 static void many_are_few(void **state)
@@ -93,13 +115,11 @@ static void many_are_few(void **state)
 		snprintf(note, sizeof(note), "%u", i);
 		warn("A", note);
 	}
-	run_for(30);
-	assert_int_equal(fake.requests, 5);
 	assert_int_equal(events_counters(t.events).dropped, 95);
+	requests_are(5);
 	run_for(50);
 	warn("A", "later");
-	run_for(30);
-	assert_int_equal(fake.requests, 6);
+	requests_are(6);
 }
 
 static void long_ones_are_cut(void **state)
@@ -113,7 +133,7 @@ static void long_ones_are_cut(void **state)
 	note[1] = 'y';
 	note[4096] = 0;
 	events_warn(t.events, KIND_GATEWAY, "ns", name, "uid", "R", note + 1);
-	run_for(50);
+	requests_are(1);
 	json_t *event = fake_parse(fake.body); /* is UTF-8, or could not be parsed */
 	assert_in_range(json_string_length(json_object_get(event, "note")), 1000, 1024);
 	assert_in_range(json_string_length(json_object_get(json_object_get(event, "metadata"), "name")), 221, 253);
@@ -133,10 +153,12 @@ static void what_fails_is_dropped_and_the_next_one_sent(void **state)
 	next_fault = FAKE_403;
 	warn("A", "1");
 	warn("A", "2");
-	run_for(50);
+	ended = 2;
+	assert_true(fake_until(all_ended, 3000));
 	next_fault = FAKE_NONE;
 	warn("A", "3");
-	run_for(50);
+	ended = 3;
+	assert_true(fake_until(all_ended, 3000));
 	assert_int_equal(events_counters(t.events).sent, 1);
 	assert_int_equal(events_counters(t.events).dropped, 2);
 	next_fault = FAKE_HANG;

@@ -5,7 +5,8 @@
  *   409                    GET again, a few times
  *   no answer, 429, 5xx    the whole pauses, and the item is due again
  *   403                    the kind is left for a while, its documents are asked for again then
- *   404                    the object is gone
+ *   404                    the object is gone; tried again while the watch has not said so, for a server that has just started
+ *                          does not know its CRDs yet
  *   other 4xx              named in the log; a document that differs is tried again
  *
  * An item that gets a newer document while it is being written is due again. A Gateway rests after a write, longer while
@@ -65,7 +66,7 @@ struct status_api {
 	unsigned failures;   /* of the server, in a row */
 	uint64_t paused_until_ms;
 	uint64_t forbidden_until_ms[KIND_COUNT];
-	bool forbidden_told[KIND_COUNT];
+	unsigned forbidden_ms[KIND_COUNT]; /* how long it was left last; 0: it may be written */
 	uv_timer_t timer, turn;
 	struct status_api_counters counters;
 	unsigned handles;
@@ -215,20 +216,26 @@ static void pause_all(struct status_api *api, const struct kube_result *result)
 static void note_success(struct item *item)
 {
 	struct status_api *api = item->api;
-	if (api->failures || api->forbidden_told[item->kind])
+	if (api->failures || api->forbidden_ms[item->kind])
 		log_line(LOG_INFO, "status is written again", "kind", object_kind_name(item->kind), NULL);
 	api->failures = 0;
-	api->forbidden_told[item->kind] = false;
+	api->forbidden_ms[item->kind] = 0;
 }
 
-/* Of this kind nothing can be written, of others it may. */
+/* Of this kind nothing can be written, of others it may. A server that has just started does not know its roles yet: at
+ * first it is left for a short time only. */
 static void hold_kind(struct item *item, const char *why)
 {
 	struct status_api *api = item->api;
-	if (!api->forbidden_told[item->kind])
+	unsigned *ms = &api->forbidden_ms[item->kind];
+	if (!*ms)
 		log_line(LOG_WARN, "status may not be written", "kind", object_kind_name(item->kind), "error", why, NULL);
-	api->forbidden_told[item->kind] = true;
-	api->forbidden_until_ms[item->kind] = now_ms(api) + api->times.forbidden_ms;
+	/* Only once for all that were under way. */
+	if (!api->forbidden_until_ms[item->kind])
+		*ms = *ms ? 2 * *ms : api->times.missing_ms;
+	if (*ms > api->times.forbidden_max_ms)
+		*ms = api->times.forbidden_max_ms;
+	api->forbidden_until_ms[item->kind] = now_ms(api) + *ms;
 	item->state = ITEM_HELD;
 	item->dirty = true;
 	free(item->text);
@@ -252,9 +259,11 @@ static void on_refused(struct item *item, const struct kube_result *result)
 		pause_all(api, result);
 	} else if (result->status == 403) {
 		hold_kind(item, result->text);
+	} else if (result->status == 404) {
+		item->state = ITEM_RESTS;
+		item->rests_until_ms = now_ms(api) + api->times.missing_ms;
 	} else {
-		if (result->status != 404)
-			log_item(LOG_WARN, "status refused", item, result->text);
+		log_item(LOG_WARN, "status refused", item, result->text);
 		free_item(item);
 	}
 }
@@ -641,7 +650,8 @@ struct status_api_times status_api_defaults(void)
 	return (struct status_api_times){.answer_ms = 10000,
 	                                 .retry_ms = 100,
 	                                 .retry_max_ms = 20000,
-	                                 .forbidden_ms = 30000,
+	                                 .forbidden_max_ms = 30000,
+	                                 .missing_ms = 1000,
 	                                 .pace_ms = 100,
 	                                 .pace_max_ms = 2000};
 }

@@ -33,7 +33,8 @@ struct status_api_events {
 struct status_api_times {
 	unsigned answer_ms;
 	unsigned retry_ms, retry_max_ms; /* back-off while the server is away: doubles between the two */
-	unsigned forbidden_ms;           /* a kind whose status may not be written is tried again after this */
+	unsigned missing_ms;             /* what the server does not know, or does not allow, is tried again after this */
+	unsigned forbidden_max_ms;       /* a kind that may not be written: the time doubles up to this */
 	unsigned pace_ms, pace_max_ms;   /* between writes to one Gateway that only count routes: doubles in a burst */
 };
 

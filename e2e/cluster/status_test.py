@@ -25,22 +25,25 @@ def get(kind, name, namespace="sample"):
     return json.loads(kubectl("-n", namespace, "get", kind, name, "-o", "json"))
 
 
-def writes(since=0):
-    """(verb, resource/subresource, name, code) of every write of the controller's from the since-th on."""
+def audit():
+    """Of every write of the controller's the line of the audit log, but for the lease's, which never end."""
     log = VAR / "audit.log"
-    lines = log.read_text().splitlines()[since:] if log.exists() else []
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line for line in lines if '"resource":"leases"' not in line and '"resource":"events"' not in line]
+
+
+def writes(since=0):
+    """(verb, resource/subresource, name, code) of every write from the since-th on."""
     found = []
-    for line in map(json.loads, lines):
+    for line in map(json.loads, audit()[since:]):
         ref = line["objectRef"]
-        if ref["resource"] not in ("leases", "events"):
-            found.append((line["verb"], "/".join(filter(None, (ref["resource"], ref.get("subresource")))), ref.get("name"),
-                          line["responseStatus"]["code"]))
+        found.append((line["verb"], "/".join(filter(None, (ref["resource"], ref.get("subresource")))), ref.get("name"),
+                      line["responseStatus"]["code"]))
     return found
 
 
 def mark():
-    log = VAR / "audit.log"
-    return len(log.read_text().splitlines()) if log.exists() else 0
+    return len(audit())
 
 
 def until(what, check, seconds=20):
@@ -255,7 +258,61 @@ def releases(controller):
     restart_writes_nothing(controller, "on CRDs of v1.1.0")
 
 
-def scenario(controller):
+def events():
+    apply(ROUTE.replace("name: helloworld\n", "name: wrong\n", 1).replace("- name: helloworld\n", "- name: nowhere\n"))
+    text = until("a refusal is an Event", lambda: (lambda t: "BackendNotFound" in t and t)(
+        kubectl("-n", "sample", "describe", "httproute", "wrong")))
+    assert "Warning" in text and "hatchway.dev/controller" in text, text
+    kubectl("-n", "sample", "annotate", "httproute", "wrong", "x=y")
+    quiet()
+    found = json.loads(kubectl("-n", "sample", "get", "events", "-o", "json"))["items"]
+    assert len([e for e in found if e["involvedObject"]["name"] == "wrong"]) == 1, found
+    print("ok and only one", flush=True)
+    kubectl("-n", "sample", "delete", "httproute", "wrong")
+
+
+def leader(controller):
+    return "leader 1" in controller.ask("counters")
+
+
+def elect(first, second):
+    """Two controllers, one Lease."""
+    kubectl("create", "namespace", "hatchway")
+    for controller, name in ((first, "one"), (second, "two")):
+        controller.stop()
+        controller.more = (*controller.more, "--lease", "hatchway/hatchway", "--identity", name)
+    first.start()
+    until("the first leads", lambda: leader(first))
+    second.start()
+    wait_for(second, "lease held by one", "the second one knows")
+    quiet()
+    before = mark()
+    apply(ROUTE.replace("name: helloworld\n", "name: second\n", 1))
+    until("a route's status", lambda: accepted("second"))
+    quiet()
+    assert len([w for w in writes(before) if w[1] == "httproutes/status"]) == 1, writes(before)
+    assert not leader(second) and "second" in second.ask("dump", "table")
+    print("ok only one of them writes, both route", flush=True)
+    began = time.monotonic()
+    first.stop()
+    until("a clean end hands over", lambda: leader(second))
+    assert time.monotonic() - began < 5, "within a retry, not after the lease's duration"
+    kubectl("-n", "sample", "delete", "httproute", "second")
+    until("the successor writes", lambda: attached(1))
+    second.process.kill()
+    second.process.wait()
+    began = time.monotonic()
+    first.start()
+    until("after a kill the lease runs out first", lambda: leader(first), 30)
+    assert time.monotonic() - began > 8, "its holder could have been alive"
+    lease = json.loads(kubectl("-n", "hatchway", "get", "lease", "hatchway", "-o", "json"))["spec"]
+    assert lease["holderIdentity"] == "one" and lease["leaseTransitions"] >= 2, lease
+    first.stop()
+    assert json.loads(kubectl("-n", "hatchway", "get", "lease", "hatchway", "-o", "json"))["spec"].get("holderIdentity", "") == ""
+    print("ok given up at the end", flush=True)
+
+
+def scenario(controller, second):
     allow()
     kubectl("apply", "--server-side", "-f", crds("CRDS", "v1.6.3"))
     until("CRDs", lambda: "Established" in kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "-o", "yaml"))
@@ -263,6 +320,7 @@ def scenario(controller):
     walkthrough()
     controller.start()
     first_status(controller)
+    events()
     others_survive()
     gone_while_away(controller)
     one_more()
@@ -271,20 +329,24 @@ def scenario(controller):
     forbidden(controller)
     releases(controller)
     assert all(w[3] in (200, 403, 404, 409) for w in writes()), writes()
+    elect(controller, second)
 
 
 def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="hatchway-status-"))
+    (work / "second").mkdir()
     controller = Controller(work, VAR / "kubeconfig.hatchway")
+    second = Controller(work / "second", VAR / "kubeconfig.hatchway", "--port-map", "80:8180")
     try:
         light("up")
-        scenario(controller)
+        scenario(controller, second)
         print("all well")
     except BaseException:
         print(controller.log.read_text()[-5000:] if controller.log.exists() else "")
         raise
     finally:
         controller.stop()
+        second.stop()
         light("down", check=False)
         shutil.rmtree(work, ignore_errors=True)
 
