@@ -437,7 +437,7 @@ static void check_news(struct core *core, const char *objects, const char *expec
 	"{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: s}, spec: "        \
 	"{parentRefs: [{name: gw}], rules: [" rules "]}}"
 #define NEWS_GOOD "{backendRefs: [{name: web, port: 80}]}"
-#define NEWS_MIRROR "{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]}"
+#define NEWS_EXTENSION "{filters: [{type: ExtensionRef, extensionRef: {group: a.b, kind: K, name: ext}}]}"
 
 /* Told once when a condition turns bad, for another reason, or good again; nothing of what stays as it was. */
 static void test_news(void **state)
@@ -451,10 +451,10 @@ static void test_news(void **state)
 	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=False RefNotPermitted bad\n", 1);
 	check_news(core, TIMES_SERVICE, "", 1);
 	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [parent s/gw] ResolvedRefs=True ResolvedRefs good\n", 0);
-	check_news(core, NEWS_ROUTE(NEWS_GOOD ", " NEWS_MIRROR),
+	check_news(core, NEWS_ROUTE(NEWS_GOOD ", " NEWS_EXTENSION),
 	           "HTTPRoute s/r [parent s/gw] PartiallyInvalid=True UnsupportedValue bad\n", 1);
 	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [] PartiallyInvalid=True UnsupportedValue good gone\n", 0);
-	check_news(core, NEWS_ROUTE(NEWS_MIRROR), "HTTPRoute s/r [parent s/gw] Accepted=False UnsupportedValue bad\n", 1);
+	check_news(core, NEWS_ROUTE(NEWS_EXTENSION), "HTTPRoute s/r [parent s/gw] Accepted=False UnsupportedValue bad\n", 1);
 	assert_int_equal(core_objects(core, KIND_HTTPROUTE), 1);
 	core_delete(core, KIND_HTTPROUTE, "s", "r");
 	check_news(core, TIMES_SERVICE, "", 0);

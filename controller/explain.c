@@ -204,6 +204,18 @@ static void print_cors(const struct table_cors *cors, struct buf *out)
 	}
 }
 
+static void print_retry(const struct table_retry *retry, struct buf *out)
+{
+	if (!retry)
+		return;
+	buf_addf(out, "          up to %u more tries on broken connections", retry->attempts);
+	for (size_t i = 0; i < retry->n_codes; i++)
+		buf_addf(out, ", %u", retry->codes[i]);
+	if (retry->backoff_ms > 0)
+		buf_addf(out, ", each after %lld ms", (long long)retry->backoff_ms);
+	buf_addc(out, '\n');
+}
+
 static void print_backend(const struct table *table, const struct refused *refused, const struct table_rule *rule,
                           size_t index, double share, struct buf *out)
 {
@@ -247,6 +259,11 @@ static void print_forward(const struct table *table, const struct refused *refus
 	print_cors(rule->cors, out);
 	print_headers("request", &rule->request, out);
 	print_rewrite(&rule->rewrite, out);
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		buf_addf(out, "          mirrored to %s, %u of %u\n",
+		         rule->mirrors[i].backend ? rule->mirrors[i].backend : "nobody: invalid reference",
+		         rule->mirrors[i].numerator, rule->mirrors[i].denominator);
+	print_retry(rule->retry, out);
 	if (rule->request_timeout_ms > 0)
 		buf_addf(out, "          request timeout %lld ms\n", (long long)rule->request_timeout_ms);
 	if (rule->backend_timeout_ms > 0)

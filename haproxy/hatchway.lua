@@ -7,20 +7,24 @@
 -- A request leaves a handful of small tables behind and little else: what a generational collector is made for.
 collectgarbage("generational")
 
-local CHAINS_MAX = 20000 -- compiled chains, regexes, draws and policies kept; when full, all are forgotten and made again
+local CHAINS_MAX = 20000 -- compiled chains, regexes, draws, policies and mirrors kept; when full, all are forgotten and made again
 local DEPTH_MAX = 200    -- chains that continue chains
+local MIRRORS_MAX = 200  -- copies on their way, of this thread; more are not made
+local MIRROR_WAIT = 30   -- seconds a copy may take
 local BUCKETS = 8        -- files the regexes are spread over, by the first byte of their id
+
+local mirrors_address = ... -- frontend mirrors of this HAProxy
 
 local byte, find, gsub, lower, sub = string.byte, string.find, string.gsub, string.lower, string.sub
 local char = string.char
 
-local chains, regexes, draws, policies = {}, {}, {}, {}
+local chains, regexes, draws, policies, mirrors = {}, {}, {}, {}, {}
 local n_kept = 0
 local refs = {}
 
 local function keep(cache, id, value)
 	if n_kept >= CHAINS_MAX then
-		for _, c in ipairs({chains, regexes, draws, policies}) do
+		for _, c in ipairs({chains, regexes, draws, policies, mirrors}) do
 			for k in pairs(c) do c[k] = nil end
 		end
 		n_kept = 0
@@ -354,6 +358,88 @@ local function cors(txn)
 	if method then txn:set_var("txn.r", "!204") end
 end
 
+-- ---- mirrors ----
+
+-- What belongs to one connection, or says how the message is framed: that is said anew.
+local OWN = {}
+for name in string.gmatch("connection content-length expect http2-settings keep-alive proxy-connection te trailer " ..
+		"transfer-encoding upgrade x-hatchway-mirror", "%S+") do OWN[name] = true end
+
+local n_mirrors = 0
+
+local function compile_mirrors(text)
+	local list = {}
+	for numerator, denominator, to in string.gmatch(text, "(%d+)/(%d+):(%S+)") do
+		list[#list + 1] = {numerator = tonumber(numerator), denominator = tonumber(denominator), to = to, due = 0}
+	end
+	return keep(mirrors, text, list)
+end
+
+-- Exact over every `denominator` requests of this thread.
+local function is_due(mirror)
+	mirror.due = mirror.due + mirror.numerator
+	if mirror.due < mirror.denominator then return false end
+	mirror.due = mirror.due - mirror.denominator
+	return true
+end
+
+-- The body, or nil: it is not here as a whole, and half of a request is worse than none.
+local function whole_body(f)
+	if f:req_fhdr("transfer-encoding") and f:req_fhdr_cnt("transfer-encoding") > 0 then return nil end
+	local length = tonumber(f:req_fhdr("content-length") or "")
+	if not length then
+		-- HTTP/1 says so when there is a body.
+		local method = f:method()
+		return (method == "GET" or method == "HEAD" or method == "OPTIONS" or sub(f:req_ver(), 1, 1) == "1") and "" or nil
+	end
+	if length == 0 then return "" end
+	local body = f:req_body() or ""
+	return #body == length and body or nil
+end
+
+-- Behind the first line, before the headers: the backend goes there.
+local function copy_of(txn, body)
+	local f, lines = txn.f, {}
+	for name, values in pairs(txn.http:req_get_headers()) do
+		for i = 0, OWN[name] and -1 or #values do
+			if values[i] then lines[#lines + 1] = name .. ": " .. values[i] end
+		end
+	end
+	if f:src() then lines[#lines + 1] = "x-forwarded-for: " .. f:src() end
+	if #body > 0 or f:req_fhdr("content-length") then lines[#lines + 1] = "content-length: " .. #body end
+	return f:method() .. " " .. f:pathq() .. " HTTP/1.1\r\n",
+		"connection: close\r\n" .. table.concat(lines, "\r\n") .. "\r\n\r\n" .. body
+end
+
+-- The answer's first line is waited for, so that the server gets the request for certain; the rest is nobody's.
+local function send_copy(text)
+	local ok, why = pcall(function()
+		local socket = core.tcp()
+		socket:settimeout(MIRROR_WAIT)
+		if socket:connect(mirrors_address) and socket:send(text) then socket:receive("*l") end
+		socket:close()
+	end)
+	n_mirrors = n_mirrors - 1
+	if not ok then core.Alert("hatchway: mirror: " .. tostring(why)) end
+end
+
+-- Never in the way of the request itself: whatever happens, it goes on.
+local function mirror(txn)
+	local ok, why = pcall(function()
+		local text = txn:get_var("txn.m")
+		local list, line, rest = mirrors[text] or compile_mirrors(text), nil, nil
+		local body = whole_body(txn.f)
+		for i = 1, body and #list or 0 do
+			if is_due(list[i]) and n_mirrors < MIRRORS_MAX then
+				if not line then line, rest = copy_of(txn, body) end
+				n_mirrors = n_mirrors + 1
+				core.register_task(send_copy, line .. "x-hatchway-mirror: " .. list[i].to .. "\r\n" .. rest)
+			end
+		end
+	end)
+	if not ok then core.Alert("hatchway: mirror: " .. tostring(why)) end
+end
+
 local function guarded(fn)
 	return function(txn)
 		local ok, why = pcall(fn, txn)
@@ -366,4 +452,5 @@ end
 
 core.register_action("hatchway_choose", {"http-req"}, guarded(choose))
 core.register_action("hatchway_cors", {"http-req"}, guarded(cors))
+core.register_action("hatchway_mirror", {"http-req"}, mirror)
 core.register_action("hatchway_draw", {"http-req"}, guarded(draw))

@@ -640,6 +640,17 @@ static bool has_edits(const struct table_rule *rule)
 	return false;
 }
 
+static void wish_mirrors(struct render *render, struct wish *wish, const struct table_rule *rule)
+{
+	struct node **used = arena_array(&render->scratch, wish->n_used + rule->n_mirrors, sizeof(struct node *));
+	if (wish->n_used)
+		memcpy(used, wish->used, wish->n_used * sizeof(*used));
+	wish->used = used;
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		if (rule_mirrors(&rule->mirrors[i]))
+			wish->used[wish->n_used++] = backend_get(render, rule->mirrors[i].backend);
+}
+
 static void make_wish(struct render *render, struct node *node, struct wish *wish)
 {
 	const struct table_rule *rule = (const struct table_rule *)node->unit;
@@ -800,8 +811,10 @@ static void rule_refresh(struct render *render, struct node *node)
 		rule_link(render, node, node->unit, true);
 		rule_link(render, node, node->shown, false);
 	}
-	if (rule && rule->action == TABLE_FORWARD)
+	if (rule && rule->action == TABLE_FORWARD) {
 		make_wish(render, node, &wish);
+		wish_mirrors(render, &wish, rule);
+	}
 	if (rule)
 		reference = rule_reference(render, node, &wish);
 	if (!strcmp(reference, "!500"))

@@ -16,6 +16,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -43,19 +44,63 @@ static int listen_on(uint16_t port)
 	return fd;
 }
 
-/* One request head in, one answer out; requests here have no bodies. */
+/* How the next requests to "/try" fail: with a status, by closing, or by silence. */
+enum { FAIL_CLOSE = 0, FAIL_SILENT = 1 };
+static atomic_int fails_left, fails_how, tries_seen;
+
+/* false: not to fail any more. */
+static bool echo_fails(int fd, bool *ret_open)
+{
+	int how = fails_how;
+	char answer[100];
+	tries_seen++;
+	if (fails_left <= 0)
+		return false;
+	fails_left--;
+	int n = snprintf(answer, sizeof(answer), "HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n", how);
+	*ret_open = how == FAIL_SILENT || (how != FAIL_CLOSE && write(fd, answer, (size_t)n) == n);
+	return true;
+}
+
+/* How many requests each port had, and the last of one that said "x-keep". Read by the tests when they have settled. */
+static atomic_int ports_seen[ECHO_PORTS];
+static char kept[HEAD_LIMIT + 1];
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void echo_note(uint16_t port, const char *head)
+{
+	ports_seen[port - ECHO_PORT]++;
+	if (!strcasestr(head, "\r\nx-keep:") || port == ECHO_PORT)
+		return;
+	pthread_mutex_lock(&kept_lock);
+	snprintf(kept, sizeof(kept), "%s", head);
+	pthread_mutex_unlock(&kept_lock);
+}
+
+/* Is the request whole? */
+static bool echo_whole(const char *head, size_t n)
+{
+	const char *end = strstr(head, "\r\n\r\n"), *length = strcasestr(head, "\r\ncontent-length: ");
+	return end && n >= (size_t)(end + 4 - head) + (length && length < end ? strtoul(length + 18, NULL, 10) : 0);
+}
+
+/* One request in, one answer out. */
 static bool echo_answer(int fd, uint16_t port)
 {
 	static char head[HEAD_LIMIT + 1], answer[HEAD_LIMIT + 256];
 	size_t n = 0;
 	head[0] = 0;
-	while (!strstr(head, "\r\n\r\n")) {
+	while (!echo_whole(head, n)) {
 		ssize_t r = read(fd, head + n, HEAD_LIMIT - n);
 		if (r <= 0)
 			return false;
 		n += (size_t)r;
 		head[n] = 0;
 	}
+	echo_note(port, head);
+	bool open;
+	if (strstr(head, " /try") && echo_fails(fd, &open))
+		return open;
 	if (strstr(head, "/slow"))
 		return true; /* never answers */
 	int length = snprintf(answer, sizeof(answer),
@@ -923,6 +968,134 @@ static void deadlines_hold(void **state)
 	table_free(table);
 }
 
+/* ---- retries ---- */
+
+static const char retries_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"backend ns.a:80 http1\n\tendpoint a 127.0.0.1 21510\n\tendpoint b 127.0.0.1 21510\n"
+	"backend ns.b:80 http1\n\tendpoint a 127.0.0.1 21511\n"
+	"rule code forward\n\torigin ns.code\n\tretry 3 code 500\n\tto ns.a:80 weight 1\n"
+	"rule all forward\n\torigin ns.all\n\tretry 2 code 500 code 502 code 503 code 504\n\tto ns.a:80 weight 1\n"
+	"\tto ns.b:80 weight 1\n"
+	"rule conn forward\n\torigin ns.conn\n\tretry 2\n\tto ns.a:80 weight 1\n\tto-request set X-A b\n"
+	"rule late forward\n\torigin ns.late\n\tretry 2\n\tbackend-timeout 200\n\tto ns.a:80 weight 1\n"
+	"rule end forward\n\torigin ns.end\n\tretry 9 code 500\n\trequest-timeout 500\n\tbackend-timeout 200\n"
+	"\tto ns.a:80 weight 1\n"
+	"rule pause forward\n\torigin ns.pause\n\tretry 2 backoff 150 code 500\n\tto ns.a:80 weight 1\n"
+	"rule cut forward\n\torigin ns.cut\n\tretry 9 backoff 200 code 500\n\trequest-timeout 500\n\tto ns.a:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /try/pause -> pause\n\tprefix /try/code -> code\n\tprefix /try/conn -> conn\n"
+	"\tprefix /try/late -> late\n\tprefix /try/all -> all\n\tprefix /try/end -> end\n\tprefix /try/cut -> cut\n";
+
+static const struct retry_case {
+	const char *path, *method;
+	int how, fails, status, tries, at_least, at_most; /* ms */
+} retry_cases[] = {
+	{"/try/code", "GET", 500, 2, 200, 3, 0, 1000},    {"/try/code", "GET", 500, 4, 500, 4, 0, 1000},
+	{"/try/code", "GET", 503, 2, 503, 1, 0, 1000},    {"/try/code", "GET", 425, 1, 425, 1, 0, 1000},
+	{"/try/code", "POST", 500, 1, 500, 1, 0, 1000},   {"/try/code", "PUT", 500, 1, 200, 2, 0, 1000},
+	{"/try/code", "GET", 404, 1, 404, 1, 0, 1000},    {"/try/all", "GET", 502, 1, 200, 2, 0, 1000},
+	{"/try/all", "GET", 503, 3, 503, 3, 0, 1000},     {"/try/all", "GET", 504, 2, 200, 3, 0, 1000},
+	{"/try/conn", "GET", FAIL_CLOSE, 2, 200, 3, 0, 1000}, {"/try/conn", "GET", FAIL_CLOSE, 3, 503, 3, 0, 1000},
+	{"/try/conn", "GET", 500, 1, 500, 1, 0, 1000},    {"/try/late", "GET", FAIL_SILENT, 2, 200, 3, 380, 1000},
+	{"/try/late", "GET", FAIL_SILENT, 3, 504, 3, 580, 1200}, {"/try/end", "GET", FAIL_SILENT, 9, 504, 3, 480, 700},
+	{"/try/pause", "GET", 500, 2, 200, 3, 295, 900},  {"/try/cut", "GET", 500, 9, 504, 3, 480, 700},
+};
+
+static void retry_one(const struct retry_case *c)
+{
+	static struct answer answer;
+	struct table_request request = {.listener = "80", .host = "a", .method = c->method, .path = c->path, .query = ""};
+	fails_left = c->fails;
+	fails_how = c->how;
+	tries_seen = 0;
+	long start = now_ms();
+	ask(&request, &answer);
+	long took = now_ms() - start;
+	if (answer.status != c->status || tries_seen != c->tries || took < c->at_least || took > c->at_most)
+		fail_msg("%s %s failing with %d: status %d after %d tries and %ld ms", c->method, c->path, c->how,
+		         answer.status, tries_seen, took);
+	if (strcasestr(answer.head, "x-hatchway") || strcasestr(answer.body, "x-hatchway"))
+		fail_msg("what is between us is seen by others:\n%s\n%s", answer.head, answer.body);
+	fails_left = 0;
+}
+
+static void retries_are_made(void **state)
+{
+	struct table *table = parse(retries_text);
+	load_table(table);
+	for (size_t i = 0; i < ARRAY_LEN(retry_cases); i++)
+		retry_one(&retry_cases[i]);
+	table_free(table);
+}
+
+/* ---- mirrors ---- */
+
+static void raw(const char *text, struct answer *ret)
+{
+	int fd = client_connect(false);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	assert_true(read_answer(fd, ret));
+	close(fd);
+}
+
+static void wait_seen(unsigned port, int n)
+{
+	for (int i = 0; i < 300 && ports_seen[port] < n; i++)
+		usleep(10000);
+	usleep(50000); /* one too many would come by now */
+	if (ports_seen[port] != n)
+		fail_msg("port %u had %d requests instead of %d", port, ports_seen[port], n);
+}
+
+static const char mirrors_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"backend ns.a:80 http1\n\tendpoint a 127.0.0.1 21510\n"
+	"backend ns.b:80 http1\n\tendpoint a 127.0.0.1 21511\n"
+	"backend ns.c:80 http1\n\tendpoint a 127.0.0.1 21512\n"
+	"backend ns.dead:80 http1\n\tendpoint a 127.0.0.1 21599\n"
+	"rule m forward\n\torigin ns.m\n\trequest set X-A rule\n\trequest remove X-Gone\n\trewrite-path /new\n"
+	"\tmirror ns.b:80 share 1 of 4\n\tmirror !500 share 1 of 1\n\tmirror ns.dead:80 share 1 of 1\n"
+	"\tmirror ns.c:80 share 100 of 100\n\tto ns.a:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /m -> m\n";
+
+static void mirrors_are_sent(void **state)
+{
+	static struct answer answer;
+	struct table_request request = {.listener = "80", .host = "a", .method = "GET", .path = "/m", .query = "q=1"};
+	struct table *table = parse(mirrors_text);
+	load_table(table);
+	for (size_t i = 0; i < ECHO_PORTS; i++)
+		ports_seen[i] = 0;
+	long start = now_ms();
+	for (int i = 0; i < 40; i++) {
+		ask(&request, &answer);
+		assert_int_equal(answer.status, 200);
+	}
+	if (now_ms() - start > 2000)
+		fail_msg("mirrors delayed 40 requests by %ld ms", now_ms() - start);
+	wait_seen(0, 40);
+	wait_seen(1, 10);
+	wait_seen(2, 40);
+	raw("POST /m HTTP/1.1\r\nHost: a\r\n\r\n", &answer);
+	wait_seen(2, 41);
+	raw("PATCH /m?q=2 HTTP/1.1\r\nHost: h.org:80\r\nX-Gone: 1\r\nX-Keep: 1\r\nX-Keep: 2\r\nX-Forwarded-For: 9.9.9.9\r\n"
+	    "Content-Length: 5\r\n\r\nhello", &answer);
+	assert_int_equal(answer.status, 200);
+	wait_seen(2, 42);
+	pthread_mutex_lock(&kept_lock);
+	static const char *const parts[] = {"PATCH /new?q=2 HTTP/1.1\r\n", "\r\nhost: h.org:80\r\n", "\r\nx-a: rule\r\n",
+	                                    "\r\nx-keep: 1\r\nx-keep: 2\r\n", "\r\nx-forwarded-for: 9.9.9.9\r\n",
+	                                    "\r\nx-forwarded-for: 127.0.0.1\r\n", "\r\nx-forwarded-proto: http\r\n",
+	                                    "\r\ncontent-length: 5\r\n", "\r\n\r\nhello"};
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		if (!strcasestr(kept, parts[i]))
+			fail_msg("the copy has no %s:\n%s", parts[i], kept);
+	if (strcasestr(kept, "x-gone") || strcasestr(kept, "hatchway"))
+		fail_msg("the copy has too much:\n%s", kept);
+	pthread_mutex_unlock(&kept_lock);
+	table_free(table);
+}
+
 /* ---- lengths ---- */
 
 static void long_requests_pass(void **state)
@@ -951,6 +1124,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shares_are_exact),
 		cmocka_unit_test(deadlines_hold),
+		cmocka_unit_test(retries_are_made),
+		cmocka_unit_test(mirrors_are_sent),
 		cmocka_unit_test(long_requests_pass),
 		cmocka_unit_test(haproxy_does_what_the_table_means),
 	};

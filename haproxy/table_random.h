@@ -165,6 +165,14 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 		random_headers(dice, &edits[r].response, edited[r][1]);
 		refs[r].edits = &edits[r];
 	}
+	struct table_retry retry = {.attempts = 2, .n_codes = 1, .codes = (uint16_t[]){503}, .backoff_ms = dice_one_in(dice, 2) ? 1 : -1};
+	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD)
+		rule.retry = &retry;
+	struct table_mirror mirrors[] = {{"ns.s1:80", 1, 2}, {NULL, 1, 1}, {"ns.s2:80", 1, 1}};
+	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD) {
+		rule.mirrors = mirrors;
+		rule.n_mirrors = 1 + dice_below(dice, 3);
+	}
 	if (dice_one_in(dice, 4)) {
 		cors = random_cors(dice);
 		rule.cors = &cors;

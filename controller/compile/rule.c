@@ -119,6 +119,35 @@ static struct table_edits *edits(struct arena *scratch, const struct backend_ref
 	return to;
 }
 
+static struct table_retry *retry(struct arena *scratch, const struct http_retry *from)
+{
+	if (!from)
+		return NULL;
+	struct table_retry *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_retry){
+	        .codes = from->codes,
+	        .n_codes = (uint16_t)from->n_codes,
+	        .attempts = (uint8_t)from->attempts,
+	        .backoff_ms = from->backoff_ms,
+	};
+	return to;
+}
+
+/* One for each RequestMirror, in their order: what backend_use() counts on. */
+static void fill_mirrors(struct arena *scratch, const struct compile *compile, const struct http_route *route,
+                         const struct http_rule *rule, struct table_rule *like)
+{
+	like->mirrors = arena_array(scratch, rule->n_mirrors, sizeof(*like->mirrors));
+	like->n_mirrors = rule->n_mirrors;
+	for (size_t i = 0; i < rule->n_mirrors; i++) {
+		const struct http_mirror *from = &rule->mirrors[i];
+		like->mirrors[i].numerator = (uint32_t)from->numerator;
+		like->mirrors[i].denominator = (uint32_t)from->denominator;
+		if (graph_ref(compile->graph, route->object.namespace, &from->ref, NULL, NULL))
+			like->mirrors[i].backend = backend_key(scratch, from->ref.namespace, from->ref.name, from->ref.port);
+	}
+}
+
 static void fill_refs(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                       const struct http_rule *rule, struct table_rule *like)
 {
@@ -152,9 +181,11 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 	like->request = headers(scratch, find_filter(rule, FILTER_REQUEST_HEADER_MODIFIER));
 	if (url)
 		like->rewrite = rewrite(scratch, rule, url);
+	like->retry = retry(scratch, rule->retry);
 	like->request_timeout_ms = rule->request_timeout_ms;
 	like->backend_timeout_ms = rule->backend_timeout_ms;
 	fill_refs(scratch, compile, route, rule, like);
+	fill_mirrors(scratch, compile, route, rule, like);
 }
 
 struct table_rule *rule_build(const struct compile *compile, const struct route_state *state, size_t r,

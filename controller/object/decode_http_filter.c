@@ -1,5 +1,5 @@
 /* Owns the filters of an HTTPRoute's rules and backendRefs: the union, its CEL rules, and what each filter keeps.
- * Mirror, external auth and extension filters are checked here in full but kept by type only.
+ * External auth and extension filters are checked here in full but kept by type only.
  * ExternalAuth is of the experimental channel: let in so that the route gets its condition instead of a refusal. */
 #include "controller/object/decode_reader.h"
 
@@ -347,4 +347,21 @@ struct http_filter *decode_http_filters(struct decode_reader *reader, const stru
 	for (size_t i = 0; i < *ret_n; i++)
 		decode_filter(reader, list->items[i], &filters[i]);
 	return filters;
+}
+
+struct http_mirror *decode_http_mirrors(struct decode_reader *reader, const struct node *list, uint16_t *ret_n)
+{
+	*ret_n = list ? (uint16_t)count_type(list, "RequestMirror") : 0;
+	struct http_mirror *mirrors = arena_array(reader->arena, *ret_n, sizeof(*mirrors)), *mirror = mirrors;
+	for (size_t i = 0; list && i < list->n; i++) {
+		if (!node_is(list->items[i], "type", "RequestMirror"))
+			continue;
+		const struct node *in = node_get(list->items[i], "requestMirror"), *fraction = node_get(in, "fraction");
+		decode_ref(reader, node_get(in, "backendRef"), &mirror->ref);
+		mirror->numerator = fraction ? node_integer(fraction, "numerator", 0) : node_integer(in, "percent", 100);
+		mirror->denominator = node_integer(fraction, "denominator", 100);
+		mirror->filter = (uint16_t)i;
+		mirror++;
+	}
+	return mirrors;
 }

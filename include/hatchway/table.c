@@ -59,6 +59,20 @@ static void *copy_backend(struct arena *a, const void *like)
 	return to;
 }
 
+const uint16_t table_retry_codes[] = {429, 500, 501, 502, 503, 504, 0};
+
+static struct table_retry *copy_retry(struct arena *a, const struct table_retry *from)
+{
+	if (!from)
+		return NULL;
+	struct table_retry *to = arena_alloc(a, sizeof(*to));
+	*to = *from;
+	to->codes = arena_array(a, from->n_codes, sizeof(*to->codes));
+	for (size_t i = 0; i < from->n_codes; i++)
+		to->codes[i] = from->codes[i];
+	return to;
+}
+
 static struct table_edits *copy_edits(struct arena *a, const struct table_edits *from)
 {
 	if (!from)
@@ -95,6 +109,12 @@ static void *copy_rule(struct arena *a, const void *like)
 	copy_header_lists(a, &to->request, &from->request);
 	copy_header_lists(a, &to->response, &from->response);
 	to->cors = copy_cors(a, from->cors);
+	to->retry = copy_retry(a, from->retry);
+	to->mirrors = arena_array(a, from->n_mirrors, sizeof(*to->mirrors));
+	for (size_t i = 0; i < from->n_mirrors; i++) {
+		to->mirrors[i] = from->mirrors[i];
+		to->mirrors[i].backend = arena_strdup(a, from->mirrors[i].backend);
+	}
 	to->rewrite.hostname = arena_strdup(a, from->rewrite.hostname);
 	to->rewrite.path = arena_strdup(a, from->rewrite.path);
 	to->rewrite.prefix = arena_strdup(a, from->rewrite.prefix);

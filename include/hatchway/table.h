@@ -93,6 +93,26 @@ struct table_cors {
 	bool credentials;
 };
 
+/* Gateway API HTTPRequestMirrorFilter: so many of the rule's requests are sent there, too, as they are after the rule's own
+ * filters; what comes of it is nobody's concern. A request whose body is longer than 12,000 bytes, or of a length not said
+ * beforehand, is not. */
+struct table_mirror {
+	const char *backend; /* NULL: an invalid reference, which mirrors nothing */
+	uint32_t numerator, denominator;
+};
+
+/* Gateway API HTTPRouteRetry: more tries after an answer with one of the codes, after a connection that breaks before the
+ * answer, and after backend_timeout_ms. Together they end at request_timeout_ms (504). */
+struct table_retry {
+	uint16_t *codes; /* of table_retry_codes */
+	uint16_t n_codes;
+	uint8_t attempts;   /* 1..TABLE_RETRY_ATTEMPTS, the first try not counted */
+	int64_t backoff_ms; /* waited before each of them; -1 unset */
+};
+
+#define TABLE_RETRY_ATTEMPTS 100
+extern const uint16_t table_retry_codes[]; /* what may be tried again; 0 ends it */
+
 enum table_action { TABLE_FORWARD, TABLE_REDIRECT, TABLE_STATUS };
 
 /* Filters of one reference: a request's after the rule's own, a response's before them. */
@@ -116,6 +136,9 @@ struct table_rule {
 	struct table_cors *cors;        /* NULL: none; every action but STATUS */
 	struct table_rewrite rewrite;   /* FORWARD: of the request; REDIRECT: of the location (hostname, path) */
 	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: the request's own */
+	struct table_mirror *mirrors;   /* FORWARD only */
+	uint32_t n_mirrors;
+	struct table_retry *retry;      /* NULL: none; FORWARD only */
 	int64_t request_timeout_ms;     /* HTTPRouteTimeouts; -1 unset, 0 switched off */
 	int64_t backend_timeout_ms;
 	struct table_ref *refs;         /* FORWARD; in the user's order. None, or all weights 0: 500 */

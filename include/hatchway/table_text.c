@@ -121,6 +121,19 @@ static void dump_cors(const struct table_cors *cors, struct buf *out)
 		}
 }
 
+static void dump_retry(const struct table_retry *retry, struct buf *out)
+{
+	if (!retry)
+		return;
+	buf_addc(out, '\t');
+	add_number(out, "retry", retry->attempts);
+	if (retry->backoff_ms >= 0)
+		add_number(out, "backoff", retry->backoff_ms);
+	for (size_t i = 0; i < retry->n_codes; i++)
+		add_number(out, "code", retry->codes[i]);
+	buf_addc(out, '\n');
+}
+
 static void dump_rule(const struct table_rule *rule, struct buf *out)
 {
 	word_add(out, action_names[rule->action]);
@@ -135,6 +148,15 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 	dump_part(out, "scheme", rule->redirect_scheme);
 	dump_part_number(out, "port", rule->redirect_port, 0);
 	dump_header_lists("response", &rule->response, out);
+	for (size_t i = 0; i < rule->n_mirrors; i++) {
+		const struct table_mirror *mirror = &rule->mirrors[i];
+		buf_addc(out, '\t');
+		add_pair(out, "mirror", mirror->backend ? mirror->backend : "!500");
+		add_number(out, "share", mirror->numerator);
+		add_number(out, "of", mirror->denominator);
+		buf_addc(out, '\n');
+	}
+	dump_retry(rule->retry, out);
 	dump_part_number(out, "request-timeout", rule->request_timeout_ms, -1);
 	dump_part_number(out, "backend-timeout", rule->backend_timeout_ms, -1);
 	for (size_t i = 0; i < rule->n_refs; i++) {
@@ -384,6 +406,45 @@ static bool timeout(struct parser *p, int64_t *ret_ms)
 	return true;
 }
 
+static bool parse_mirror(struct parser *p, struct table_rule *rule)
+{
+	struct table_mirror mirror = {.backend = next(p)};
+	long long numerator, denominator;
+	if (!mirror.backend || !accept(p, "share") || !number(p, INT32_MAX, &numerator) || !accept(p, "of") ||
+	    !number(p, INT32_MAX, &denominator))
+		return false;
+	if (!strcmp(mirror.backend, "!500"))
+		mirror.backend = NULL;
+	mirror.numerator = (uint32_t)numerator;
+	mirror.denominator = (uint32_t)denominator;
+	rule->mirrors = list_add(&p->arena, rule->mirrors, rule->n_mirrors, sizeof(mirror));
+	rule->mirrors[rule->n_mirrors++] = mirror;
+	return true;
+}
+
+static bool parse_retry(struct parser *p, struct table_rule *rule)
+{
+	struct table_retry retry = {.backoff_ms = -1};
+	long long attempts, value;
+	if (!number(p, TABLE_RETRY_ATTEMPTS, &attempts))
+		return false;
+	retry.attempts = (uint8_t)attempts;
+	if (accept(p, "backoff")) {
+		if (!number(p, INT64_MAX, &value))
+			return false;
+		retry.backoff_ms = value;
+	}
+	while (accept(p, "code")) {
+		if (!number(p, 599, &value))
+			return false;
+		retry.codes = list_add(&p->arena, retry.codes, retry.n_codes, sizeof(*retry.codes));
+		retry.codes[retry.n_codes++] = (uint16_t)value;
+	}
+	rule->retry = arena_alloc(&p->arena, sizeof(retry));
+	*rule->retry = retry;
+	return true;
+}
+
 /* Of the reference before it. */
 static bool parse_edit(struct parser *p, struct table_rule *rule, bool request)
 {
@@ -407,6 +468,10 @@ static bool parse_rule_part(struct parser *p)
 		return parse_header(p, &rule->request);
 	if (accept(p, "response"))
 		return parse_header(p, &rule->response);
+	if (accept(p, "mirror"))
+		return parse_mirror(p, rule);
+	if (accept(p, "retry"))
+		return parse_retry(p, rule);
 	if (accept(p, "to-request"))
 		return parse_edit(p, rule, true);
 	if (accept(p, "to-response"))
