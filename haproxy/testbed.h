@@ -168,7 +168,7 @@ static inline void testbed_submit(struct testbed *bed)
 	char key[16];
 
 	snprintf(key, sizeof(key), "%u", bed->port);
-	sync_submit(bed->sync, ++bed->generation, &(struct sync_bind){key, "127.0.0.1", bed->port}, 1);
+	sync_submit(bed->sync, ++bed->generation, &(struct sync_bind){key, "127.0.0.1", bed->port, false}, 1);
 }
 
 static inline void testbed_on_closed(void *ctx)
