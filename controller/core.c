@@ -250,6 +250,8 @@ static struct core_condition *conditions(const struct status_news *news)
 static void give(struct core *core, struct node *node, const struct refusals *refusals, int64_t now, struct buf *text,
                  void (*cb)(void *ctx, const struct core_status *status), void *ctx)
 {
+	bool again = node->flags & NODE_AGAIN;
+	node->flags &= (uint8_t)~NODE_AGAIN;
 	struct arena scratch;
 	arena_init(&scratch);
 	struct status_news news = {.arena = &scratch};
@@ -265,7 +267,7 @@ static void give(struct core *core, struct node *node, const struct refusals *re
 	        .news = conditions(&news),
 	        .n_news = news.n,
 	};
-	if (differs)
+	if (differs || again)
 		cb(ctx, &status);
 	arena_done(&scratch);
 }
@@ -278,6 +280,20 @@ size_t core_objects(const struct core *core, enum object_kind kind)
 size_t core_bad_conditions(const struct core *core, enum object_kind kind)
 {
 	return core->bad[kind];
+}
+
+void core_status_again(struct core *core, enum object_kind kind, const char *namespace, const char *name)
+{
+	struct node *node = store_find(&core->store, kind, namespace, name);
+	if (!node || node_is_leaf(node))
+		return;
+	node->flags |= NODE_AGAIN;
+	graph_touch(&core->status, node);
+}
+
+void core_set_release(struct core *core, const char *version, const char *why)
+{
+	graph_set_release(&core->graph, version, why, &core->status);
 }
 
 bool core_status_changes(struct core *core, int64_t now, size_t limit,

@@ -82,6 +82,13 @@ struct core_status {
 bool core_status_changes(struct core *core, int64_t now, size_t limit,
                          void (*cb)(void *ctx, const struct core_status *status), void *ctx);
 
+/* Whatever cb was last given of the object is lost or is not what is there: the next core_status_changes() gives it
+ * again, or says that it has none. */
+void core_status_again(struct core *core, enum object_kind kind, const char *namespace, const char *name);
+
+/* Of which release the cluster's CRDs are ("v1.6.3"); version NULL: not known, why. Until it is told: the newest. */
+void core_set_release(struct core *core, const char *version, const char *why);
+
 /* ---- infrastructure, in a cluster: the Services and EndpointSlices of Gateways ---- */
 
 /* Moves whenever core_infra() may tell something else. */

@@ -250,6 +250,9 @@ static void compare_with_scratch(struct walk *w)
 	fixture_update(fresh.core);
 	core_refused(fresh.core, refusals, n);
 	core_refused(w->core, refusals, n);
+	const char *release = PICK(w, "v1.6.3", "v1.6.3", "v1.1.0", "v1.7.0", NULL);
+	core_set_release(w->core, release, "forbidden");
+	core_set_release(fresh.core, release, "forbidden");
 	core_infra_said(w->core, "a", "g1", said);
 	core_infra_said(fresh.core, "a", "g1", said);
 	core_status_changes(w->core, FIXTURE_NOW, SIZE_MAX, status_given, w);

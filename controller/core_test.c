@@ -263,6 +263,10 @@ static size_t left_to_do(const char *edit, const char *by)
 	                "spec: {gatewayClassName: hatchway, infrastructure: {labels: {l: m}}, listeners: [{name: http, port: "
 	                "80, protocol: HTTP}]}}",
 	                false, fixture_put, core);
+	fixture_objects("{apiVersion: v1, kind: Service, metadata: {name: h, namespace: h}, spec: {ports: [{port: 1}]}}\n---\n"
+	                "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: h, namespace: h, labels: "
+	                "{kubernetes.io/service-name: h}}, addressType: IPv4, endpoints: []}",
+	                false, fixture_put, core);
 	fixture_update(core);
 	core_infra(core, collect_infra, &text);
 	const char *at = edit ? strstr(text.data, edit) : text.data;
@@ -377,6 +381,37 @@ static void test_transition_times(void **state)
 	core_free(core);
 }
 
+/* What was lost is given once more, what there is not is said once. */
+static void test_status_again(void **state)
+{
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	struct buf text;
+	size_t given = 0;
+	buf_init(&text, FIXTURE_LIMIT);
+	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 1000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+	core_status_again(core, KIND_HTTPROUTE, "s", "r");
+	core_status_again(core, KIND_HTTPROUTE, "s", "no-such");
+	core_status_changes(core, 2000, SIZE_MAX, keep_status, &text);
+	assert_int_equal(times(text.data, "\"1970-01-01T00:16:40Z\""), 2); /* times stay */
+	core_status_changes(core, 3000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+	buf_clear(&text);
+	fixture_objects("apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: s}\n"
+	                "spec: {parentRefs: [{name: foreign}]}\n", false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 4000, SIZE_MAX, keep_status, &text);
+	core_status_changes(core, 4000, SIZE_MAX, keep_status, &text);
+	core_status_again(core, KIND_HTTPROUTE, "s", "r");
+	core_status_changes(core, 5000, SIZE_MAX, keep_status, &text);
+	assert_int_equal(times(text.data, "gone\n"), 2);
+	buf_done(&text);
+	core_free(core);
+}
+
 static void tell_news(void *ctx, const struct core_status *status)
 {
 	for (size_t i = 0; i < status->n_news; i++) {
@@ -402,7 +437,7 @@ static void check_news(struct core *core, const char *objects, const char *expec
 	"{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: s}, spec: "        \
 	"{parentRefs: [{name: gw}], rules: [" rules "]}}"
 #define NEWS_GOOD "{backendRefs: [{name: web, port: 80}]}"
-#define NEWS_MIRROR "{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]}"
+#define NEWS_EXTENSION "{filters: [{type: ExtensionRef, extensionRef: {group: a.b, kind: K, name: ext}}]}"
 
 /* Told once when a condition turns bad, for another reason, or good again; nothing of what stays as it was. */
 static void test_news(void **state)
@@ -416,10 +451,10 @@ static void test_news(void **state)
 	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=False RefNotPermitted bad\n", 1);
 	check_news(core, TIMES_SERVICE, "", 1);
 	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [parent s/gw] ResolvedRefs=True ResolvedRefs good\n", 0);
-	check_news(core, NEWS_ROUTE(NEWS_GOOD ", " NEWS_MIRROR),
+	check_news(core, NEWS_ROUTE(NEWS_GOOD ", " NEWS_EXTENSION),
 	           "HTTPRoute s/r [parent s/gw] PartiallyInvalid=True UnsupportedValue bad\n", 1);
 	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [] PartiallyInvalid=True UnsupportedValue good gone\n", 0);
-	check_news(core, NEWS_ROUTE(NEWS_MIRROR), "HTTPRoute s/r [parent s/gw] Accepted=False UnsupportedValue bad\n", 1);
+	check_news(core, NEWS_ROUTE(NEWS_EXTENSION), "HTTPRoute s/r [parent s/gw] Accepted=False UnsupportedValue bad\n", 1);
 	assert_int_equal(core_objects(core, KIND_HTTPROUTE), 1);
 	core_delete(core, KIND_HTTPROUTE, "s", "r");
 	check_news(core, TIMES_SERVICE, "", 0);
@@ -519,6 +554,7 @@ int main(void)
 	        cmocka_unit_test(test_hostname_conflict),
 	        cmocka_unit_test(test_infrastructure_is_kept),
 	        cmocka_unit_test(test_transition_times),
+	        cmocka_unit_test(test_status_again),
 	        cmocka_unit_test(test_news),
 	        cmocka_unit_test(test_held),
 	        cmocka_unit_test(test_attached_follows_refusals),

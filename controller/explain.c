@@ -197,6 +197,33 @@ static void print_rewrite(const struct table_rewrite *rewrite, struct buf *out)
 		buf_addf(out, "          path prefix %s becomes \"%s\"\n", rewrite->prefix, rewrite->path);
 }
 
+static void print_cors(const struct table_cors *cors, struct buf *out)
+{
+	static const char *const what[] = {"origins", "methods", "headers", "exposed headers"};
+	if (cors)
+		buf_addf(out, "          CORS: preflights are answered 204, max age %d s%s\n", cors->max_age,
+		         cors->credentials ? ", with credentials" : "");
+	for (size_t l = 0; cors && l < TABLE_CORS_LISTS; l++) {
+		const struct table_names *list = &cors->lists[l];
+		for (size_t i = 0; i < list->n; i++)
+			buf_addf(out, "%s%s%s %s", i ? "," : "          CORS ", i ? "" : what[l], i ? "" : ":", list->names[i]);
+		if (list->n)
+			buf_addc(out, '\n');
+	}
+}
+
+static void print_retry(const struct table_retry *retry, struct buf *out)
+{
+	if (!retry)
+		return;
+	buf_addf(out, "          up to %u more tries on broken connections", retry->attempts);
+	for (size_t i = 0; i < retry->n_codes; i++)
+		buf_addf(out, ", %u", retry->codes[i]);
+	if (retry->backoff_ms > 0)
+		buf_addf(out, ", each after %lld ms", (long long)retry->backoff_ms);
+	buf_addc(out, '\n');
+}
+
 static void print_backend(const struct table *table, const struct refused *refused, const struct table_rule *rule,
                           size_t index, double share, struct buf *out)
 {
@@ -207,6 +234,10 @@ static void print_backend(const struct table *table, const struct refused *refus
 	if (backend && !backend->n_endpoints)
 		buf_adds(out, "  no ready endpoint: answers 503");
 	buf_addc(out, '\n');
+	if (ref->edits) {
+		print_headers("  its own request", &ref->edits->request, out);
+		print_headers("  its own response", &ref->edits->response, out);
+	}
 	if (!ref->backend)
 		print_why(refused->request, WHY_REF, rule->unit.key, index, "            ", out);
 	else if (backend && !backend->n_endpoints)
@@ -233,8 +264,14 @@ static void print_forward(const struct table *table, const struct refused *refus
 		print_why(refused->request, WHY_NOWHERE, rule->unit.key, 0, "          ", out);
 		return;
 	}
+	print_cors(rule->cors, out);
 	print_headers("request", &rule->request, out);
 	print_rewrite(&rule->rewrite, out);
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		buf_addf(out, "          mirrored to %s, %u of %u\n",
+		         rule->mirrors[i].backend ? rule->mirrors[i].backend : "nobody: invalid reference",
+		         rule->mirrors[i].numerator, rule->mirrors[i].denominator);
+	print_retry(rule->retry, out);
 	if (rule->request_timeout_ms > 0)
 		buf_addf(out, "          request timeout %lld ms\n", (long long)rule->request_timeout_ms);
 	if (rule->backend_timeout_ms > 0)
@@ -261,6 +298,7 @@ static void print_rule(const struct table *table, const struct refused *refused,
 		buf_addf(out, "answer    %u\n", rule->status);
 		print_why(refused->request, WHY_RULE, key, 0, "          ", out);
 	} else if (rule->action == TABLE_REDIRECT) {
+		print_cors(rule->cors, out);
 		print_rewrite(&rule->rewrite, out);
 		print_headers("response", &rule->response, out);
 		buf_addf(out, "answer    %u redirect", rule->status);

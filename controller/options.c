@@ -14,7 +14,7 @@
 #define DEFAULT_POOL_BASE 20000
 #define DEFAULT_POOL_SIZE 64
 
-enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_SERVICE, OPT_THREADS, OPT_STOP, OPT_HEALTH, OPT_LISTENER,
+enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_LEASE, OPT_IDENTITY, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_SERVICE, OPT_THREADS, OPT_STOP, OPT_HEALTH, OPT_LISTENER,
        OPT_LOG };
 
 static const struct {
@@ -26,6 +26,8 @@ static const struct {
 	{{"context", required_argument, NULL, OPT_CONTEXT}, "HATCHWAY_CONTEXT"},
 	{{"state-dir", required_argument, NULL, OPT_STATE}, "HATCHWAY_STATE_DIR"},
 	{{"status-dir", required_argument, NULL, OPT_STATUS}, "HATCHWAY_STATUS_DIR"},
+	{{"lease", required_argument, NULL, OPT_LEASE}, "HATCHWAY_LEASE"},
+	{{"identity", required_argument, NULL, OPT_IDENTITY}, "HATCHWAY_IDENTITY"},
 	{{"haproxy", required_argument, NULL, OPT_HAPROXY}, "HATCHWAY_HAPROXY"},
 	{{"class", required_argument, NULL, OPT_CLASS}, "HATCHWAY_CLASS"},
 	{{"port-map", required_argument, NULL, OPT_PORTS}, "HATCHWAY_PORT_MAP"},
@@ -69,6 +71,24 @@ static int parse_port_map(struct options *options, const char *text, struct err 
 		options->port_map[options->n_port_map++] = (struct port_map){(uint16_t)port, (uint16_t)bind_port};
 		p += *p == ',';
 	}
+	return 0;
+}
+
+/* Both become parts of URLs. */
+static bool is_kube_name(const char *text, size_t n, size_t max)
+{
+	return n && n <= max && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-.") >= n && *text != '.' && *text != '-';
+}
+
+static int parse_lease(struct options *options, const char *text, struct err *reterr)
+{
+	const char *slash = strchr(text, '/');
+	size_t n = slash ? (size_t)(slash - text) : 0;
+	if (!slash || !is_kube_name(text, n, sizeof(options->lease_namespace) - 1) || memchr(text, '.', n) ||
+	    !is_kube_name(slash + 1, strlen(slash + 1), 253))
+		return err_set(reterr, -EINVAL, "--lease: NAMESPACE/NAME, not \"%s\"", text);
+	snprintf(options->lease_namespace, sizeof(options->lease_namespace), "%.*s", (int)n, text);
+	options->lease_name = slash + 1;
 	return 0;
 }
 
@@ -129,6 +149,11 @@ static int take(struct options *options, int id, const char *value, struct err *
 	case OPT_STATUS:
 		options->status_dir = value;
 		return 0;
+	case OPT_LEASE:
+		return parse_lease(options, value, reterr);
+	case OPT_IDENTITY:
+		options->identity = value;
+		return 0;
 	case OPT_HAPROXY:
 		options->adopt = !strcmp(value, "none");
 		options->haproxy = options->adopt ? NULL : value;
@@ -182,6 +207,14 @@ static const char *default_state_dir(void)
 	else
 		snprintf(path, sizeof(path), "/tmp/hatchway-%u", (unsigned)geteuid());
 	return path;
+}
+
+static const char *default_identity(void)
+{
+	static char name[256];
+	if (gethostname(name, sizeof(name) - 1) || !*name)
+		snprintf(name, sizeof(name), "hatchway-%ld", (long)getpid());
+	return name;
 }
 
 static bool runnable(const char *path)
@@ -246,6 +279,8 @@ int options_parse(struct options *options, int argc, char **argv, struct err *re
 		options->state_dir = default_state_dir();
 	if (!options->haproxy && !options->adopt)
 		options->haproxy = default_haproxy();
+	if (!options->identity)
+		options->identity = default_identity();
 	if (options->adopt && options->stop_on_exit)
 		return err_set(reterr, -EINVAL, "--haproxy-stop-on-exit: the HAProxy of --haproxy none is not ours to end");
 	options->words = argv + optind;

@@ -12,6 +12,9 @@ struct options {
 	const char *context;    /* --context; NULL: the kubeconfig's current one */
 	const char *state_dir;  /* --state-dir */
 	const char *status_dir; /* --status-dir; NULL: DIR/.status */
+	char lease_namespace[64];
+	const char *lease_name; /* --lease; NULL: no other controller */
+	const char *identity;   /* --identity; the host's name */
 	const char *haproxy;    /* --haproxy; NULL: none found, or none to be started */
 	bool adopt;             /* --haproxy none: somebody else starts it */
 	const char *class;      /* --class */

@@ -24,13 +24,16 @@ static void flags_are_read(void **state)
 	struct options options;
 	struct err err = {""};
 	assert_int_equal(parse(&options, &err,
-	                       "run --manifests d --state-dir s --status-dir t --haproxy h --class c --threads 2 "
+	                       "run --manifests d --state-dir s --status-dir t --haproxy h --class c --threads 2 --lease n-s/l.1 --identity i "
 	                       "--port-map 80:8080,443:8443 --pool-ports 20000:64 --service a-b/c --haproxy-stop-on-exit word"), 0);
 	assert_string_equal(options.manifests, "d");
 	assert_string_equal(options.state_dir, "s");
 	assert_string_equal(options.status_dir, "t");
 	assert_string_equal(options.haproxy, "h");
 	assert_string_equal(options.class, "c");
+	assert_string_equal(options.lease_namespace, "n-s");
+	assert_string_equal(options.lease_name, "l.1");
+	assert_string_equal(options.identity, "i");
 	assert_int_equal(options.threads, 2);
 	assert_int_equal(options.n_port_map, 2);
 	assert_int_equal(options.port_map[1].port, 443);
@@ -62,6 +65,8 @@ static void the_environment_counts_and_flags_win(void **state)
 	setenv("HATCHWAY_HAPROXY_STOP_ON_EXIT", "false", 1);
 	assert_int_equal(parse(&options, &err, "run"), 0);
 	assert_string_equal(options.class, "from-environment");
+	assert_null(options.lease_name);
+	assert_true(*options.identity);
 	assert_false(options.stop_on_exit);
 	assert_int_equal(parse(&options, &err, "run --class flag"), 0);
 	assert_string_equal(options.class, "flag");
@@ -84,6 +89,10 @@ static void wrong_flags_are_named(void **state)
 		{"run --haproxy none --haproxy-stop-on-exit",
 		 "--haproxy-stop-on-exit: the HAProxy of --haproxy none is not ours to end"},
 		{"run --threads many", "--threads: a number from 0 to 1024, not \"many\""},
+		{"run --lease name", "--lease: NAMESPACE/NAME, not \"name\""},
+		{"run --lease a.b/c", "--lease: NAMESPACE/NAME, not \"a.b/c\""},
+		{"run --lease a/b/c", "--lease: NAMESPACE/NAME, not \"a/b/c\""},
+		{"run --lease a/", "--lease: NAMESPACE/NAME, not \"a/\""},
 		{"run --manifests", "--manifests: needs a value"},
 		{"run --nonsense", "--nonsense: no such flag; see hatchway --help"},
 		{"run --log-level loud", "--log-level: error, warn, info or debug, not \"loud\""},

@@ -54,7 +54,7 @@ static const char broken[] =
 	"{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: other}, spec: {controllerName: other.org/c}}\n---\n"
 	"{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: s}, spec: "
 	"{parentRefs: [{name: gw}], rules: ["
-	"{matches: [{path: {value: /mirror}}], filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]}, "
+	"{matches: [{path: {value: /extension}}], filters: [{type: ExtensionRef, extensionRef: {group: a.b, kind: K, name: ext}}]}, "
 	"{matches: [{path: {value: /regex, type: RegularExpression}, headers: [{name: x, type: RegularExpression, value: '['}]}]}, "
 	"{matches: [{path: {value: /refs}}], backendRefs: [{name: web, port: 80}, {name: gone, port: 80}, "
 	"{name: web, namespace: t, port: 80}, {name: web, port: 81}]}, "
@@ -85,7 +85,7 @@ static void tells_why(void **state)
 	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway", .implicit_namespaces = true});
 	fixture_objects(broken, false, fixture_put, core);
 	fixture_update(core);
-	explains(core, "a.b/mirror", 0, "answer    500\n          HTTPRoute s/r: spec.rules[0].filters[0]: RequestMirror is not supported\n");
+	explains(core, "a.b/extension", 0, "answer    500\n          HTTPRoute s/r: spec.rules[0].filters[0]: ExtensionRef is not supported\n");
 	explains(core, "a.b/refs", 0,
 	         "s.web:80                                 weight 1     25.00 %  no ready endpoint: answers 503\n"
 	         "            Service s/web: no EndpointSlice has the label kubernetes.io/service-name: web\n"

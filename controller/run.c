@@ -12,6 +12,7 @@
 #include "controller/source/status_writer.h"
 #include "controller/state_dir.h"
 #include "controller/vitals.h"
+#include "controller/writer.h"
 #include "hatchway/base/log.h"
 
 #include <malloc.h>
@@ -23,7 +24,6 @@
 /* A change of as many units leaves holes in the heap that are worth giving back. */
 #define BURST 1000
 
-#define STATUS_AT_ONCE 64
 #define PROBLEMS_MAX 1000
 
 struct problem;
@@ -36,7 +36,8 @@ struct run {
 	uv_signal_t signals[ARRAY_LEN(stop_signals)];
 	const struct options *options;
 	char state_dir[4096];
-	struct status_writer *status; /* NULL: a cluster, and no --status-dir */
+	struct status_sink status; /* a folder's, or the writer's */
+	struct writer *writer;     /* to the API server; NULL: none */
 	struct core *core;
 	struct haproxy *haproxy;
 	struct admin *admin;
@@ -50,7 +51,6 @@ struct run {
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
-	bool swept;                   /* what an earlier run left in the status folder is gone */
 	struct condition_log conditions;
 	struct problem *problems;     /* of files */
 	uint64_t readings;            /* bursts of the source so far */
@@ -65,19 +65,18 @@ static void on_status(void *ctx, const struct core_status *status)
 	struct run *run = ctx;
 	run->vitals.documents++;
 	condition_log(&run->conditions, status);
-	status_writer_add(run->status, object_kind_name(status->kind), status->namespace, status->name, status->text);
+	run->status.ops->add(run->status.ctx, status->kind, status->namespace, status->name, status->text);
 }
 
 /* A few at a time, so that ten thousand of them never stand in the way of a change. While a newer generation is on its
  * way they wait for its applied(): what they would say is not held yet. */
 static void write_status(struct run *run)
 {
-	bool more = run->status != NULL;
-	while (more && run->applied == run->generation && !run->closing && !status_writer_busy(run->status)) {
-		more = core_status_changes(run->core, time(NULL), STATUS_AT_ONCE, on_status, run);
-		bool sweep = !more && !run->swept;
-		run->swept |= sweep;
-		status_writer_start(run->status, sweep);
+	const struct status_sink *sink = &run->status;
+	bool more = sink->ops != NULL;
+	while (more && run->applied == run->generation && !run->closing && !sink->ops->busy(sink->ctx)) {
+		more = core_status_changes(run->core, time(NULL), sink->ops->at_once, on_status, run);
+		sink->ops->start(sink->ctx, !more);
 	}
 	if (!more)
 		condition_log_end(&run->conditions);
@@ -96,6 +95,20 @@ static void on_status_failed(void *ctx, const char *kind, const char *namespace,
 	struct run *run = ctx;
 	run->vitals.failures++;
 	log_line(LOG_WARN, "status not written", "kind", kind, "namespace", namespace, "name", name, "error", error, NULL);
+}
+
+static void on_status_again(void *ctx, enum object_kind kind, const char *namespace, const char *name)
+{
+	struct run *run = ctx;
+	core_status_again(run->core, kind, namespace, name);
+}
+
+static void on_release(void *ctx, const char *version, const char *why)
+{
+	struct run *run = ctx;
+	log_line(version ? LOG_INFO : LOG_WARN, "Gateway API's CRDs", "version", version ? version : "unknown", "error",
+	         version ? "" : why, NULL);
+	core_set_release(run->core, version, why);
 }
 
 /* ---- Gateways' Services and EndpointSlices ---- */
@@ -260,6 +273,8 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 		         (unsigned long long)c.starts, (unsigned long long)c.reads, (unsigned long long)c.pending_removals);
 		buf_addf(out, "generation %llu\napplied %llu\n", (unsigned long long)run->generation,
 		         (unsigned long long)run->applied);
+		if (run->writer)
+			writer_describe(run->writer, out);
 		if (run->infra) {
 			struct infra_api_counters i = infra_api_counters(run->infra);
 			buf_addf(out, "infrastructure_applied %llu\ninfrastructure_deleted %llu\ninfrastructure_failures %llu\n",
@@ -278,7 +293,7 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 	return status && run->problems ? 1 : code;
 }
 
-/* ---- the end: infrastructure, source, admin socket, HAProxy's side, status, health, signals ---- */
+/* ---- the end: infrastructure, status, source, admin socket, HAProxy's side, health, signals ---- */
 
 static void close_signals(void *ctx)
 {
@@ -292,22 +307,12 @@ static void close_signals(void *ctx)
 static void close_health(void *ctx)
 {
 	struct run *run = ctx;
-	run->status = NULL;
+	run->haproxy = NULL;
+	run->vitals.haproxy = NULL;
 	if (run->health)
 		health_close(run->health, close_signals, run);
 	else
 		close_signals(run);
-}
-
-static void close_status(void *ctx)
-{
-	struct run *run = ctx;
-	run->haproxy = NULL;
-	run->vitals.haproxy = NULL;
-	if (run->status)
-		status_writer_close(run->status, close_health, run);
-	else
-		close_health(run);
 }
 
 static void close_haproxy(void *ctx)
@@ -315,9 +320,9 @@ static void close_haproxy(void *ctx)
 	struct run *run = ctx;
 	run->admin = NULL;
 	if (run->haproxy)
-		haproxy_close(run->haproxy, close_status, run);
+		haproxy_close(run->haproxy, close_health, run);
 	else
-		close_status(run);
+		close_health(run);
 }
 
 static void close_admin(void *ctx)
@@ -335,7 +340,8 @@ static void close_admin(void *ctx)
 static void close_source(void *ctx)
 {
 	struct run *run = ctx;
-	run->infra = NULL;
+	run->status.ops = NULL;
+	run->writer = NULL;
 	if (run->source)
 		file_source_close(run->source, close_admin, run);
 	else if (run->cluster)
@@ -344,15 +350,28 @@ static void close_source(void *ctx)
 		close_admin(run);
 }
 
+/* With it the lease is given up: nothing is written any more. */
+static void close_status(void *ctx)
+{
+	struct run *run = ctx;
+	run->infra = NULL;
+	if (run->writer)
+		writer_close(run->writer, close_source, run);
+	else if (run->status.ops)
+		run->status.ops->close(run->status.ctx, close_source, run);
+	else
+		close_source(run);
+}
+
 static void begin_close(struct run *run)
 {
 	if (run->closing)
 		return;
 	run->closing = run->vitals.closing = true;
 	if (run->infra)
-		infra_api_close(run->infra, close_source, run);
+		infra_api_close(run->infra, close_status, run);
 	else
-		close_source(run);
+		close_status(run);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -363,7 +382,7 @@ static void on_signal(uv_signal_t *signal, int number)
 
 /* ---- the beginning ---- */
 
-static int open_status(struct run *run, struct err *reterr)
+static int open_status_dir(struct run *run, struct err *reterr)
 {
 	const struct status_writer_events events = {on_status_done, on_status_failed, run};
 	const struct options *options = run->options;
@@ -383,7 +402,24 @@ static void open_infra(struct run *run)
 	const struct infra_api_times times = infra_api_defaults();
 	const struct infra_api_events events = {on_infra_ask, on_infra_said, run};
 	run->infra = infra_api_open(&run->loop, cluster_client(run->cluster), &times, &events);
-	infra_api_lead(run->infra, true);
+	infra_api_lead(run->infra, !run->writer || writer_leads(run->writer));
+}
+
+static void on_leader(void *ctx, bool leader)
+{
+	struct run *run = ctx;
+	if (run->infra)
+		infra_api_lead(run->infra, leader);
+}
+
+static void open_writer(struct run *run)
+{
+	const struct options *options = run->options;
+	const struct writer_options writer_options = {options->lease_name ? options->lease_namespace : NULL,
+	                                              options->lease_name, options->identity};
+	const struct writer_events events = {on_status_done, on_status_again, on_leader, run};
+	run->writer = writer_open(&run->loop, run->cluster, &writer_options, &events);
+	run->status = writer_sink(run->writer);
 }
 
 static bool on_ready(void *ctx, struct buf *out)
@@ -408,15 +444,19 @@ static int open_health(struct run *run, struct err *reterr)
 static int open_source(struct run *run, struct err *reterr)
 {
 	const struct options *options = run->options;
-	const struct source_events events = {on_put, on_delete, on_settled, on_problem, run};
+	const struct cluster_events events = {
+		{on_put, on_delete, on_settled, on_problem, run}, on_status_again, on_release, run};
 	struct cluster_options cluster = cluster_defaults();
 	char memory[4096 + 32];
 	snprintf(memory, sizeof(memory), "%s/manifests", run->state_dir);
 	if (options->manifests)
-		return file_source_open(&run->loop, options->manifests, memory, &events, &run->source, reterr);
+		return file_source_open(&run->loop, options->manifests, memory, &events.source, &run->source, reterr);
 	cluster.kubeconfig = options->kubeconfig;
 	cluster.context = options->context;
+	cluster.controller = CONTROLLER_NAME;
 	int ret = cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
+	if (!ret && !run->status.ops)
+		open_writer(run);
 	if (!ret && options->service)
 		open_infra(run);
 	return ret;
@@ -440,7 +480,7 @@ static int open_all(struct run *run, struct err *reterr)
 	if (!ret && options->manifests)
 		ret = file_source_check(options->manifests, reterr);
 	if (!ret)
-		ret = open_status(run, reterr);
+		ret = open_status_dir(run, reterr);
 	if (ret)
 		return ret;
 	options_core(options, &core_options);

@@ -61,11 +61,11 @@ static void render_global(const struct config_input *input, struct buf *out)
 		buf_addf(out, "\tnbthread %u\n", input->threads);
 	if (input->root)
 		buf_adds(out, "\t# Started by root: said aloud, or HAProxy warns.\n\tuid 0\n\tgid 0\n\tchroot /\n");
-	buf_adds(out, "\t# Workers of before a reload end at last.\n"
+	buf_addf(out, "\t# Workers of before a reload end at last.\n"
 	              "\thard-stop-after 30m\n"
 	              "\ttune.lua.bool-sample-conversion normal\n"
 	              "\ttune.lua.openlibs string,table,math\n"
-	              "\tlua-load-per-thread hatchway.lua\n\n");
+	              "\tlua-load-per-thread hatchway.lua abns@hatchway-%s-mirrors\n\n", input->instance);
 }
 
 /* ---- binds ---- */
@@ -157,6 +157,34 @@ static void render_again(const struct config_input *input, struct buf *out)
 		              "\thttp-request lua.hatchway_choose if { var(txn.r) -m beg / } look chain\n");
 }
 
+static void render_tries(const struct config_input *input, struct buf *out)
+{
+	buf_addf(out, "\tserver tries abns@hatchway-%s-tries\n", input->instance);
+}
+
+static void render_tries_bind(const struct config_input *input, struct buf *out)
+{
+	buf_addf(out, "\tbind abns@hatchway-%s-tries\n", input->instance);
+}
+
+static void render_mirrors_bind(const struct config_input *input, struct buf *out)
+{
+	buf_addf(out, "\tbind abns@hatchway-%s-mirrors\n", input->instance);
+}
+
+static void render_codes(const struct config_input *input, struct buf *out)
+{
+	for (const uint16_t *code = table_retry_codes; *code; code++)
+		buf_addf(out, "\thttp-after-response set-header X-Hatchway-Status %u if { server_status %u } "
+		              "{ var(txn.y),field(2,;) -m sub %u }\n", *code, *code, *code);
+}
+
+static void render_tried(const struct config_input *input, struct buf *out)
+{
+	for (const uint16_t *code = table_retry_codes; *code; code++)
+		buf_addf(out, "\thttp-after-response set-status %u if { res.hdr(x-hatchway-status) %u }\n", *code, *code);
+}
+
 static void render_statuses(const struct config_input *input, struct buf *out)
 {
 	for (const uint16_t *p = rule_statuses; *p; p++)
@@ -176,7 +204,9 @@ static const struct mark {
 	void (*render)(const struct config_input *input, struct buf *out);
 } marks[] = {
 	{"@binds@\n", render_binds},       {"@errors@\n", render_errors},   {"@again@\n", render_again},
-	{"@statuses@\n", render_statuses}, {"@regexes@\n", render_regexes},
+	{"@statuses@\n", render_statuses}, {"@regexes@\n", render_regexes}, {"@tries@\n", render_tries},
+	{"@tries-bind@\n", render_tries_bind}, {"@codes@\n", render_codes}, {"@tried@\n", render_tried},
+	{"@mirrors-bind@\n", render_mirrors_bind},
 };
 
 void config_render(const struct config_input *input, struct buf *out)

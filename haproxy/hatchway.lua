@@ -7,20 +7,24 @@
 -- A request leaves a handful of small tables behind and little else: what a generational collector is made for.
 collectgarbage("generational")
 
-local CHAINS_MAX = 20000 -- compiled chains, regexes and draws kept; when full, all are forgotten and made again
+local CHAINS_MAX = 20000 -- compiled chains, regexes, draws, policies and mirrors kept; when full, all are forgotten and made again
 local DEPTH_MAX = 200    -- chains that continue chains
+local MIRRORS_MAX = 200  -- copies on their way, of this thread; more are not made
+local MIRROR_WAIT = 30   -- seconds a copy may take
 local BUCKETS = 8        -- files the regexes are spread over, by the first byte of their id
+
+local mirrors_address = ... -- frontend mirrors of this HAProxy
 
 local byte, find, gsub, lower, sub = string.byte, string.find, string.gsub, string.lower, string.sub
 local char = string.char
 
-local chains, regexes, draws = {}, {}, {}
+local chains, regexes, draws, policies, mirrors = {}, {}, {}, {}, {}
 local n_kept = 0
 local refs = {}
 
 local function keep(cache, id, value)
 	if n_kept >= CHAINS_MAX then
-		for _, c in ipairs({chains, regexes, draws}) do
+		for _, c in ipairs({chains, regexes, draws, policies, mirrors}) do
 			for k in pairs(c) do c[k] = nil end
 		end
 		n_kept = 0
@@ -247,7 +251,193 @@ local function draw(txn)
 		if not best or e.now > best.now then best = e end
 	end
 	best.now = best.now - d.total
-	txn:set_var("txn.r", best.to)
+	local letters, id = string.match(best.to, "^(=%a+)%.(.*)")
+	if not id then return txn:set_var("txn.r", best.to) end
+	local value = entry("rule", id)
+	if not value then error("no rule " .. id) end
+	txn:set_var("txn.g", letters)
+	txn:set_var("txn.b", value)
+	txn:set_var("txn.r", string.match(value, "^[^|]*"))
+end
+
+-- ---- CORS ----
+
+-- HAProxy's variable-length integer, as encode.c writes it.
+local function varint(n)
+	if n < 240 then return char(n) end
+	local bytes = {char((n & 255) | 240)}
+	n = (n - 240) >> 4
+	while n >= 128 do
+		bytes[#bytes + 1] = char((n & 255) | 128)
+		n = (n - 128) >> 7
+	end
+	bytes[#bytes + 1] = char(n)
+	return table.concat(bytes)
+end
+
+-- One of the headers that add-headers-bin adds.
+local function bin(name, value)
+	return varint(#name) .. name .. varint(#value) .. value
+end
+
+-- "https://www.a.b:443" → "https", "www.a.b", "443"; nil: none that an entry could name ("null").
+local function origin_parts(text)
+	local scheme, host, port = string.match(lower(text), "^(https?)://([%w%._*-]+):?(%d*)$")
+	if not scheme then scheme, host, port = string.match(lower(text), "^(https?)://(%[[%x:.]+%]):?(%d*)$") end
+	if not scheme then return end
+	return scheme, host, port ~= "" and port or scheme == "http" and "80" or "443"
+end
+
+local function compile_origin(text)
+	local scheme, host, port = origin_parts(text)
+	local any, suffix = host == "*", sub(host, 1, 2) == "*." and sub(host, 2)
+	return function(s, h, p)
+		if s ~= scheme or p ~= port then return false end
+		return any or h == host or (suffix and #h > #suffix and sub(h, -#suffix) == suffix) or false
+	end
+end
+
+local function compile_cors(text)
+	local cors = {origins = {}, any = false}
+	for key, value in string.gmatch(text, "(%a+)=(%S+)") do
+		local list = {}
+		for word in string.gmatch(value, "[^,]+") do list[#list + 1] = decode(word) end
+		cors[key] = list
+	end
+	cors.credentials = cors.credentials ~= nil
+	for _, origin in ipairs(cors.origin or {}) do
+		if origin == "*" then cors.any = true else cors.origins[#cors.origins + 1] = compile_origin(origin) end
+	end
+	local expose = {}
+	for _, name in ipairs(cors.expose or {}) do
+		if name ~= "*" or not cors.credentials then expose[#expose + 1] = name end
+	end
+	cors.every = (cors.credentials and bin("access-control-allow-credentials", "true") or "") ..
+		(#expose > 0 and bin("access-control-expose-headers", table.concat(expose, ", ")) or "")
+	-- What everybody may read by any name needs no look at the Origin, and caches need not tell origins apart.
+	cors.open = cors.any and not cors.credentials and bin("access-control-allow-origin", "*") .. cors.every
+	return keep(policies, text, cors)
+end
+
+local function origin_allowed(cors, origin)
+	if cors.any then return true end
+	local scheme, host, port = origin_parts(origin)
+	for i = 1, scheme and not find(host, "*", 1, true) and #cors.origins or 0 do
+		if cors.origins[i](scheme, host, port) then return true end
+	end
+	return false
+end
+
+-- A list of the filter; of "*", what was asked for: that is right with credentials and without.
+local function allowed(name, list, asked)
+	if not list or not asked then return "" end
+	return bin(name, list[1] == "*" and asked or table.concat(list, ", "))
+end
+
+-- txn.cs: what tells the browser, for http-after-response. A preflight is answered 204.
+local function cors(txn)
+	local text = txn:get_var("txn.o")
+	local f, policy = txn.f, policies[text] or compile_cors(text)
+	local origin = f:req_fhdr_cnt("origin") == 1 and f:req_fhdr("origin") or nil
+	local method = origin and f:method() == "OPTIONS" and f:req_fhdr("access-control-request-method") or nil
+	local out = policy.open
+	if not out then
+		out = bin("vary", "Origin")
+		if origin and origin_allowed(policy, origin) then
+			out = out .. bin("access-control-allow-origin", origin) .. policy.every
+		else
+			policy = nil
+		end
+	end
+	if method and policy then
+		out = out .. allowed("access-control-allow-methods", policy.method, method) ..
+			allowed("access-control-allow-headers", policy.header, f:req_fhdr("access-control-request-headers")) ..
+			bin("access-control-max-age", policy.age[1])
+	end
+	txn:set_var("txn.cs", out .. "\0\0")
+	if method then txn:set_var("txn.r", "!204") end
+end
+
+-- ---- mirrors ----
+
+-- What belongs to one connection, or says how the message is framed: that is said anew.
+local OWN = {}
+for name in string.gmatch("connection content-length expect http2-settings keep-alive proxy-connection te trailer " ..
+		"transfer-encoding upgrade x-hatchway-mirror", "%S+") do OWN[name] = true end
+
+local n_mirrors = 0
+
+local function compile_mirrors(text)
+	local list = {}
+	for numerator, denominator, to in string.gmatch(text, "(%d+)/(%d+):(%S+)") do
+		list[#list + 1] = {numerator = tonumber(numerator), denominator = tonumber(denominator), to = to, due = 0}
+	end
+	return keep(mirrors, text, list)
+end
+
+-- Exact over every `denominator` requests of this thread.
+local function is_due(mirror)
+	mirror.due = mirror.due + mirror.numerator
+	if mirror.due < mirror.denominator then return false end
+	mirror.due = mirror.due - mirror.denominator
+	return true
+end
+
+-- The body, or nil: it is not here as a whole, and half of a request is worse than none.
+local function whole_body(f)
+	if f:req_fhdr("transfer-encoding") and f:req_fhdr_cnt("transfer-encoding") > 0 then return nil end
+	local length = tonumber(f:req_fhdr("content-length") or "")
+	if not length then
+		-- HTTP/1 says so when there is a body.
+		local method = f:method()
+		return (method == "GET" or method == "HEAD" or method == "OPTIONS" or sub(f:req_ver(), 1, 1) == "1") and "" or nil
+	end
+	if length == 0 then return "" end
+	local body = f:req_body() or ""
+	return #body == length and body or nil
+end
+
+-- Behind the first line, before the headers: the backend goes there.
+local function copy_of(txn, body)
+	local f, lines = txn.f, {}
+	for name, values in pairs(txn.http:req_get_headers()) do
+		for i = 0, OWN[name] and -1 or #values do
+			if values[i] then lines[#lines + 1] = name .. ": " .. values[i] end
+		end
+	end
+	if f:src() then lines[#lines + 1] = "x-forwarded-for: " .. f:src() end
+	if #body > 0 or f:req_fhdr("content-length") then lines[#lines + 1] = "content-length: " .. #body end
+	return f:method() .. " " .. f:pathq() .. " HTTP/1.1\r\n",
+		"connection: close\r\n" .. table.concat(lines, "\r\n") .. "\r\n\r\n" .. body
+end
+
+-- The answer's first line is waited for, so that the server gets the request for certain; the rest is nobody's.
+local function send_copy(text)
+	local ok, why = pcall(function()
+		local socket = core.tcp()
+		socket:settimeout(MIRROR_WAIT)
+		if socket:connect(mirrors_address) and socket:send(text) then socket:receive("*l") end
+		socket:close()
+	end)
+	n_mirrors = n_mirrors - 1
+	if not ok then core.Alert("hatchway: mirror: " .. tostring(why)) end
+end
+
+-- Never in the way of the request itself: whatever happens, it goes on.
+local function mirror(txn)
+	local ok, why = pcall(function()
+		local text = txn:get_var("txn.m")
+		local list, line, rest = mirrors[text] or compile_mirrors(text), nil, nil
+		local body = whole_body(txn.f)
+		for i = 1, body and #list or 0 do
+			if is_due(list[i]) and n_mirrors < MIRRORS_MAX then
+				if not line then line, rest = copy_of(txn, body) end
+				n_mirrors = n_mirrors + 1
+				core.register_task(send_copy, line .. "x-hatchway-mirror: " .. list[i].to .. "\r\n" .. rest)
+			end
+		end
+	end)
+	if not ok then core.Alert("hatchway: mirror: " .. tostring(why)) end
 end
 
 local function guarded(fn)
@@ -261,4 +451,6 @@ local function guarded(fn)
 end
 
 core.register_action("hatchway_choose", {"http-req"}, guarded(choose))
+core.register_action("hatchway_cors", {"http-req"}, guarded(cors))
+core.register_action("hatchway_mirror", {"http-req"}, mirror)
 core.register_action("hatchway_draw", {"http-req"}, guarded(draw))

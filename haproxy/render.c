@@ -64,6 +64,8 @@ struct dirty {
 struct backing {
 	struct node **used; /* backends it names */
 	uint32_t n_used;
+	struct digest *edits; /* properties of single references: ids in the image */
+	uint32_t n_edits;
 	char *split;        /* name of its own backend, or NULL */
 	char **servers;     /* of the split: full keys */
 	uint32_t n_servers;
@@ -219,6 +221,7 @@ static void backing_free(struct backing *backing)
 		free(backing->servers[i]);
 	free(backing->servers);
 	free(backing->split);
+	free(backing->edits);
 	free(backing->used);
 	free(backing);
 }
@@ -447,6 +450,8 @@ struct wish {
 	const char *split;   /* or NULL */
 	struct node **used;
 	uint32_t n_used;
+	struct rule_properties *edits; /* of a draw's single references */
+	uint32_t n_edits;
 	const char **servers, **values; /* of the split */
 	uint32_t n_servers, cap_servers;
 };
@@ -586,6 +591,68 @@ static bool solve_targets(struct target *targets, size_t n)
 	return true;
 }
 
+/* A reference with filters of its own is drawn as "=<letters>.<id>", which names them and its backend. */
+static const char *wish_edits(struct render *render, struct node *node, struct wish *wish, const struct table_ref *ref)
+{
+	struct err err;
+	struct rule_properties *properties = &wish->edits[wish->n_edits];
+	const struct table_rule rule = {.action = TABLE_FORWARD, .request = ref->edits->request,
+	                                .response = ref->edits->response, .request_timeout_ms = -1, .backend_timeout_ms = -1};
+	if (rule_properties(&rule, ref->backend, false, &render->scratch, properties, &err)) {
+		refuse(render, node, err.text);
+		return "!500";
+	}
+	if (!*properties->letters)
+		return ref->backend;
+	wish->n_edits++;
+	return arena_printf(&render->scratch, "=%s.%s", properties->letters, properties->id.text);
+}
+
+static bool ref_valid(const struct table_ref *ref)
+{
+	return ref->backend && encode_name_ok(ref->backend);
+}
+
+/* As wish_draw(), but of every reference by itself. */
+static void wish_draw_refs(struct render *render, struct node *node, struct wish *wish, const struct table_rule *rule)
+{
+	struct buf b;
+	buf_init(&b, ENCODE_VALUE_LIMIT);
+	wish->draw = true;
+	wish->used = arena_array(&render->scratch, rule->n_refs, sizeof(struct node *));
+	wish->edits = arena_array(&render->scratch, rule->n_refs, sizeof(*wish->edits));
+	for (size_t i = 0; i < rule->n_refs; i++) {
+		const struct table_ref *ref = &rule->refs[i];
+		if (!ref->weight)
+			continue;
+		const char *to = !ref_valid(ref) ? "!500" : ref->edits ? wish_edits(render, node, wish, ref) : ref->backend;
+		buf_addf(&b, "%s%u:%s", b.len ? " " : "", ref->weight, to);
+		if (strcmp(to, "!500") != 0)
+			wish->used[wish->n_used++] = backend_get(render, ref->backend);
+	}
+	wish->target = buf_failed(&b) ? "!500" : arena_strndup(&render->scratch, b.data, b.len);
+	buf_done(&b);
+}
+
+static bool has_edits(const struct table_rule *rule)
+{
+	for (size_t i = 0; i < rule->n_refs; i++)
+		if (rule->refs[i].edits && rule->refs[i].weight && ref_valid(&rule->refs[i]))
+			return true;
+	return false;
+}
+
+static void wish_mirrors(struct render *render, struct wish *wish, const struct table_rule *rule)
+{
+	struct node **used = arena_array(&render->scratch, wish->n_used + rule->n_mirrors, sizeof(struct node *));
+	if (wish->n_used)
+		memcpy(used, wish->used, wish->n_used * sizeof(*used));
+	wish->used = used;
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		if (rule_mirrors(&rule->mirrors[i]))
+			wish->used[wish->n_used++] = backend_get(render, rule->mirrors[i].backend);
+}
+
 static void make_wish(struct render *render, struct node *node, struct wish *wish)
 {
 	const struct table_rule *rule = (const struct table_rule *)node->unit;
@@ -595,6 +662,10 @@ static void make_wish(struct render *render, struct node *node, struct wish *wis
 	wish->target = "!500";
 	if (!total)
 		return;
+	if (has_edits(rule)) {
+		wish_draw_refs(render, node, wish, rule);
+		return;
+	}
 	for (size_t i = 0; i < n; i++)
 		targets[i].backend = targets[i].key ? backend_get(render, targets[i].key) : NULL;
 	if (n == 1) {
@@ -680,7 +751,7 @@ static void split_show(struct render *render, const struct backing *was, const s
 
 static struct backing *backing_new(const struct wish *wish)
 {
-	if (wish->n_used < 2 && !wish->split)
+	if (wish->n_used < 2 && !wish->split && !wish->n_edits)
 		return NULL;
 	struct backing *backing = xcalloc(1, sizeof(*backing));
 	backing->n_used = wish->n_used;
@@ -688,6 +759,10 @@ static struct backing *backing_new(const struct wish *wish)
 		backing->used = xcalloc(wish->n_used, sizeof(struct node *));
 		memcpy(backing->used, wish->used, wish->n_used * sizeof(struct node *));
 	}
+	backing->n_edits = wish->n_edits;
+	backing->edits = wish->n_edits ? xcalloc(wish->n_edits, sizeof(*backing->edits)) : NULL;
+	for (uint32_t i = 0; i < wish->n_edits; i++)
+		backing->edits[i] = wish->edits[i].id;
 	if (!wish->split)
 		return backing;
 	backing->split = xstrdup(wish->split);
@@ -705,6 +780,10 @@ static void rule_hold(struct render *render, struct node *node, const struct wis
 	for (uint32_t i = 0; i < wish->n_used; i++)
 		backend_use(render, wish->used[i]);
 	split_show(render, was, wish);
+	for (uint32_t i = 0; i < wish->n_edits; i++)
+		image_add(render->wanted, ITEM_RULE, wish->edits[i].id.text, wish->edits[i].value);
+	for (uint32_t i = 0; was && i < was->n_edits; i++)
+		image_drop(render->wanted, ITEM_RULE, was->edits[i].text);
 	for (uint32_t i = 0; was && i < was->n_used; i++)
 		backend_unuse(render, was->used[i]);
 	if (only)
@@ -734,8 +813,10 @@ static void rule_refresh(struct render *render, struct node *node)
 		rule_link(render, node, node->unit, true);
 		rule_link(render, node, node->shown, false);
 	}
-	if (rule && rule->action == TABLE_FORWARD)
+	if (rule && rule->action == TABLE_FORWARD) {
 		make_wish(render, node, &wish);
+		wish_mirrors(render, &wish, rule);
+	}
 	if (rule)
 		reference = rule_reference(render, node, &wish);
 	if (!strcmp(reference, "!500"))

@@ -275,7 +275,8 @@ static void hostile_with(const char *s)
 	char *value = xstrdup(s);
 	struct table_endpoint endpoint = {value, "127.0.0.1", 1, false}, address = {"p", value, 1, false};
 	struct table_header header = {value, "v"}, text = {"x", value};
-	struct table_ref refs[] = {{value, 1}, {"ns.b:80", 1}};
+	struct table_edits edits = {.request = {.set = &header, .n_set = 1}, .response = {.add = &text, .n_add = 1}};
+	struct table_ref refs[] = {{.backend = value, .weight = 1}, {.backend = "ns.b:80", .weight = 1, .edits = &edits}};
 	struct table_test test = {value, value, false}, regex = {value, value, true};
 	struct table_entry entries[] = {
 		{{.path_type = TABLE_EXACT, .path = value, .headers = &test, .n_headers = 1}, "r1"},

@@ -16,6 +16,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -43,23 +44,68 @@ static int listen_on(uint16_t port)
 	return fd;
 }
 
-/* One request head in, one answer out; requests here have no bodies. */
+/* How the next requests to "/try" fail: with a status, by closing, or by silence. */
+enum { FAIL_CLOSE = 0, FAIL_SILENT = 1 };
+static atomic_int fails_left, fails_how, tries_seen;
+
+/* false: not to fail any more. */
+static bool echo_fails(int fd, bool *ret_open)
+{
+	int how = fails_how;
+	char answer[100];
+	tries_seen++;
+	if (fails_left <= 0)
+		return false;
+	fails_left--;
+	int n = snprintf(answer, sizeof(answer), "HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n", how);
+	*ret_open = how == FAIL_SILENT || (how != FAIL_CLOSE && write(fd, answer, (size_t)n) == n);
+	return true;
+}
+
+/* How many requests each port had, and the last of one that said "x-keep". Read by the tests when they have settled. */
+static atomic_int ports_seen[ECHO_PORTS];
+static char kept[HEAD_LIMIT + 1];
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void echo_note(uint16_t port, const char *head)
+{
+	ports_seen[port - ECHO_PORT]++;
+	if (!strcasestr(head, "\r\nx-keep:") || port == ECHO_PORT)
+		return;
+	pthread_mutex_lock(&kept_lock);
+	snprintf(kept, sizeof(kept), "%s", head);
+	pthread_mutex_unlock(&kept_lock);
+}
+
+/* Is the request whole? */
+static bool echo_whole(const char *head, size_t n)
+{
+	const char *end = strstr(head, "\r\n\r\n"), *length = strcasestr(head, "\r\ncontent-length: ");
+	return end && n >= (size_t)(end + 4 - head) + (length && length < end ? strtoul(length + 18, NULL, 10) : 0);
+}
+
+/* One request in, one answer out. */
 static bool echo_answer(int fd, uint16_t port)
 {
 	static char head[HEAD_LIMIT + 1], answer[HEAD_LIMIT + 256];
 	size_t n = 0;
 	head[0] = 0;
-	while (!strstr(head, "\r\n\r\n")) {
+	while (!echo_whole(head, n)) {
 		ssize_t r = read(fd, head + n, HEAD_LIMIT - n);
 		if (r <= 0)
 			return false;
 		n += (size_t)r;
 		head[n] = 0;
 	}
+	echo_note(port, head);
+	bool open;
+	if (strstr(head, " /try") && echo_fails(fd, &open))
+		return open;
 	if (strstr(head, "/slow"))
 		return true; /* never answers */
 	int length = snprintf(answer, sizeof(answer),
-	                      "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\nX-A: server\r\nX-B: server\r\nX-C: server\r\n\r\n%u\n%s",
+	                      "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\nX-A: server\r\nX-B: server\r\nX-C: server\r\n"
+	                      "Access-Control-Allow-Origin: server\r\nAccess-Control-Max-Age: 1\r\n\r\n%u\n%s",
 	                      n + 6, port, head);
 	return write(fd, answer, (size_t)length) == length;
 }
@@ -429,15 +475,6 @@ static bool status_possible(const struct table *table, const struct table_rule *
 	return false;
 }
 
-static bool port_possible(const struct table *table, const struct table_rule *rule, int port)
-{
-	for (size_t i = 0; i < rule->n_refs; i++)
-		if (rule->refs[i].weight && rule->refs[i].backend && backend_has(table, rule->refs[i].backend) &&
-		    atoi(rule->refs[i].backend + strlen("ns.s")) + ECHO_PORT == port)
-			return true;
-	return false;
-}
-
 /* The path after the rule's rewrite (prefix is always "/" in these tables). */
 static void rewritten(const struct table_rule *rule, const char *path, struct buf *out)
 {
@@ -487,21 +524,34 @@ static void apply_edit(struct buf *lines, const struct table_headers *headers, c
 			buf_clear(lines);
 }
 
-static void check_headers(const char *head, const struct table_headers *headers, const char *before)
+/* Are the headers what `before` becomes by the first edits, then the second (NULL: none)? */
+static bool headers_are(const char *head, const struct table_headers *first, const struct table_headers *second,
+                        const char *before)
 {
 	static const char *const names[] = {"x-a", "x-b", "x-c"};
 	struct buf wanted, got;
+	bool same = true;
 	buf_init(&wanted, 4096);
 	buf_init(&got, 4096);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		buf_clear(&wanted);
 		buf_adds(&wanted, before);
-		apply_edit(&wanted, headers, names[i]);
+		if (first)
+			apply_edit(&wanted, first, names[i]);
+		if (second)
+			apply_edit(&wanted, second, names[i]);
 		header_lines(head, names[i], &got);
-		assert_string_equal(wanted.data, got.data);
+		same &= !strcmp(wanted.data, got.data);
 	}
 	buf_done(&wanted);
 	buf_done(&got);
+	return same;
+}
+
+static void check_headers(const char *head, const struct table_headers *headers, const char *before)
+{
+	if (!headers_are(head, headers, NULL, before))
+		fail_msg("headers are not as the rule says:\n%s", head);
 }
 
 static void check_target(const struct table_rule *rule, const struct table_request *request, const char *line)
@@ -517,23 +567,37 @@ static void check_target(const struct table_rule *rule, const struct table_reque
 	buf_done(&wanted);
 }
 
+/* Did the reference give this answer, as far as its own filters tell? */
+static bool ref_answered(const struct table *table, const struct table_rule *rule, const struct table_ref *ref,
+                         const struct answer *answer)
+{
+	bool has = backend_has(table, ref->backend), up = answer->status == 200;
+	const char *line = up ? strchr(answer->body, '\n') + 1 : "";
+	if (!ref->weight || !ref->backend || has != up)
+		return false;
+	if (up && atoi(ref->backend + strlen("ns.s")) + ECHO_PORT != atoi(answer->body))
+		return false;
+	return headers_are(answer->head, ref->edits ? &ref->edits->response : NULL, &rule->response, up ? "<server>" : "") &&
+	       (!up || headers_are(line, &rule->request, ref->edits ? &ref->edits->request : NULL, ""));
+}
+
 static void check_forward(const struct table *table, const struct table_rule *rule, const struct table_request *request,
                           const struct answer *answer)
 {
+	bool found = false;
 	if (!status_possible(table, rule, answer->status))
 		fail_msg("status %d is not possible for rule %s", answer->status, rule->unit.key);
-	if (answer->status != 500)
-		check_headers(answer->head, &rule->response, answer->status == 200 ? "<server>" : "");
+	for (size_t i = 0; i < rule->n_refs; i++)
+		found |= ref_answered(table, rule, &rule->refs[i], answer);
+	if (answer->status != 500 && !found)
+		fail_msg("no reference of rule %s answers like this:\n%s\n%s", rule->unit.key, answer->head, answer->body);
 	if (answer->status != 200)
 		return;
-	if (!port_possible(table, rule, atoi(answer->body)))
-		fail_msg("port %d is not possible for rule %s", atoi(answer->body), rule->unit.key);
 	const char *line = strchr(answer->body, '\n') + 1;
 	struct buf got;
 	char wanted[300];
 	buf_init(&got, 4096);
 	check_target(rule, request, line);
-	check_headers(line, &rule->request, "");
 	header_lines(line, "host", &got);
 	snprintf(wanted, sizeof(wanted), "<%s>", rule->rewrite.hostname ? rule->rewrite.hostname : request->host);
 	assert_string_equal(got.data, wanted);
@@ -571,6 +635,133 @@ static void check_redirect(const struct table_rule *rule, const struct table_req
 	buf_done(&got);
 }
 
+/* ---- CORS: the filter's text, read a second time ---- */
+
+static const char *header_of(const struct table_request *request, const char *name)
+{
+	for (size_t i = 0; i < request->n_headers; i++)
+		if (!strcasecmp(request->headers[i].name, name))
+			return request->headers[i].value;
+	return NULL;
+}
+
+/* Without the port that the scheme has anyway. */
+static void plain_origin(const char *origin, char *ret, size_t size)
+{
+	snprintf(ret, size, "%s", origin);
+	bool https = !strncasecmp(ret, "https:", 6);
+	char *port = strrchr(ret, ':');
+	if (!strcmp(port, https ? ":443" : ":80"))
+		*port = 0;
+}
+
+static bool origin_matches(const char *entry, const char *origin)
+{
+	char want[300], have[300];
+	if (!strcmp(entry, "*"))
+		return true;
+	if (!strcmp(origin, "null"))
+		return false;
+	plain_origin(entry, want, sizeof(want));
+	plain_origin(origin, have, sizeof(have));
+	char *star = strchr(want, '*');
+	if (!star)
+		return !strcasecmp(want, have);
+	size_t n = (size_t)(star - want), n_rest = strlen(star + 1), n_have = strlen(have);
+	if (strncasecmp(want, have, n) || n_have <= n + n_rest || strcasecmp(have + n_have - n_rest, star + 1))
+		return false;
+	return !strchr(have + n, ':') || strchr(star + 1, ':'); /* the star stands for names only */
+}
+
+static bool cors_allows(const struct table_cors *cors, const char *origin)
+{
+	for (size_t i = 0; origin && i < cors->lists[TABLE_CORS_ORIGIN].n; i++)
+		if (origin_matches(cors->lists[TABLE_CORS_ORIGIN].names[i], origin))
+			return true;
+	return false;
+}
+
+static bool is_star(const struct table_names *list)
+{
+	return list->n == 1 && !strcmp(list->names[0], "*");
+}
+
+static void check_line(const char *head, const char *name, const char *wanted)
+{
+	struct buf got;
+	char line[400] = "";
+	buf_init(&got, 4096);
+	header_lines(head, name, &got);
+	if (wanted && *wanted)
+		snprintf(line, sizeof(line), "<%s>", wanted);
+	if (strcmp(got.data, line) != 0)
+		fail_msg("%s: got %s, wanted %s", name, got.data, line);
+	buf_done(&got);
+}
+
+/* The list as a header; of "*" what was asked for. "": no such header. */
+static const char *joined(const struct table_names *list, const char *asked)
+{
+	static char text[400];
+	*text = 0;
+	if (!asked)
+		return "";
+	for (size_t i = 0; i < list->n; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? ", " : "", list->names[i]);
+	return is_star(list) ? asked : text;
+}
+
+static void check_cors(const struct table_cors *cors, const struct table_request *request, const struct answer *answer,
+                       bool preflight)
+{
+	const char *origin = header_of(request, "origin");
+	bool open = is_star(&cors->lists[TABLE_CORS_ORIGIN]) && !cors->credentials;
+	bool allowed = open || cors_allows(cors, origin), asked = preflight && allowed;
+	struct table_names expose = cors->lists[TABLE_CORS_EXPOSE];
+	char age[16];
+	snprintf(age, sizeof(age), "%d", cors->max_age);
+	if (cors->credentials && expose.n && !strcmp(expose.names[expose.n - 1], "*"))
+		expose.n--;
+	const char *listed = is_star(&expose) ? "*" : joined(&expose, "");
+	check_line(answer->head, "vary", open ? NULL : "Origin");
+	check_line(answer->head, "access-control-allow-origin", open ? "*" : allowed ? origin : NULL);
+	check_line(answer->head, "access-control-allow-credentials", allowed && cors->credentials ? "true" : NULL);
+	check_line(answer->head, "access-control-expose-headers", allowed ? listed : NULL);
+	check_line(answer->head, "access-control-max-age", asked ? age : NULL);
+	check_line(answer->head, "access-control-allow-methods",
+	           asked ? joined(&cors->lists[TABLE_CORS_METHOD], header_of(request, "access-control-request-method")) : NULL);
+	check_line(answer->head, "access-control-allow-headers",
+	           asked ? joined(&cors->lists[TABLE_CORS_HEADER], header_of(request, "access-control-request-headers")) : NULL);
+}
+
+/* No valid reference with a weight: 500, whatever else the rule says. */
+static bool is_nowhere(const struct table_rule *rule)
+{
+	bool valid = false;
+	for (size_t i = 0; i < rule->n_refs; i++)
+		valid |= rule->refs[i].backend != NULL;
+	return rule->action == TABLE_STATUS || (rule->action == TABLE_FORWARD && (!valid || !rule_total(rule)));
+}
+
+/* true: answered here, there is nothing else to check. */
+static bool check_rule_cors(const struct table_rule *rule, const struct table_request *request, const struct answer *answer)
+{
+	if (is_nowhere(rule))
+		return false;
+	if (!rule->cors) {
+		check_line(answer->head, "access-control-allow-origin", answer->status == 200 ? "server" : NULL);
+		return false;
+	}
+	bool preflight = !strcmp(request->method, "OPTIONS") && header_of(request, "origin") &&
+			 header_of(request, "access-control-request-method");
+	check_cors(rule->cors, request, answer, preflight);
+	if (!preflight)
+		return false;
+	assert_int_equal(answer->status, 204);
+	check_headers(answer->head, &rule->response, "");
+	return true;
+}
+
 static void check_answer(const struct table *table, const struct table_request *request, const struct answer *answer)
 {
 	const struct table_entry *entry = table_match(table, request, NULL);
@@ -579,6 +770,8 @@ static void check_answer(const struct table *table, const struct table_request *
 		assert_int_equal(answer->status, 404);
 	else if (!rule)
 		assert_int_equal(answer->status, 500);
+	else if (check_rule_cors(rule, request, answer))
+		return;
 	else if (rule->action == TABLE_STATUS)
 		assert_int_equal(answer->status, rule->status);
 	else if (rule->action == TABLE_REDIRECT)
@@ -594,14 +787,19 @@ static void ask_one(struct dice *dice, const struct table *table)
 	static const char *const hosts[] = {"a.b", "A.b:80", "a.b.", "x.a.b", "X.A.B.:8080", "y.a.b", "z.a.b", "q.z.a.b", "b", "c.b",
 	                                    "q.x.a.b", "nothing", "10.0.0.1", "10.0.0.1:80", "[::1]", "[::1]:80", "ab", "a.b.c",
 	                                    "xa.b", "-", "a_b.b"};
-	static const char *const methods[] = {"GET", "GET", "POST", "PUT", "DELETE"};
+	static const char *const methods[] = {"GET", "GET", "POST", "PUT", "DELETE", "OPTIONS", "OPTIONS"};
+	static const char *const origins[] = {"https://www.foo.com", "https://foo.com", "https://a.b.bar.com", "https://bar.com",
+	                                      "http://x.bar.com", "https://x.bar.com:443", "https://x.bar.com:8443", "null",
+	                                      "http://A:8080", "http://a", "https://b.c", "http://anything.at.all",
+	                                      "http://x.y:81", "https://xbar.com"};
+
 	static const struct table_header lines[] = {{"X-V", "v1"}, {"x-v", "v2"}, {"X-v", "v3 "}, {"X-W", "a b;\"\\%"},
 	                                            {"X-W", ""}, {"X-V", "v1,v2"}};
 	static const char *const queries[] = {"q=1", "q=a+b", "q=a%20b", "Q=1", "q=2&q=1", "e", "e=", "a+b=%26%3D", "q=%zz&e", "x&&q=1",
 	                                      "q=%00", "q=1%0a", "=", "q", "aq=1&q=12", "%71=1", "%71=2&q=1", "a%2bb=%26%3D",
 	                                      "%71%00=1", "%7=1&%51=1", "a%20b=%26%3D", "%26=1&&=1"};
 	char path[400];
-	struct table_header headers[3];
+	struct table_header headers[6];
 	struct table_request request = {.listener = dice_pick(dice, random_listeners), .host = dice_pick(dice, hosts),
 	                                .method = dice_pick(dice, methods), .path = path, .headers = headers,
 	                                .query = dice_one_in(dice, 2) ? "" : dice_pick(dice, queries)};
@@ -612,6 +810,12 @@ static void ask_one(struct dice *dice, const struct table *table)
 	request.n_headers = dice_below(dice, 4);
 	for (size_t i = 0; i < request.n_headers; i++)
 		headers[i] = dice_pick(dice, lines);
+	if (dice_one_in(dice, 2))
+		headers[request.n_headers++] = (struct table_header){"Origin", dice_pick(dice, origins)};
+	if (dice_one_in(dice, 2))
+		headers[request.n_headers++] = (struct table_header){"Access-Control-Request-Method", dice_pick(dice, methods)};
+	if (dice_one_in(dice, 3))
+		headers[request.n_headers++] = (struct table_header){"access-control-request-headers", "x-1, x-9"};
 	ask(&request, &answer);
 	/* Optional blanks around a value are not part of it. */
 	for (size_t i = 0; i < request.n_headers; i++)
@@ -690,8 +894,10 @@ static const char shares_text[] =
 	"rule canary forward\n\torigin ns.canary\n\tto ns.v1:80 weight 90\n\tto ns.v2:80 weight 10\n"
 	"rule broken forward\n\torigin ns.broken\n\tto ns.v1:80 weight 7\n\tto !500 weight 2\n\tto ns.none:80 weight 1\n"
 	"rule tiny forward\n\torigin ns.tiny\n\tto ns.v1:80 weight 999\n\tto ns.v2:80 weight 1\n"
+	"rule edited forward\n\torigin ns.edited\n\tto ns.v1:80 weight 3\n\tto-request set X-A one\n\tto ns.v1:80 weight 2\n"
+	"\tto-response set X-A two\n\tto ns.v2:80 weight 4\n\tto !500 weight 1\n\tto-request set X-A none\n"
 	"rule gone forward\n\torigin ns.gone\n\tto ns.none:80 weight 1\n"
-	"host 80 \"\"\n\tprefix /canary -> canary\n\tprefix /broken -> broken\n\tprefix /tiny -> tiny\n\tprefix /gone -> gone\n";
+	"host 80 \"\"\n\tprefix /canary -> canary\n\tprefix /broken -> broken\n\tprefix /tiny -> tiny\n\tprefix /gone -> gone\n\tprefix /edited -> edited\n";
 
 static void shares_are_exact(void **state)
 {
@@ -708,6 +914,10 @@ static void shares_are_exact(void **state)
 	count("/tiny", 2000, statuses, ports); /* no integers up to 256 give this: drawn */
 	assert_int_equal(ports[0], 1998);
 	assert_int_equal(ports[1], 2);
+	count("/edited", 1000, statuses, ports); /* filters of their own: drawn */
+	assert_int_equal(ports[0], 500);
+	assert_int_equal(ports[1], 400);
+	assert_int_equal(statuses[500], 100);
 	count("/gone", 1, statuses, ports);
 	assert_int_equal(statuses[503], 1);
 	table_free(table);
@@ -758,6 +968,134 @@ static void deadlines_hold(void **state)
 	table_free(table);
 }
 
+/* ---- retries ---- */
+
+static const char retries_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"backend ns.a:80 http1\n\tendpoint a 127.0.0.1 21510\n\tendpoint b 127.0.0.1 21510\n"
+	"backend ns.b:80 http1\n\tendpoint a 127.0.0.1 21511\n"
+	"rule code forward\n\torigin ns.code\n\tretry 3 code 500\n\tto ns.a:80 weight 1\n"
+	"rule all forward\n\torigin ns.all\n\tretry 2 code 500 code 502 code 503 code 504\n\tto ns.a:80 weight 1\n"
+	"\tto ns.b:80 weight 1\n"
+	"rule conn forward\n\torigin ns.conn\n\tretry 2\n\tto ns.a:80 weight 1\n\tto-request set X-A b\n"
+	"rule late forward\n\torigin ns.late\n\tretry 2\n\tbackend-timeout 200\n\tto ns.a:80 weight 1\n"
+	"rule end forward\n\torigin ns.end\n\tretry 9 code 500\n\trequest-timeout 500\n\tbackend-timeout 200\n"
+	"\tto ns.a:80 weight 1\n"
+	"rule pause forward\n\torigin ns.pause\n\tretry 2 backoff 150 code 500\n\tto ns.a:80 weight 1\n"
+	"rule cut forward\n\torigin ns.cut\n\tretry 9 backoff 200 code 500\n\trequest-timeout 500\n\tto ns.a:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /try/pause -> pause\n\tprefix /try/code -> code\n\tprefix /try/conn -> conn\n"
+	"\tprefix /try/late -> late\n\tprefix /try/all -> all\n\tprefix /try/end -> end\n\tprefix /try/cut -> cut\n";
+
+static const struct retry_case {
+	const char *path, *method;
+	int how, fails, status, tries, at_least, at_most; /* ms */
+} retry_cases[] = {
+	{"/try/code", "GET", 500, 2, 200, 3, 0, 1000},    {"/try/code", "GET", 500, 4, 500, 4, 0, 1000},
+	{"/try/code", "GET", 503, 2, 503, 1, 0, 1000},    {"/try/code", "GET", 425, 1, 425, 1, 0, 1000},
+	{"/try/code", "POST", 500, 1, 500, 1, 0, 1000},   {"/try/code", "PUT", 500, 1, 200, 2, 0, 1000},
+	{"/try/code", "GET", 404, 1, 404, 1, 0, 1000},    {"/try/all", "GET", 502, 1, 200, 2, 0, 1000},
+	{"/try/all", "GET", 503, 3, 503, 3, 0, 1000},     {"/try/all", "GET", 504, 2, 200, 3, 0, 1000},
+	{"/try/conn", "GET", FAIL_CLOSE, 2, 200, 3, 0, 1000}, {"/try/conn", "GET", FAIL_CLOSE, 3, 503, 3, 0, 1000},
+	{"/try/conn", "GET", 500, 1, 500, 1, 0, 1000},    {"/try/late", "GET", FAIL_SILENT, 2, 200, 3, 380, 1000},
+	{"/try/late", "GET", FAIL_SILENT, 3, 504, 3, 580, 1200}, {"/try/end", "GET", FAIL_SILENT, 9, 504, 3, 480, 700},
+	{"/try/pause", "GET", 500, 2, 200, 3, 295, 900},  {"/try/cut", "GET", 500, 9, 504, 3, 480, 700},
+};
+
+static void retry_one(const struct retry_case *c)
+{
+	static struct answer answer;
+	struct table_request request = {.listener = "80", .host = "a", .method = c->method, .path = c->path, .query = ""};
+	fails_left = c->fails;
+	fails_how = c->how;
+	tries_seen = 0;
+	long start = now_ms();
+	ask(&request, &answer);
+	long took = now_ms() - start;
+	if (answer.status != c->status || tries_seen != c->tries || took < c->at_least || took > c->at_most)
+		fail_msg("%s %s failing with %d: status %d after %d tries and %ld ms", c->method, c->path, c->how,
+		         answer.status, tries_seen, took);
+	if (strcasestr(answer.head, "x-hatchway") || strcasestr(answer.body, "x-hatchway"))
+		fail_msg("what is between us is seen by others:\n%s\n%s", answer.head, answer.body);
+	fails_left = 0;
+}
+
+static void retries_are_made(void **state)
+{
+	struct table *table = parse(retries_text);
+	load_table(table);
+	for (size_t i = 0; i < ARRAY_LEN(retry_cases); i++)
+		retry_one(&retry_cases[i]);
+	table_free(table);
+}
+
+/* ---- mirrors ---- */
+
+static void raw(const char *text, struct answer *ret)
+{
+	int fd = client_connect(false);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	assert_true(read_answer(fd, ret));
+	close(fd);
+}
+
+static void wait_seen(unsigned port, int n)
+{
+	for (int i = 0; i < 300 && ports_seen[port] < n; i++)
+		usleep(10000);
+	usleep(50000); /* one too many would come by now */
+	if (ports_seen[port] != n)
+		fail_msg("port %u had %d requests instead of %d", port, ports_seen[port], n);
+}
+
+static const char mirrors_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"backend ns.a:80 http1\n\tendpoint a 127.0.0.1 21510\n"
+	"backend ns.b:80 http1\n\tendpoint a 127.0.0.1 21511\n"
+	"backend ns.c:80 http1\n\tendpoint a 127.0.0.1 21512\n"
+	"backend ns.dead:80 http1\n\tendpoint a 127.0.0.1 21599\n"
+	"rule m forward\n\torigin ns.m\n\trequest set X-A rule\n\trequest remove X-Gone\n\trewrite-path /new\n"
+	"\tmirror ns.b:80 share 1 of 4\n\tmirror !500 share 1 of 1\n\tmirror ns.dead:80 share 1 of 1\n"
+	"\tmirror ns.c:80 share 100 of 100\n\tto ns.a:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /m -> m\n";
+
+static void mirrors_are_sent(void **state)
+{
+	static struct answer answer;
+	struct table_request request = {.listener = "80", .host = "a", .method = "GET", .path = "/m", .query = "q=1"};
+	struct table *table = parse(mirrors_text);
+	load_table(table);
+	for (size_t i = 0; i < ECHO_PORTS; i++)
+		ports_seen[i] = 0;
+	long start = now_ms();
+	for (int i = 0; i < 40; i++) {
+		ask(&request, &answer);
+		assert_int_equal(answer.status, 200);
+	}
+	if (now_ms() - start > 2000)
+		fail_msg("mirrors delayed 40 requests by %ld ms", now_ms() - start);
+	wait_seen(0, 40);
+	wait_seen(1, 10);
+	wait_seen(2, 40);
+	raw("POST /m HTTP/1.1\r\nHost: a\r\n\r\n", &answer);
+	wait_seen(2, 41);
+	raw("PATCH /m?q=2 HTTP/1.1\r\nHost: h.org:80\r\nX-Gone: 1\r\nX-Keep: 1\r\nX-Keep: 2\r\nX-Forwarded-For: 9.9.9.9\r\n"
+	    "Content-Length: 5\r\n\r\nhello", &answer);
+	assert_int_equal(answer.status, 200);
+	wait_seen(2, 42);
+	pthread_mutex_lock(&kept_lock);
+	static const char *const parts[] = {"PATCH /new?q=2 HTTP/1.1\r\n", "\r\nhost: h.org:80\r\n", "\r\nx-a: rule\r\n",
+	                                    "\r\nx-keep: 1\r\nx-keep: 2\r\n", "\r\nx-forwarded-for: 9.9.9.9\r\n",
+	                                    "\r\nx-forwarded-for: 127.0.0.1\r\n", "\r\nx-forwarded-proto: http\r\n",
+	                                    "\r\ncontent-length: 5\r\n", "\r\n\r\nhello"};
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		if (!strcasestr(kept, parts[i]))
+			fail_msg("the copy has no %s:\n%s", parts[i], kept);
+	if (strcasestr(kept, "x-gone") || strcasestr(kept, "hatchway"))
+		fail_msg("the copy has too much:\n%s", kept);
+	pthread_mutex_unlock(&kept_lock);
+	table_free(table);
+}
+
 /* ---- lengths ---- */
 
 static void long_requests_pass(void **state)
@@ -786,6 +1124,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shares_are_exact),
 		cmocka_unit_test(deadlines_hold),
+		cmocka_unit_test(retries_are_made),
+		cmocka_unit_test(mirrors_are_sent),
 		cmocka_unit_test(long_requests_pass),
 		cmocka_unit_test(haproxy_does_what_the_table_means),
 	};

@@ -8,15 +8,17 @@
 /* Position in the value, counted from 1 as HAProxy's field() does, and the letter that tells it is there. */
 enum field {
 	FIELD_TARGET = 1, FIELD_RESPONSE_SET, FIELD_RESPONSE_ADD, FIELD_RESPONSE_DEL, FIELD_HOST, FIELD_PATH,
-	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_REQUEST_SET, FIELD_REQUEST_ADD,
-	FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
+	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_CORS, FIELD_MIRROR, FIELD_RETRY,
+	FIELD_REQUEST_SET, FIELD_REQUEST_ADD, FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
 };
 
 static const char field_letters[FIELDS] = {
 	[FIELD_TARGET] = 'w',        [FIELD_RESPONSE_SET] = 'S', [FIELD_RESPONSE_ADD] = 'A', [FIELD_RESPONSE_DEL] = 'D',
 	[FIELD_HOST] = 'h',          [FIELD_PATH] = 'p',         [FIELD_PREFIX_LENGTH] = 'n', [FIELD_PREFIX] = 0,
-	[FIELD_CODE] = 'c',          [FIELD_SCHEME] = 'u',       [FIELD_PORT] = 'q',         [FIELD_REQUEST_SET] = 's',
-	[FIELD_REQUEST_ADD] = 'a',   [FIELD_REQUEST_DEL] = 'd',  [FIELD_TIMEOUT] = 't',
+	[FIELD_CODE] = 'c',          [FIELD_SCHEME] = 'u',       [FIELD_PORT] = 'q',         [FIELD_CORS] = 'o',
+	[FIELD_MIRROR] = 'm',
+	[FIELD_RETRY] = 'y',         [FIELD_REQUEST_SET] = 's',  [FIELD_REQUEST_ADD] = 'a',  [FIELD_REQUEST_DEL] = 'd',
+	[FIELD_TIMEOUT] = 't',
 };
 
 const uint16_t rule_statuses[] = {404, 503, 500, 403, 421, 429, 501, 502, 504, 0};
@@ -164,6 +166,47 @@ static int set_redirect(struct fields *fields, const struct table_rule *rule, st
 	return 0;
 }
 
+/* "age=5 credentials=true origin=http%3A//a,http%3A//b method=GET …", read by hatchway.lua. */
+static int set_cors(struct fields *fields, const struct table_cors *cors, struct err *reterr)
+{
+	static const char *const names[] = {"origin", "method", "header", "expose"};
+	struct buf text;
+	if (!cors)
+		return 0;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	buf_addf(&text, "age=%d%s", cors->max_age, cors->credentials ? " credentials=true" : "");
+	for (size_t l = 0; l < TABLE_CORS_LISTS; l++)
+		for (size_t i = 0; i < cors->lists[l].n; i++) {
+			buf_addf(&text, i ? "," : " %s=", names[l]);
+			encode_text(cors->lists[l].names[i], &text);
+		}
+	int r = buf_failed(&text) ? err_set(reterr, -EINVAL, "the CORS filter is too long") : 0;
+	fields->text[FIELD_CORS] = arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
+	return r;
+}
+
+/* "20/100:sample.v2:5000 1/2:sample.v3:5000" */
+static int set_mirrors(struct fields *fields, const struct table_rule *rule, struct err *reterr)
+{
+	struct buf text;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		if (rule_mirrors(&rule->mirrors[i]))
+			buf_addf(&text, "%s%u/%u:%s", text.len ? " " : "", rule->mirrors[i].numerator,
+			         rule->mirrors[i].denominator, rule->mirrors[i].backend);
+	int r = buf_failed(&text) ? err_set(reterr, -EINVAL, "the mirrors are too long") : 0;
+	if (text.len)
+		fields->text[FIELD_MIRROR] = arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
+	return r;
+}
+
+bool rule_mirrors(const struct table_mirror *mirror)
+{
+	return mirror->backend && encode_name_ok(mirror->backend) && mirror->numerator && mirror->denominator;
+}
+
 /* The nearer of the two deadlines; 0 switches one off, and both off is off. */
 static void set_timeout(struct fields *fields, const struct table_rule *rule)
 {
@@ -171,6 +214,28 @@ static void set_timeout(struct fields *fields, const struct table_rule *rule)
 	int64_t ms = a > 0 && b > 0 ? (a < b ? a : b) : a > 0 ? a : b > 0 ? b : a == 0 || b == 0 ? TIMEOUT_OFF_MS : -1;
 	if (ms > 0)
 		fields->text[FIELD_TIMEOUT] = arena_printf(fields->arena, "%lld", (long long)(ms < TIMEOUT_OFF_MS ? ms : TIMEOUT_OFF_MS));
+}
+
+static void add_ms(struct buf *out, int64_t ms)
+{
+	buf_addc(out, ';');
+	if (ms > 0)
+		buf_addf(out, "%lld", (long long)(ms < TIMEOUT_OFF_MS ? ms : TIMEOUT_OFF_MS));
+}
+
+/* "<attempts>;<codes>;<ms of one try>;<ms of all>;<ms between two>": what is not given is empty. */
+static void set_retry(struct fields *fields, const struct table_rule *rule)
+{
+	struct buf text;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	buf_addf(&text, "%u;", rule->retry->attempts);
+	for (size_t i = 0; i < rule->retry->n_codes; i++)
+		buf_addf(&text, "%s%u", i ? "," : "", rule->retry->codes[i]);
+	add_ms(&text, rule->backend_timeout_ms);
+	add_ms(&text, rule->request_timeout_ms);
+	add_ms(&text, rule->retry->backoff_ms);
+	fields->text[FIELD_RETRY] = arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
 }
 
 static int join(struct fields *fields, bool draw, struct rule_properties *ret, struct err *reterr)
@@ -212,13 +277,20 @@ int rule_properties(const struct table_rule *rule, const char *target, bool draw
 	if (rule->action == TABLE_FORWARD) {
 		fields.text[FIELD_TARGET] = target;
 		r = set_request_headers(&fields, rule, &host, reterr);
-		set_timeout(&fields, rule);
+		if (!r)
+			r = set_mirrors(&fields, rule, reterr);
+		if (rule->retry)
+			set_retry(&fields, rule);
+		else
+			set_timeout(&fields, rule);
 	} else {
 		fields.text[FIELD_TARGET] = "-";
 		r = set_redirect(&fields, rule, reterr);
 	}
 	if (!r)
 		r = set_response_headers(&fields, rule, reterr);
+	if (!r)
+		r = set_cors(&fields, rule->cors, reterr);
 	if (!r)
 		r = set_path(&fields, &rule->rewrite, reterr);
 	if (!r)

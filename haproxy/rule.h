@@ -15,6 +15,9 @@ struct rule_properties {
 extern const uint16_t rule_statuses[];
 bool rule_status_ok(uint16_t status);
 
+/* Does it ever send anything? */
+bool rule_mirrors(const struct table_mirror *mirror);
+
 /* target: a backend's name, or with draw the weighted choices. Everything in the scratch arena.
  * -EINVAL with *reterr: something in the rule cannot be expressed. */
 MUST_CHECK int rule_properties(const struct table_rule *rule, const char *target, bool draw, struct arena *scratch,

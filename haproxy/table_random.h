@@ -76,7 +76,8 @@ static void random_refs(struct dice *dice, struct table_rule *rule, struct table
 	rule->n_refs = dice_one_in(dice, 12) ? 0 : dice_one_in(dice, 3) ? 2 + dice_below(dice, 2) : 1;
 	for (size_t i = 0; i < rule->n_refs; i++) {
 		snprintf(keys[i], 32, "ns.s%u:80", dice_below(dice, RANDOM_BACKENDS + 1));
-		refs[i] = (struct table_ref){dice_one_in(dice, 12) ? NULL : keys[i], rule->n_refs > 1 ? dice_pick(dice, weights) : 1};
+		refs[i] = (struct table_ref){.backend = dice_one_in(dice, 12) ? NULL : keys[i],
+		                             .weight = rule->n_refs > 1 ? dice_pick(dice, weights) : 1};
 	}
 }
 
@@ -112,11 +113,33 @@ static void random_rewrite(struct dice *dice, struct table_rewrite *rewrite)
 	rewrite->prefix = "/";
 }
 
+static const char *const random_origins[] = {"https://www.foo.com", "https://*.bar.com", "http://a:8080", "https://B.c:443",
+                                             "http://*", "http://x.y:80"};
+
+/* Three of the origins next to each other, or any. */
+static struct table_cors random_cors(struct dice *dice)
+{
+	static const char *const methods[] = {"GET", "OPTIONS", "PUT"}, *const headers[] = {"x-1", "X-2"};
+	static const char *const expose[] = {"x-3", "*"}, *const any[] = {"*"};
+	struct table_cors cors = {.max_age = 1 + (int32_t)dice_below(dice, 3600), .credentials = dice_one_in(dice, 2)};
+	const char *const *lists[] = {random_origins + dice_below(dice, 4), methods, headers, expose};
+	const uint16_t most[] = {3, 3, 2, 2};
+	for (size_t l = 0; l < TABLE_CORS_LISTS; l++) {
+		cors.lists[l] = (struct table_names){(const char **)(uintptr_t)lists[l], (uint16_t)dice_below(dice, most[l] + 1u)};
+		if (dice_one_in(dice, 3))
+			cors.lists[l] = (struct table_names){(const char **)(uintptr_t)any, 1};
+	}
+	return cors;
+}
+
 UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 {
 	struct table_rule rule = {.origin = "ns.route", .request_timeout_ms = -1, .backend_timeout_ms = -1};
 	struct table_header request[3], response[3];
+	struct table_cors cors;
 	struct table_ref refs[4];
+	struct table_edits edits[4];
+	struct table_header edited[4][2][3];
 	char key[16], keys[4][32];
 	snprintf(key, sizeof(key), "r%u", i);
 	rule.unit.key = key;
@@ -135,6 +158,25 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 		random_headers(dice, &rule.request, request);
 	if (dice_one_in(dice, 3))
 		random_headers(dice, &rule.response, response);
+	for (size_t r = 0; r < rule.n_refs; r++) {
+		if (!dice_one_in(dice, 5))
+			continue;
+		random_headers(dice, &edits[r].request, edited[r][0]);
+		random_headers(dice, &edits[r].response, edited[r][1]);
+		refs[r].edits = &edits[r];
+	}
+	struct table_retry retry = {.attempts = 2, .n_codes = 1, .codes = (uint16_t[]){503}, .backoff_ms = dice_one_in(dice, 2) ? 1 : -1};
+	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD)
+		rule.retry = &retry;
+	struct table_mirror mirrors[] = {{"ns.s1:80", 1, 2}, {NULL, 1, 1}, {"ns.s2:80", 1, 1}};
+	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD) {
+		rule.mirrors = mirrors;
+		rule.n_mirrors = 1 + dice_below(dice, 3);
+	}
+	if (dice_one_in(dice, 4)) {
+		cors = random_cors(dice);
+		rule.cors = &cors;
+	}
 	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD)
 		rule.request_timeout_ms = dice_one_in(dice, 2) ? 0 : 20000;
 	return &table_rule_new(&rule)->unit;

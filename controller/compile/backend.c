@@ -40,27 +40,40 @@ static struct backend *want(struct compile *compile, const struct backend_ref *r
 	return backend;
 }
 
+static void use(struct compile *compile, const struct backend_ref *ref)
+{
+	struct backend *backend = want(compile, ref);
+	if (!backend->uses++)
+		queue(compile, backend);
+}
+
+static void unuse(struct compile *compile, const struct backend_ref *ref)
+{
+	struct backend *backend = want(compile, ref);
+	BUG_ON(!backend->uses);
+	if (!--backend->uses)
+		queue(compile, backend);
+}
+
+static void each_ref(struct compile *compile, const struct table_rule *rule, const struct http_rule *source,
+                     void (*what)(struct compile *compile, const struct backend_ref *ref))
+{
+	for (size_t i = 0; i < rule->n_refs; i++)
+		if (rule->refs[i].backend)
+			what(compile, &source->backend_refs[i]);
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		if (rule->mirrors[i].backend)
+			what(compile, &source->mirrors[i].ref);
+}
+
 void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_rule *source)
 {
-	for (size_t i = 0; i < rule->n_refs; i++) {
-		if (!rule->refs[i].backend)
-			continue;
-		struct backend *backend = want(compile, &source->backend_refs[i]);
-		if (!backend->uses++)
-			queue(compile, backend);
-	}
+	each_ref(compile, rule, source, use);
 }
 
 void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_rule *source)
 {
-	for (size_t i = 0; i < rule->n_refs; i++) {
-		if (!rule->refs[i].backend)
-			continue;
-		struct backend *backend = want(compile, &source->backend_refs[i]);
-		BUG_ON(!backend->uses);
-		if (!--backend->uses)
-			queue(compile, backend);
-	}
+	each_ref(compile, rule, source, unuse);
 }
 
 void backends_touch(struct compile *compile, const struct node *service)

@@ -69,6 +69,9 @@ static bool uses(const struct table_rule *rule, const char *backend)
 	for (size_t r = 0; r < rule->n_refs; r++)
 		if (rule->refs[r].backend && strcmp(rule->refs[r].backend, backend) == 0)
 			return true;
+	for (size_t m = 0; m < rule->n_mirrors; m++)
+		if (rule->mirrors[m].backend && strcmp(rule->mirrors[m].backend, backend) == 0)
+			return true;
 	return false;
 }
 

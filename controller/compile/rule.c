@@ -4,12 +4,17 @@
 
 #include <string.h>
 
+static const struct http_filter *find_in(const struct http_filter *filters, size_t n, enum filter_type type)
+{
+	for (size_t i = 0; i < n; i++)
+		if (filters[i].type == type)
+			return &filters[i];
+	return NULL;
+}
+
 static const struct http_filter *find_filter(const struct http_rule *rule, enum filter_type type)
 {
-	for (size_t i = 0; i < rule->n_filters; i++)
-		if (rule->filters[i].type == type)
-			return &rule->filters[i];
-	return NULL;
+	return find_in(rule->filters, rule->n_filters, type);
 }
 
 bool rule_is_per_listener(const struct http_rule *rule)
@@ -57,6 +62,26 @@ static struct table_headers headers(struct arena *scratch, const struct http_fil
 	};
 }
 
+static struct table_cors *cors(struct arena *scratch, const struct http_filter *filter)
+{
+	if (!filter)
+		return NULL;
+	const struct cors_filter *from = filter->cors;
+	struct table_cors *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_cors){
+	        .lists =
+	                {
+	                        [TABLE_CORS_ORIGIN] = {from->origins, (uint16_t)from->n_origins},
+	                        [TABLE_CORS_METHOD] = {from->methods, (uint16_t)from->n_methods},
+	                        [TABLE_CORS_HEADER] = {from->headers, (uint16_t)from->n_headers},
+	                        [TABLE_CORS_EXPOSE] = {from->expose, (uint16_t)from->n_expose},
+	                },
+	        .max_age = from->max_age,
+	        .credentials = from->credentials,
+	};
+	return to;
+}
+
 /* ReplacePrefixMatch stands only in rules with one match, a PathPrefix (the CRD's rule). */
 static struct table_rewrite rewrite(struct arena *scratch, const struct http_rule *rule, const struct http_filter *filter)
 {
@@ -84,6 +109,45 @@ static uint16_t location_port(const struct http_filter *filter, const struct por
 	return number == own ? 0 : number;
 }
 
+static struct table_edits *edits(struct arena *scratch, const struct backend_ref *ref)
+{
+	if (!ref->n_filters)
+		return NULL;
+	struct table_edits *to = arena_alloc(scratch, sizeof(*to));
+	to->request = headers(scratch, find_in(ref->filters, ref->n_filters, FILTER_REQUEST_HEADER_MODIFIER));
+	to->response = headers(scratch, find_in(ref->filters, ref->n_filters, FILTER_RESPONSE_HEADER_MODIFIER));
+	return to;
+}
+
+static struct table_retry *retry(struct arena *scratch, const struct http_retry *from)
+{
+	if (!from)
+		return NULL;
+	struct table_retry *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_retry){
+	        .codes = from->codes,
+	        .n_codes = (uint16_t)from->n_codes,
+	        .attempts = (uint8_t)from->attempts,
+	        .backoff_ms = from->backoff_ms,
+	};
+	return to;
+}
+
+/* One for each RequestMirror, in their order: what backend_use() counts on. */
+static void fill_mirrors(struct arena *scratch, const struct compile *compile, const struct http_route *route,
+                         const struct http_rule *rule, struct table_rule *like)
+{
+	like->mirrors = arena_array(scratch, rule->n_mirrors, sizeof(*like->mirrors));
+	like->n_mirrors = rule->n_mirrors;
+	for (size_t i = 0; i < rule->n_mirrors; i++) {
+		const struct http_mirror *from = &rule->mirrors[i];
+		like->mirrors[i].numerator = (uint32_t)from->numerator;
+		like->mirrors[i].denominator = (uint32_t)from->denominator;
+		if (graph_ref(compile->graph, route->object.namespace, &from->ref, NULL, NULL))
+			like->mirrors[i].backend = backend_key(scratch, from->ref.namespace, from->ref.name, from->ref.port);
+	}
+}
+
 static void fill_refs(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                       const struct http_rule *rule, struct table_rule *like)
 {
@@ -92,6 +156,7 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 	for (size_t i = 0; i < rule->n_backend_refs; i++) {
 		const struct backend_ref *ref = &rule->backend_refs[i];
 		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
+		like->refs[i].edits = edits(scratch, ref);
 		if (graph_ref(compile->graph, route->object.namespace, ref, NULL, NULL))
 			like->refs[i].backend = backend_key(scratch, ref->namespace, ref->name, ref->port);
 	}
@@ -102,6 +167,7 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 {
 	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
 	like->response = headers(scratch, find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER));
+	like->cors = cors(scratch, find_filter(rule, FILTER_CORS));
 	if (redirect) {
 		like->action = TABLE_REDIRECT;
 		like->status = redirect->redirect_status ? redirect->redirect_status : 302;
@@ -115,9 +181,11 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 	like->request = headers(scratch, find_filter(rule, FILTER_REQUEST_HEADER_MODIFIER));
 	if (url)
 		like->rewrite = rewrite(scratch, rule, url);
+	like->retry = retry(scratch, rule->retry);
 	like->request_timeout_ms = rule->request_timeout_ms;
 	like->backend_timeout_ms = rule->backend_timeout_ms;
 	fill_refs(scratch, compile, route, rule, like);
+	fill_mirrors(scratch, compile, route, rule, like);
 }
 
 struct table_rule *rule_build(const struct compile *compile, const struct route_state *state, size_t r,

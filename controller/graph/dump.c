@@ -68,6 +68,17 @@ static void dump_ref(const struct graph *graph, const struct http_route *route, 
 	buf_addc(out, '\n');
 }
 
+static void dump_mirror(const struct graph *graph, const struct http_route *route, const struct http_mirror *mirror, size_t r,
+                        struct buf *out)
+{
+	enum condition_id why;
+	buf_addf(out, "  rule %zu mirrors to %s %s/%s:%u", r, mirror->ref.kind, mirror->ref.namespace, mirror->ref.name,
+	         mirror->ref.port);
+	if (!graph_ref(graph, route->object.namespace, &mirror->ref, &why, NULL))
+		buf_addf(out, ": %s", condition_kind(why)->reason);
+	buf_addc(out, '\n');
+}
+
 static void dump_route(const struct graph *graph, const struct node *node, struct buf *out)
 {
 	const struct route_state *state = node_route(node);
@@ -77,9 +88,12 @@ static void dump_route(const struct graph *graph, const struct node *node, struc
 	buf_addf(out, "HTTPRoute %s/%s\n", node->namespace, node->name);
 	for (size_t i = 0; i < state->n_parents; i++)
 		dump_parent(graph, state, i, out);
-	for (size_t r = 0; r < route->n_rules; r++)
+	for (size_t r = 0; r < route->n_rules; r++) {
 		for (size_t i = 0; i < route->rules[r].n_backend_refs; i++)
 			dump_ref(graph, route, &route->rules[r].backend_refs[i], r, out);
+		for (size_t i = 0; i < route->rules[r].n_mirrors; i++)
+			dump_mirror(graph, route, &route->rules[r].mirrors[i], r, out);
+	}
 	if (state->ours) {
 		dump_condition(&state->resolved, "  ", out);
 		dump_condition(&state->partial, "  ", out);

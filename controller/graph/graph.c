@@ -60,6 +60,41 @@ enum class_verdict graph_class(const struct graph *graph, const char *name)
 	return id == COND_CLASS_ACCEPTED ? CLASS_OURS : CLASS_REFUSED;
 }
 
+/* ---- the release ---- */
+
+#define RELEASE_FIRST 1u /* v1.N.x that are supported; named below, too */
+#define RELEASE_LAST 6u
+#define RELEASE_FEATURES 4u /* supportedFeatures is a list of objects, and in the standard channel, since this one */
+
+void graph_set_release(struct graph *graph, const char *version, const char *why, struct node_list *status)
+{
+	struct graph_release *release = &graph->release;
+	struct node_list classes = {0};
+	unsigned minor = 0;
+	bool first = version && sscanf(version, "v1.%u.", &minor) == 1;
+	*release = (struct graph_release){.supported = first && minor >= RELEASE_FIRST && minor <= RELEASE_LAST,
+	                                  .features = first && minor >= RELEASE_FEATURES};
+	snprintf(release->version, sizeof(release->version), "%s", version ? version : "");
+	snprintf(release->why, sizeof(release->why), "%s", version ? "" : why);
+	store_list(graph->store, KIND_GATEWAYCLASS, &classes);
+	for (size_t i = 0; i < classes.n; i++)
+		graph_touch(status, classes.items[i]);
+	node_list_done(&classes);
+}
+
+void graph_release_condition(const struct graph *graph, struct condition *ret)
+{
+	static const char supported[] = "hatchway supports the CRDs of Gateway API v1.1 to v1.6 and does what it can with others";
+	const struct graph_release *release = &graph->release;
+	if (release->supported)
+		condition_set(ret, COND_CLASS_SUPPORTED_VERSION, NULL);
+	else if (*release->version)
+		condition_set(ret, COND_CLASS_UNSUPPORTED_VERSION, "The CRDs are of %s; %s", release->version, supported);
+	else
+		condition_set(ret, COND_CLASS_UNSUPPORTED_VERSION, "The version of the CRDs is not known (%s); %s",
+		              release->why, supported);
+}
+
 /* ---- updates ---- */
 
 void graph_touch(struct node_list *status, struct node *node)
@@ -253,6 +288,7 @@ void graph_delta_done(struct graph_delta *delta)
 void graph_init(struct graph *graph, const struct graph_options *options, struct store *store)
 {
 	*graph = (struct graph){.options = *options, .store = store};
+	graph->release = (struct graph_release){.supported = true, .features = true};
 }
 
 void graph_done(struct graph *graph)

@@ -77,6 +77,14 @@ static inline struct route_state *node_route(const struct node *node)
 	return node ? node->graph : NULL;
 }
 
+/* Of which release of the Gateway API the cluster's CRDs are. */
+struct graph_release {
+	char version[64]; /* "": not known */
+	char why[256];    /* not */
+	bool supported;
+	bool features;    /* GatewayClasses have supportedFeatures */
+};
+
 /* What the API server answered to a Gateway's infrastructure. */
 struct graph_said {
 	UT_hash_handle hh;
@@ -86,6 +94,7 @@ struct graph_said {
 
 struct graph {
 	struct graph_options options;
+	struct graph_release release; /* a folder's: the newest */
 	struct store *store;
 	struct node_list gateways; /* of our classes; the oldest first */
 	struct node_list kept;     /* Services hatchway keeps, or with EndpointSlices it keeps; in no order */
@@ -131,6 +140,12 @@ bool graph_parameters(const struct graph *graph, const struct parameters_ref *re
 /* What the API server answered when the Gateway's infrastructure was written; text NULL: it took it. True: it is new. */
 bool graph_say(struct graph *graph, const char *namespace, const char *name, const char *text);
 const char *graph_said(const struct graph *graph, const char *namespace, const char *name); /* NULL: nothing */
+
+/* version NULL: not known, why. Touches the classes that are ours, whose status tells. */
+void graph_set_release(struct graph *graph, const char *version, const char *why, struct node_list *status);
+
+/* SupportedVersion, of every class of ours. */
+void graph_release_condition(const struct graph *graph, struct condition *ret);
 
 /* The port of the Service that a backendRef of a route in `namespace` may be sent to, or NULL: then *ret_why is the
  * condition and `message` (may be NULL) has the sentence. */

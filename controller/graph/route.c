@@ -4,6 +4,7 @@
 #include "controller/graph/hostname.h"
 #include "controller/graph/pattern.h"
 #include "controller/graph/selector.h"
+#include "hatchway/table.h"
 
 #include <string.h>
 
@@ -125,23 +126,70 @@ static void judge_parent(const struct graph *graph, struct route_state *state, s
 
 /* ---- rules ---- */
 
+/* The header modifiers alone are done for one backendRef. */
+static bool is_ref_unsupported(const struct backend_ref *ref, size_t index, struct buf *message)
+{
+	for (size_t i = 0; i < ref->n_filters; i++) {
+		enum filter_type type = ref->filters[i].type;
+		if (type == FILTER_REQUEST_HEADER_MODIFIER || type == FILTER_RESPONSE_HEADER_MODIFIER)
+			continue;
+		if (message)
+			buf_addf(message, "backendRefs[%zu].filters[%zu]: %s is not supported for a backendRef", index, i,
+			         ref->filters[i].type_name);
+		return true;
+	}
+	return false;
+}
+
+static bool is_retry_unsupported(const struct http_retry *retry, struct buf *message)
+{
+	if (retry && retry->attempts > TABLE_RETRY_ATTEMPTS) {
+		if (message)
+			buf_addf(message, "retry.attempts: more than %d are not supported", TABLE_RETRY_ATTEMPTS);
+		return true;
+	}
+	for (size_t i = 0; retry && i < retry->n_codes; i++) {
+		const uint16_t *code = table_retry_codes;
+		while (*code && *code != retry->codes[i])
+			code++;
+		if (*code)
+			continue;
+		if (message)
+			buf_addf(message, "retry.codes[%zu]: %u is not supported", i, retry->codes[i]);
+		return true;
+	}
+	return false;
+}
+
+static bool is_mirror_unsupported(const struct http_rule *rule, struct buf *message)
+{
+	for (size_t i = 0; rule->n_mirrors && i < rule->n_filters; i++) {
+		if (rule->filters[i].type != FILTER_REQUEST_REDIRECT)
+			continue;
+		if (message)
+			buf_addf(message, "filters[%u]: RequestMirror is not supported beside RequestRedirect",
+			         rule->mirrors[0].filter);
+		return true;
+	}
+	return false;
+}
+
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 {
 	for (size_t i = 0; i < rule->n_filters; i++)
-		if (rule->filters[i].type >= FILTER_REQUEST_MIRROR) {
+		if (rule->filters[i].type >= FILTER_EXTERNAL_AUTH) {
 			if (message)
 				buf_addf(message, "filters[%zu]: %s is not supported", i, rule->filters[i].type_name);
 			return true;
 		}
 	for (size_t i = 0; i < rule->n_backend_refs; i++)
-		if (rule->backend_refs[i].n_filters) {
-			if (message)
-				buf_addf(message, "backendRefs[%zu].filters: filters of a backendRef are not supported", i);
+		if (is_ref_unsupported(&rule->backend_refs[i], i, message))
 			return true;
-		}
-	if (message && (rule->retry || rule->session_persistence))
-		buf_addf(message, "%s: not supported", rule->retry ? "retry" : "sessionPersistence");
-	return rule->retry || rule->session_persistence;
+	if (is_retry_unsupported(rule->retry, message) || is_mirror_unsupported(rule, message))
+		return true;
+	if (message && rule->session_persistence)
+		buf_adds(message, "sessionPersistence: not supported");
+	return rule->session_persistence;
 }
 
 static bool is_pattern_bad(const char *field, size_t i, const char *pattern, struct buf *message)
@@ -247,25 +295,40 @@ static void judge_rules(struct route_state *state)
 	buf_done(&message);
 }
 
+/* What is wrong with a reference, said behind where it stands. */
+static void judge_ref(const struct graph *graph, const struct route_state *state, const struct backend_ref *ref,
+                      const char *where, enum condition_id *first, struct buf *message)
+{
+	enum condition_id id;
+	if (graph_ref(graph, state->route->object.namespace, ref, &id, NULL))
+		return;
+	also(message);
+	buf_addf(message, "%s: ", where);
+	graph_ref(graph, state->route->object.namespace, ref, NULL, message);
+	if (*first == COND_ROUTE_RESOLVED_REFS)
+		*first = id;
+}
+
 /* ResolvedRefs: the first bad reference gives the reason, all of them the message. */
 static void judge_refs(const struct graph *graph, struct route_state *state)
 {
 	const struct http_route *route = state->route;
 	struct buf message;
+	char where[96];
 	buf_init(&message, CONDITION_MESSAGE);
 	enum condition_id first = COND_ROUTE_RESOLVED_REFS;
-	for (size_t r = 0; r < route->n_rules; r++)
-		for (size_t i = 0; i < route->rules[r].n_backend_refs; i++) {
-			const struct backend_ref *ref = &route->rules[r].backend_refs[i];
-			enum condition_id id;
-			if (graph_ref(graph, route->object.namespace, ref, &id, NULL))
-				continue;
-			also(&message);
-			buf_addf(&message, "spec.rules[%zu].backendRefs[%zu]: ", r, i);
-			graph_ref(graph, route->object.namespace, ref, NULL, &message);
-			if (first == COND_ROUTE_RESOLVED_REFS)
-				first = id;
+	for (size_t r = 0; r < route->n_rules; r++) {
+		const struct http_rule *rule = &route->rules[r];
+		for (size_t i = 0; i < rule->n_backend_refs; i++) {
+			snprintf(where, sizeof(where), "spec.rules[%zu].backendRefs[%zu]", r, i);
+			judge_ref(graph, state, &rule->backend_refs[i], where, &first, &message);
 		}
+		for (size_t i = 0; i < rule->n_mirrors; i++) {
+			snprintf(where, sizeof(where), "spec.rules[%zu].filters[%u].requestMirror.backendRef", r,
+			         rule->mirrors[i].filter);
+			judge_ref(graph, state, &rule->mirrors[i].ref, where, &first, &message);
+		}
+	}
 	if (message.len)
 		condition_set(&state->resolved, first, "%s", message.data);
 	else

@@ -75,7 +75,7 @@ static void apply_gateway(const struct teller *teller, const struct gateway_stat
 	if (foreign || !is_serving(state) || !*state->gateway->object.uid)
 		return;
 	apply(teller, state, KIND_SERVICE, infra_service(teller->graph, state));
-	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
+	for (int ipv6 = 0; ipv6 < 2 && infra_pods_known(teller->graph); ipv6++) {
 		json_t *slice = infra_slice(teller->graph, state, ipv6);
 		if (slice)
 			apply(teller, state, KIND_ENDPOINTSLICE, slice);
@@ -107,6 +107,8 @@ static bool is_wanted(const struct graph *graph, const struct node *gateway, con
 	slice[strlen(slice) - 1] = '6';
 	if (strcmp(node->name, slice) != 0)
 		return false;
+	if (!infra_pods_known(graph))
+		return true;
 	json_t *ipv6 = infra_slice(graph, state, true);
 	json_decref(ipv6);
 	return ipv6 != NULL;

@@ -24,10 +24,13 @@ void infra_changes(const struct graph *graph, infra_cb *cb, void *ctx);
 
 /* Everything but ANNOTATION_APPLIED; new references. */
 json_t *infra_service(const struct graph *graph, const struct gateway_state *state);
+/* Kubernetes lists endpoints of hatchway's Pods, if only none. When it does not tell (the Service is missing, a kind may not
+ * be read), the EndpointSlices that stand are better than what could be made. */
+bool infra_pods_known(const struct graph *graph);
 /* ipv6: the other family. NULL: there is to be none. */
 json_t *infra_slice(const struct graph *graph, const struct gateway_state *state, bool ipv6);
 
-/* metadata of what is kept for a Gateway: names, labels, annotations, owner. The array items are merged in order. */
+/* metadata of what is kept for a Gateway: names, labels, annotations, owner. The items of arrays are merged in order. */
 struct infra_pairs {
 	const struct key_value *pairs;
 	size_t n;

@@ -28,10 +28,21 @@ static int by_address(const void *a, const void *b)
 	return c ? c : text_cmp(x->zone, y->zone);
 }
 
-static struct endpoints pods(const struct graph *graph, bool ipv6)
+static const struct node *pods_service(const struct graph *graph)
 {
 	const struct graph_options *options = &graph->options;
-	const struct node *service = store_find(graph->store, KIND_SERVICE, options->pods_namespace, options->pods_service);
+	return store_find(graph->store, KIND_SERVICE, options->pods_namespace, options->pods_service);
+}
+
+bool infra_pods_known(const struct graph *graph)
+{
+	const struct node *service = pods_service(graph);
+	return service && service->object && service->in[EDGE_PART];
+}
+
+static struct endpoints pods(const struct graph *graph, bool ipv6)
+{
+	const struct node *service = pods_service(graph);
 	struct endpoints all = {0};
 	size_t room = 0, n = 0;
 	for (const struct edge *e = service ? service->in[EDGE_PART] : NULL; e; e = e->next)

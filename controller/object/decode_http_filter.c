@@ -1,5 +1,5 @@
 /* Owns the filters of an HTTPRoute's rules and backendRefs: the union, its CEL rules, and what each filter keeps.
- * Mirror, CORS, external auth and extension filters are checked here in full but kept by type only.
+ * External auth and extension filters are checked here in full but kept by type only.
  * ExternalAuth is of the experimental channel: let in so that the route gets its condition instead of a refusal. */
 #include "controller/object/decode_reader.h"
 
@@ -305,6 +305,18 @@ static void decode_path(struct decode_reader *reader, const struct node *in, str
 	path->value = decode_text(reader, in, full ? "replaceFullPath" : "replacePrefixMatch");
 }
 
+static struct cors_filter *decode_cors(struct decode_reader *reader, const struct node *in)
+{
+	struct cors_filter *cors = arena_alloc(reader->arena, sizeof(*cors));
+	cors->origins = decode_texts(reader, in, "allowOrigins", &cors->n_origins);
+	cors->methods = decode_texts(reader, in, "allowMethods", &cors->n_methods);
+	cors->headers = decode_texts(reader, in, "allowHeaders", &cors->n_headers);
+	cors->expose = decode_texts(reader, in, "exposeHeaders", &cors->n_expose);
+	cors->max_age = (int32_t)node_integer(in, "maxAge", 5);
+	cors->credentials = node_bool(in, "allowCredentials", false);
+	return cors;
+}
+
 static void decode_filter(struct decode_reader *reader, const struct node *in, struct http_filter *filter)
 {
 	const struct node *body = NULL;
@@ -318,6 +330,8 @@ static void decode_filter(struct decode_reader *reader, const struct node *in, s
 	}
 	if (filter->type == FILTER_REQUEST_HEADER_MODIFIER || filter->type == FILTER_RESPONSE_HEADER_MODIFIER)
 		decode_modifier(reader, body, &filter->headers);
+	if (filter->type == FILTER_CORS)
+		filter->cors = decode_cors(reader, body);
 	if (filter->type != FILTER_REQUEST_REDIRECT && filter->type != FILTER_URL_REWRITE)
 		return;
 	filter->hostname = decode_text(reader, body, "hostname");
@@ -333,4 +347,21 @@ struct http_filter *decode_http_filters(struct decode_reader *reader, const stru
 	for (size_t i = 0; i < *ret_n; i++)
 		decode_filter(reader, list->items[i], &filters[i]);
 	return filters;
+}
+
+struct http_mirror *decode_http_mirrors(struct decode_reader *reader, const struct node *list, uint16_t *ret_n)
+{
+	*ret_n = list ? (uint16_t)count_type(list, "RequestMirror") : 0;
+	struct http_mirror *mirrors = arena_array(reader->arena, *ret_n, sizeof(*mirrors)), *mirror = mirrors;
+	for (size_t i = 0; list && i < list->n; i++) {
+		if (!node_is(list->items[i], "type", "RequestMirror"))
+			continue;
+		const struct node *in = node_get(list->items[i], "requestMirror"), *fraction = node_get(in, "fraction");
+		decode_ref(reader, node_get(in, "backendRef"), &mirror->ref);
+		mirror->numerator = fraction ? node_integer(fraction, "numerator", 0) : node_integer(in, "percent", 100);
+		mirror->denominator = node_integer(fraction, "denominator", 100);
+		mirror->filter = (uint16_t)i;
+		mirror++;
+	}
+	return mirrors;
 }

@@ -1,6 +1,6 @@
 /* Owns HTTPRoute but its filters: OpenAPI and CEL rules, defaults, and the struct. v1beta1 is v1 by another name.
- * Source: apis/v1/httproute_types.go, shared_types.go, and the standard channel's CRD. retry and sessionPersistence are
- * of the experimental channel: noticed, not read. */
+ * Source: apis/v1/httproute_types.go, shared_types.go, and the standard channel's CRD. retry is of
+ * the experimental channel, as is sessionPersistence, which is noticed and not read. */
 #include "controller/object/decode_reader.h"
 
 enum { versions = 1 << VERSION_V1 | 1 << VERSION_V1BETA1 };
@@ -226,6 +226,16 @@ static const struct schema_field timeouts_fields[] = {
     {"backendRequest", &duration_schema, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
+static const struct schema code_schema = {SCHEMA_INTEGER, .min = 400, .max = 599};
+static const struct schema codes_schema = {SCHEMA_LIST, .max = 200, .items = &code_schema, .unique = ""};
+static const struct schema attempts_schema = {SCHEMA_INTEGER, .min = 1, .max = INT64_MAX};
+static const struct schema_field retry_fields[] = {
+    {"codes", &codes_schema, SCHEMA_OPTIONAL, NULL},
+    {"attempts", &attempts_schema, SCHEMA_OPTIONAL, NULL},
+    {"backoff", &duration_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
+};
+static const struct schema retry_schema = {SCHEMA_OBJECT, .fields = retry_fields};
 static const struct schema timeouts_schema = {SCHEMA_OBJECT, .fields = timeouts_fields, .check = check_timeouts};
 static const struct schema_field rule_fields[] = {
     {"name", &schema_section_name, SCHEMA_OPTIONAL, NULL},
@@ -233,7 +243,7 @@ static const struct schema_field rule_fields[] = {
     {"filters", &schema_http_filters, SCHEMA_OPTIONAL, NULL},
     {"backendRefs", &backends_schema, SCHEMA_OPTIONAL, NULL},
     {"timeouts", &timeouts_schema, SCHEMA_OPTIONAL, NULL},
-    {"retry", &schema_any, SCHEMA_OPTIONAL, NULL},
+    {"retry", &retry_schema, SCHEMA_OPTIONAL, NULL},
     {"sessionPersistence", &schema_any, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
@@ -312,26 +322,45 @@ static void decode_matches(struct decode_reader *reader, const struct node *list
 	rule->matches[0].path = "/";
 }
 
+void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref)
+{
+	ref->group = decode_text(reader, in, "group");
+	ref->kind = decode_text(reader, in, "kind");
+	ref->namespace = own_namespace(reader, in);
+	ref->name = decode_text(reader, in, "name");
+	ref->port = (uint16_t)node_integer(in, "port", 0);
+}
+
 static void decode_backends(struct decode_reader *reader, const struct node *list, struct http_rule *rule)
 {
 	rule->backend_refs = DECODE_ARRAY(reader, list, &rule->n_backend_refs, struct backend_ref);
 	for (size_t i = 0; i < rule->n_backend_refs; i++) {
 		const struct node *in = list->items[i];
 		struct backend_ref *ref = &rule->backend_refs[i];
-		ref->group = decode_text(reader, in, "group");
-		ref->kind = decode_text(reader, in, "kind");
-		ref->namespace = own_namespace(reader, in);
-		ref->name = decode_text(reader, in, "name");
-		ref->port = (uint16_t)node_integer(in, "port", 0);
+		decode_ref(reader, in, ref);
 		ref->weight = (int32_t)node_integer(in, "weight", 1);
 		ref->filters = decode_http_filters(reader, node_get(in, "filters"), &ref->n_filters);
 	}
 }
 
-static int64_t timeout_ms(const struct node *timeouts, const char *key)
+static int64_t duration_ms(const struct node *in, const char *key)
 {
-	const char *text = node_text(timeouts, key);
+	const char *text = node_text(in, key);
 	return text ? format_duration_ms(text) : -1;
+}
+
+static struct http_retry *decode_retry(struct decode_reader *reader, const struct node *in)
+{
+	if (!in)
+		return NULL;
+	struct http_retry *retry = arena_alloc(reader->arena, sizeof(*retry));
+	const struct node *codes = node_get(in, "codes");
+	retry->codes = DECODE_ARRAY(reader, codes, &retry->n_codes, uint16_t);
+	for (size_t i = 0; i < retry->n_codes; i++)
+		retry->codes[i] = (uint16_t)strtoul(codes->items[i]->text, NULL, 10);
+	retry->attempts = node_integer(in, "attempts", 1);
+	retry->backoff_ms = duration_ms(in, "backoff");
+	return retry;
 }
 
 static void decode_rule(struct decode_reader *reader, const struct node *in, struct http_rule *rule)
@@ -339,10 +368,11 @@ static void decode_rule(struct decode_reader *reader, const struct node *in, str
 	rule->name = decode_text(reader, in, "name");
 	decode_matches(reader, node_get(in, "matches"), rule);
 	rule->filters = decode_http_filters(reader, node_get(in, "filters"), &rule->n_filters);
+	rule->mirrors = decode_http_mirrors(reader, node_get(in, "filters"), &rule->n_mirrors);
 	decode_backends(reader, node_get(in, "backendRefs"), rule);
-	rule->request_timeout_ms = timeout_ms(node_get(in, "timeouts"), "request");
-	rule->backend_timeout_ms = timeout_ms(node_get(in, "timeouts"), "backendRequest");
-	rule->retry = node_get(in, "retry") != NULL;
+	rule->request_timeout_ms = duration_ms(node_get(in, "timeouts"), "request");
+	rule->backend_timeout_ms = duration_ms(node_get(in, "timeouts"), "backendRequest");
+	rule->retry = decode_retry(reader, node_get(in, "retry"));
 	rule->session_persistence = node_get(in, "sessionPersistence") != NULL;
 }
 

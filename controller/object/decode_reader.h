@@ -50,6 +50,10 @@ struct parameters_ref *decode_parameters_ref(struct decode_reader *reader, const
                                              const char *namespace);
 /* What an object that hatchway keeps (or says so) is known by: false, an object of somebody else's. */
 bool decode_kept(struct decode_reader *reader, struct kept *kept);
+/* What a backendRef names: not its filters and weight. */
+void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref);
+/* Of the RequestMirrors in a list of filters. */
+struct http_mirror *decode_http_mirrors(struct decode_reader *reader, const struct node *list, uint16_t *ret_n);
 struct http_filter *decode_http_filters(struct decode_reader *reader, const struct node *list, uint16_t *ret_n);
 
 /* An array for the n items of list (which may be NULL), its length in *ret_n. NULL for none. */

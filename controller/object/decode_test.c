@@ -874,7 +874,7 @@ static void test_route_decoded(void **state)
 	    "spec:\n  parentRefs: [{name: g}, {name: h, namespace: i, sectionName: s, port: 80}]\n  hostnames: [x.y]\n"
 	    "  rules:\n  - {}\n  - name: two\n    matches: [{path: {type: Exact, value: /a}, method: GET, headers: "
 	    "[{name: h, "
-	    "value: v, type: RegularExpression}]}]\n    timeouts: {request: 1s500ms}\n    retry: {attempts: 1}\n"
+	    "value: v, type: RegularExpression}]}]\n    timeouts: {request: 1s500ms}\n    retry: {attempts: 3, codes: [500, 504], backoff: 25ms}\n"
 	    "    filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: a, value: b}], remove: "
 	    "[c]}}]\n"
 	    "    backendRefs: [{name: s, port: 8080}, {name: t, namespace: o, port: 1, weight: 9}]\n"
@@ -907,7 +907,10 @@ static void test_route_decoded(void **state)
 	assert_string_equal(rule->matches[0].method, "GET");
 	assert_true(rule->matches[0].headers[0].regex);
 	assert_int_equal(rule->request_timeout_ms, 1500);
-	assert_true(rule->retry);
+	assert_int_equal(rule->retry->n_codes, 2);
+	assert_int_equal(rule->retry->codes[1], 504);
+	assert_int_equal(rule->retry->attempts, 3);
+	assert_int_equal(rule->retry->backoff_ms, 25);
 	assert_false(rule->session_persistence);
 	assert_int_equal(rule->filters[0].type, FILTER_RESPONSE_HEADER_MODIFIER);
 	assert_string_equal(rule->filters[0].headers.set[0].value, "b");
@@ -922,6 +925,52 @@ static void test_route_decoded(void **state)
 	assert_int_equal(rule->filters[0].redirect_status, 302);
 	assert_int_equal(rule->filters[0].path.type, PATH_REPLACE_PREFIX);
 	assert_string_equal(rule->filters[0].path.value, "");
+	object_unref(&route->object);
+}
+
+static void test_cors_decoded(void **state)
+{
+	struct http_route *route = (struct http_route *)decode_good(
+	    "apiVersion: " API "\nkind: HTTPRoute\nmetadata: {name: r}\nspec: {rules: [{filters: [{type: CORS, cors: {}}]}, "
+	    "{filters: [{type: CORS, cors: {allowOrigins: ['http://a', 'https://*.b'], allowMethods: [GET], allowHeaders: "
+	    "[a, b, z], exposeHeaders: ['*'], allowCredentials: true, maxAge: 7}}]}]}\n");
+	const struct cors_filter *cors = route->rules[0].filters[0].cors;
+	assert_int_equal(cors->n_origins + cors->n_methods + cors->n_headers + cors->n_expose, 0);
+	assert_int_equal(cors->max_age, 5);
+	assert_false(cors->credentials);
+	cors = route->rules[1].filters[0].cors;
+	assert_int_equal(cors->n_origins, 2);
+	assert_string_equal(cors->origins[1], "https://*.b");
+	assert_string_equal(cors->methods[0], "GET");
+	assert_int_equal(cors->n_headers, 3);
+	assert_string_equal(cors->headers[2], "z");
+	assert_string_equal(cors->expose[0], "*");
+	assert_int_equal(cors->max_age, 7);
+	assert_true(cors->credentials);
+	object_unref(&route->object);
+}
+
+static void test_mirrors_decoded(void **state)
+{
+	struct http_route *route = (struct http_route *)decode_good(
+	    "apiVersion: " API "\nkind: HTTPRoute\nmetadata: {name: r}\nspec: {rules: [{filters: [{type: CORS, cors: {}}, "
+	    "{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 80}}}, "
+	    "{type: RequestMirror, requestMirror: {backendRef: {name: b, namespace: o, port: 81}, percent: 20}}, "
+	    "{type: RequestMirror, requestMirror: {backendRef: {name: c, port: 82}, fraction: {numerator: 1}}}]}]}\n");
+	const struct http_rule *rule = &route->rules[0];
+	assert_int_equal(rule->n_mirrors, 3);
+	assert_string_equal(rule->mirrors[0].ref.name, "a");
+	assert_string_equal(rule->mirrors[0].ref.kind, "Service");
+	assert_string_equal(rule->mirrors[0].ref.namespace, "default");
+	assert_int_equal(rule->mirrors[0].filter, 1);
+	assert_int_equal(rule->mirrors[0].numerator, 100);
+	assert_int_equal(rule->mirrors[0].denominator, 100);
+	assert_string_equal(rule->mirrors[1].ref.namespace, "o");
+	assert_int_equal(rule->mirrors[1].ref.port, 81);
+	assert_int_equal(rule->mirrors[1].numerator, 20);
+	assert_int_equal(rule->mirrors[2].filter, 3);
+	assert_int_equal(rule->mirrors[2].numerator, 1);
+	assert_int_equal(rule->mirrors[2].denominator, 100);
 	object_unref(&route->object);
 }
 
@@ -1127,6 +1176,8 @@ int main(void)
 	    cmocka_unit_test(test_gateway_rest),   cmocka_unit_test(test_class_and_grant),
 	    cmocka_unit_test(test_service),        cmocka_unit_test(test_slice),
 	    cmocka_unit_test(test_data),           cmocka_unit_test(test_route_decoded),
+	    cmocka_unit_test(test_cors_decoded),
+	    cmocka_unit_test(test_mirrors_decoded),
 	    cmocka_unit_test(test_route_defaults), cmocka_unit_test(test_gateway_decoded),
 	    cmocka_unit_test(test_slice_decoded),  cmocka_unit_test(test_secret_decoded),
 	    cmocka_unit_test(test_hashes),         cmocka_unit_test(test_same_spec),

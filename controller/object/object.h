@@ -87,11 +87,18 @@ enum filter_type {
 	FILTER_RESPONSE_HEADER_MODIFIER,
 	FILTER_REQUEST_REDIRECT,
 	FILTER_URL_REWRITE,
-	FILTER_REQUEST_MIRROR, /* decoded by name only so far: the graph refuses these */
 	FILTER_CORS,
-	FILTER_EXTERNAL_AUTH,
+	FILTER_REQUEST_MIRROR, /* see http_rule.mirrors */
+	FILTER_EXTERNAL_AUTH,  /* these are decoded by name only so far: the graph refuses them */
 	FILTER_EXTENSION_REF,
 	FILTER_UNKNOWN
+};
+
+struct cors_filter {
+	const char **origins, **methods, **headers, **expose; /* "*" stands alone, but in expose */
+	uint32_t n_origins, n_methods, n_headers, n_expose;
+	int32_t max_age; /* seconds, default 5 */
+	bool credentials;
 };
 
 struct http_filter {
@@ -103,6 +110,7 @@ struct http_filter {
 	uint16_t redirect_port;         /* 0 = not given */
 	uint16_t redirect_status;       /* default 302 */
 	struct path_modifier path;      /* redirect, rewrite */
+	struct cors_filter *cors;       /* of CORS only */
 };
 
 struct backend_ref {
@@ -211,13 +219,29 @@ struct http_match {
 	enum path_match_type path_type; /* default PathPrefix "/" */
 };
 
+struct http_mirror {
+	struct backend_ref ref;
+	int64_t numerator, denominator; /* default 100 of 100 */
+	uint16_t filter;                /* index in filters */
+};
+
+struct http_retry {
+	uint16_t *codes;
+	uint32_t n_codes;
+	int64_t attempts;   /* default 1 */
+	int64_t backoff_ms; /* -1 not given */
+};
+
 struct http_rule {
 	const char *name; /* NULL */
 	struct http_match *matches; /* never none: the default is one PathPrefix "/" */
 	struct http_filter *filters;
 	struct backend_ref *backend_refs;
 	uint16_t n_matches, n_filters, n_backend_refs;
-	bool retry, session_persistence; /* given: later issues */
+	struct http_mirror *mirrors;
+	uint16_t n_mirrors;
+	struct http_retry *retry; /* NULL */
+	bool session_persistence; /* given: a later issue */
 	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
 };
 

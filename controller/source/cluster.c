@@ -9,7 +9,7 @@ struct cluster {
 	struct kube_client *client;
 	struct discovery *discovery;
 	struct watch *watches[KIND_COUNT]; /* NULL: not a kind we watch */
-	struct source_events events;
+	struct cluster_events events;
 	unsigned unsynced;
 	bool dirty, complete;
 	uv_check_t turn; /* after a turn's bytes */
@@ -70,7 +70,7 @@ static void on_turn(uv_check_t *check)
 	uv_idle_stop(&cluster->hurry);
 	/* Before everything is known, what is there is not the truth: a route without its Service would answer 500. */
 	if (cluster->complete)
-		cluster->events.settled(cluster->events.ctx);
+		cluster->events.source.settled(cluster->events.ctx);
 }
 
 /* ---- watches ---- */
@@ -79,20 +79,27 @@ static void on_put(void *ctx, struct object *object)
 {
 	struct cluster *cluster = ctx;
 	set_dirty(cluster);
-	cluster->events.put(cluster->events.ctx, object);
+	cluster->events.source.put(cluster->events.ctx, object);
 }
 
 static void on_delete(void *ctx, enum object_kind kind, const char *namespace, const char *name)
 {
 	struct cluster *cluster = ctx;
 	set_dirty(cluster);
-	cluster->events.delete(cluster->events.ctx, kind, namespace, name);
+	cluster->events.source.delete(cluster->events.ctx, kind, namespace, name);
 }
 
 static void on_problem(void *ctx, const char *path, unsigned line, const char *text)
 {
 	struct cluster *cluster = ctx;
-	cluster->events.problem(cluster->events.ctx, path, line, text);
+	cluster->events.source.problem(cluster->events.ctx, path, line, text);
+}
+
+static void on_status(void *ctx, enum object_kind kind, const char *namespace, const char *name)
+{
+	struct cluster *cluster = ctx;
+	set_dirty(cluster);
+	cluster->events.status(cluster->events.ctx, kind, namespace, name);
 }
 
 static void on_synced(void *ctx)
@@ -119,6 +126,13 @@ static void on_served(void *ctx, enum object_kind kind, const char *version, con
 		watch_serve(cluster->watches[kind], version, plural);
 }
 
+static void on_release(void *ctx, const char *version, const char *why)
+{
+	struct cluster *cluster = ctx;
+	set_dirty(cluster);
+	cluster->events.release(cluster->events.ctx, version, why);
+}
+
 static void on_silent(void *ctx, const char *why)
 {
 	struct cluster *cluster = ctx;
@@ -126,22 +140,24 @@ static void on_silent(void *ctx, const char *why)
 	kube_client_reset(cluster->client, why);
 }
 
-static void open_watch(struct cluster *cluster, uv_loop_t *loop, enum object_kind kind, const struct watch_times *times)
+static void open_watch(struct cluster *cluster, uv_loop_t *loop, enum object_kind kind,
+                       const struct cluster_options *options)
 {
 	const struct watch_events events = {
-	    {on_put, on_delete, NULL, on_problem, cluster}, on_synced, on_missing, cluster};
-	cluster->watches[kind] = watch_open(loop, cluster->client, kind, times, &events);
+	    {on_put, on_delete, NULL, on_problem, cluster}, on_synced, on_status, on_missing, cluster};
+	cluster->watches[kind] =
+	    watch_open(loop, cluster->client, kind, options->controller, &options->watch, &events);
 	cluster->unsynced++;
 	cluster->open++;
 }
 
 /* ---- beginning and end ---- */
 
-int cluster_open(uv_loop_t *loop, const struct cluster_options *options, const struct source_events *events,
+int cluster_open(uv_loop_t *loop, const struct cluster_options *options, const struct cluster_events *events,
                  struct cluster **ret, struct err *reterr)
 {
 	struct cluster *cluster = xcalloc(1, sizeof(*cluster));
-	const struct discovery_events discovery_events = {on_served, on_silent, cluster};
+	const struct discovery_events discovery_events = {on_served, on_release, on_silent, cluster};
 	int status = kube_access_load(&cluster->access, options->kubeconfig, options->context, reterr);
 	if (!status) {
 		status = kube_client_open(loop, &cluster->access, &cluster->client, reterr);
@@ -158,9 +174,9 @@ int cluster_open(uv_loop_t *loop, const struct cluster_options *options, const s
 	cluster->turn.data = cluster->hurry.data = cluster;
 	uv_check_start(&cluster->turn, on_turn);
 	for (size_t i = 0; i < ARRAY_LEN(fixed_kinds); i++)
-		open_watch(cluster, loop, fixed_kinds[i].kind, &options->watch);
+		open_watch(cluster, loop, fixed_kinds[i].kind, options);
 	for (size_t i = 0; i < ARRAY_LEN(found_kinds); i++)
-		open_watch(cluster, loop, found_kinds[i], &options->watch);
+		open_watch(cluster, loop, found_kinds[i], options);
 	for (size_t i = 0; i < ARRAY_LEN(fixed_kinds); i++)
 		watch_serve(cluster->watches[fixed_kinds[i].kind], fixed_kinds[i].version, fixed_kinds[i].plural);
 	cluster->discovery = discovery_open(loop, cluster->client, &options->discovery, &discovery_events);
@@ -231,8 +247,14 @@ void cluster_figures(const struct cluster *cluster, void (*cb)(void *ctx, const 
 	}
 }
 
-uint64_t cluster_resource_version(const struct cluster *cluster, enum object_kind kind, const char *namespace,
-                                  const char *name)
+bool cluster_seen(const struct cluster *cluster, enum object_kind kind, const char *namespace, const char *name,
+                  struct watch_seen *ret)
 {
-	return cluster->watches[kind] ? watch_resource_version(cluster->watches[kind], namespace, name) : 0;
+	return cluster->watches[kind] && watch_seen(cluster->watches[kind], namespace, name, ret);
+}
+
+void cluster_wrote(struct cluster *cluster, enum object_kind kind, const char *namespace, const char *name,
+                   uint64_t digest)
+{
+	watch_wrote(cluster->watches[kind], namespace, name, digest);
 }

@@ -79,6 +79,8 @@ static struct server {
 	struct connection *connections;
 	char token[64];         /* "": anybody may come */
 	bool serves_crds, beta; /* beta: only v1beta1 */
+	bool hides_crds;        /* their own objects, which have the release */
+	const char *parents;    /* of every route's status */
 	bool forbidden[KIND_COUNT];
 	bool frozen;     /* what is connected now is dead, but does not say so */
 	unsigned faults; /* percent */
@@ -344,6 +346,15 @@ static void answer_discovery(struct connection *c, bool group)
 	buf_done(&body);
 }
 
+static void answer_release(struct connection *c)
+{
+	static const char body[] = "{\"kind\":\"PartialObjectMetadata\",\"metadata\":{\"annotations\":{\"x\":"
+	                           "\"{\\\"gateway.networking.k8s.io/bundle-version\\\":\\\"v1.1.0\\\"}\",\"gateway."
+	                           "networking.k8s.io/bundle-version\":\"v1.6.3\"}}}";
+	assert_non_null(strstr(c->in.data, "as=PartialObjectMetadata"));
+	answer(c, s.hides_crds ? 403 : 200, "", body, sizeof(body) - 1, NONE);
+}
+
 static void on_request(struct connection *c)
 {
 	char path[512], authorization[128] = "", prefix[128];
@@ -370,6 +381,10 @@ static void on_request(struct connection *c)
 	}
 	if (crds && (!path[31] || !strcmp(path + 31, "/v1") || !strcmp(path + 31, "/v1beta1"))) {
 		answer_discovery(c, !path[31]);
+		return;
+	}
+	if (strstr(path, "/customresourcedefinitions/gatewayclasses.gateway.networking.k8s.io")) {
+		answer_release(c);
 		return;
 	}
 	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
@@ -440,10 +455,11 @@ static char *make_json(const struct thing *thing, unsigned uid)
 	if (thing->kind == KIND_HTTPROUTE)
 		buf_addf(
 		    &out,
-		    "\"spec\":{\"parentRefs\":[{\"name\":\"g\"}],\"hostnames\":[\"%s\"]},\"status\":{\"parents\":[]}}",
+		    "\"spec\":{\"parentRefs\":[{\"name\":\"g\"}],\"hostnames\":[\"%s\"]},\"status\":{\"parents\":[%s]}}",
 		    thing->number == 666 ? "not a hostname"
 		    : thing->number % 2  ? "a.example"
-		                         : "b.example");
+		                         : "b.example",
+		    s.parents ? s.parents : "");
 	else
 		buf_addf(&out, "\"spec\":{\"ports\":[{\"port\":%u}]}}", 1 + thing->number % 60000);
 	return buf_take(&out);
@@ -513,6 +529,7 @@ static struct {
 	struct object *objects[OBJECTS_MAX * 2];
 	size_t n;
 	struct buf seen, problems;
+	char release[64];
 	unsigned settled;
 	bool unsettled; /* something was told after the last settled() */
 	char dir[64];
@@ -563,6 +580,18 @@ static void on_problem(void *ctx, const char *path, unsigned line, const char *t
 	buf_addf(&t.problems, "%s: %s\n", path, text ? text : "fine");
 }
 
+static void on_status(void *ctx, enum object_kind kind, const char *namespace, const char *name)
+{
+	buf_addf(&t.seen, "status:%s ", name);
+	t.unsettled = true;
+}
+
+static void on_release(void *ctx, const char *version, const char *why)
+{
+	snprintf(t.release, sizeof(t.release), "%s", version ? version : why);
+	t.unsettled = true;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
 	t.timed_out = true;
@@ -595,8 +624,10 @@ static bool equal(void)
 		return false;
 	for (size_t i = 0; i < t.n; i++) {
 		const struct thing *thing = find_thing(t.objects[i]->kind, t.objects[i]->name);
+		struct watch_seen seen = {0};
 		if (!thing || thing->generation != t.objects[i]->generation ||
-		    cluster_resource_version(t.cluster, thing->kind, t.objects[i]->namespace, thing->name) != thing->rv)
+		    !cluster_seen(t.cluster, thing->kind, t.objects[i]->namespace, thing->name, &seen) ||
+		    seen.version != thing->rv)
 			return false;
 	}
 	return true;
@@ -621,6 +652,7 @@ static struct cluster_options quick(void)
 	unsigned patience_s = t.patience_s ? t.patience_s : 2;
 	return (struct cluster_options){
 	    .kubeconfig = path,
+	    .controller = "ours",
 	    .discovery = {.poll_ms = 100, .missing_ms = 30, .answer_ms = 200},
 	    .watch = {.connect_ms = 1000,
 	              .list_silence_s = 2,
@@ -636,7 +668,8 @@ static struct cluster_options quick(void)
 
 static void open_cluster(const char *user)
 {
-	const struct source_events events = {on_put, on_delete, on_settled, on_problem, NULL};
+	const struct cluster_events events = {
+	    {on_put, on_delete, on_settled, on_problem, NULL}, on_status, on_release, NULL};
 	struct cluster_options options = quick();
 	char text[2048];
 	struct err err = {""};
@@ -845,6 +878,61 @@ static void who_writes_is_told_the_path(void **state)
 	assert_false(cluster_object_path(t.cluster, KIND_SECRET, "ns", "n", &path));
 	assert_non_null(cluster_client(t.cluster));
 	buf_done(&path);
+}
+
+static void the_release_is_told_first(void **state)
+{
+	put_some(1);
+	open_cluster("token: x");
+	assert_true(until(settled_once, 3000));
+	assert_string_equal(t.release, "v1.6.3");
+	close_cluster();
+	s.hides_crds = true;
+	t.settled = 0;
+	open_cluster("token: x");
+	assert_true(until(settled_once, 3000)); /* nobody needs the right to read it */
+	assert_string_equal(t.release, "HTTP status 403");
+}
+
+#define PARENT(controller, reason)                                                                                     \
+	"{\"parentRef\":{\"name\":\"g\"},\"controllerName\":\"" controller "\",\"conditions\":[{\"type\":\"A\","       \
+	"\"status\":\"True\",\"reason\":\"" reason "\",\"lastTransitionTime\":\"2026-11-23T15:00:00Z\"}]}"
+
+static struct watch_seen seen_route(void)
+{
+	struct watch_seen seen = {0};
+	assert_true(cluster_seen(t.cluster, KIND_HTTPROUTE, "ns", "r", &seen));
+	return seen;
+}
+
+static void our_status_is_followed(void **state)
+{
+	s.parents = PARENT("other", "X");
+	put_thing(KIND_HTTPROUTE, "r", 1);
+	open_cluster("token: x");
+	assert_true(until(equal, 3000));
+	assert_string_equal(t.seen.data, "+r:1 ! "); /* others' is not ours to follow */
+	assert_true(!seen_route().status.digest && seen_route().status.others);
+	buf_clear(&t.seen);
+	s.parents = PARENT("other", "X") "," PARENT("ours", "X");
+	put_thing(KIND_HTTPROUTE, "r", 3);
+	assert_true(until(equal, 1000));
+	assert_string_equal(t.seen.data, "+r:2 status:r ! ");
+	uint64_t digest = seen_route().status.digest;
+	/* What we write comes back without a word; what somebody else makes of it does not. */
+	buf_clear(&t.seen);
+	s.parents = PARENT("ours", "Y");
+	cluster_wrote(t.cluster, KIND_HTTPROUTE, "ns", "r", digest);
+	put_thing(KIND_HTTPROUTE, "r", 5);
+	assert_true(until(equal, 1000));
+	assert_string_equal(t.seen.data, "+r:3 status:r ! ");
+	assert_true(seen_route().status.digest != digest && !seen_route().status.others);
+	buf_clear(&t.seen);
+	s.parents = PARENT("ours", "X");
+	cluster_wrote(t.cluster, KIND_HTTPROUTE, "ns", "r", digest);
+	put_thing(KIND_HTTPROUTE, "r", 7);
+	assert_true(until(equal, 1000));
+	assert_string_equal(t.seen.data, "+r:4 ! ");
 }
 
 /* ---- who we are ---- */
@@ -1088,6 +1176,8 @@ int main(void)
 	    TEST(kinds_come_and_go),
 	    TEST(an_old_version_is_good_enough),
 	    TEST(who_writes_is_told_the_path),
+	    TEST(the_release_is_told_first),
+	    TEST(our_status_is_followed),
 	    TEST(tokens_rotate),
 	    TEST(plugins_give_tokens),
 	    TEST(a_plugin_that_fails_is_asked_again),

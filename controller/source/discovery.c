@@ -1,5 +1,5 @@
-/* Owns the rounds of questions: GET /apis/GROUP says the versions, GET /apis/GROUP/VERSION the kinds. Only the groups of
- * CRDs are asked for; the other kinds are part of every Kubernetes. */
+/* Owns the rounds of questions: GET /apis/GROUP says the versions, GET /apis/GROUP/VERSION the kinds, an annotation of a
+ * CRD the release. Only the groups of CRDs are asked for; the other kinds are part of every Kubernetes. */
 #include "controller/source/discovery.h"
 
 #include "controller/object/schema.h"
@@ -16,6 +16,10 @@ static const char *const versions[] = {"v1", "v1beta1", "v1alpha1"}; /* the bett
 /* hatchway's own kinds may be missing for good; the Gateway API is waited for. */
 enum { GATEWAY_API, OPTIONAL };
 static const char *const groups[] = {"gateway.networking.k8s.io", "hatchway.dev"};
+
+#define RELEASE_CRD "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gatewayclasses.gateway.networking.k8s.io"
+#define RELEASE "\"gateway.networking.k8s.io/bundle-version\":"
+#define RELEASE_CEILING 64
 
 struct finding {
 	const char *version; /* one of versions; NULL: not served */
@@ -35,6 +39,8 @@ struct discovery {
 	struct finding found[KIND_COUNT], told[KIND_COUNT];
 	unsigned absences[KIND_COUNT]; /* rounds in a row that did not find it */
 	bool known[KIND_COUNT];        /* told at least once */
+	char release[RELEASE_CEILING], why_not[256];
+	bool release_told;
 	bool again, failing;
 	unsigned silences; /* in a row */
 	void (*closed)(void *ctx);
@@ -106,6 +112,32 @@ static void end_round(struct discovery *discovery)
 	ask_in(discovery, ms);
 }
 
+/* ---- the release ---- */
+
+static void tell_release(struct discovery *discovery, const char *release, const char *why_not)
+{
+	if (discovery->release_told && !strcmp(release, discovery->release) && !strcmp(why_not, discovery->why_not))
+		return;
+	discovery->release_told = true;
+	snprintf(discovery->release, sizeof(discovery->release), "%s", release);
+	snprintf(discovery->why_not, sizeof(discovery->why_not), "%s", why_not);
+	discovery->events.release(discovery->events.ctx, *release ? discovery->release : NULL, discovery->why_not);
+}
+
+/* One annotation of many: not worth a tree. The same inside another text has its quotes escaped. */
+static void read_release(struct discovery *discovery)
+{
+	char release[RELEASE_CEILING] = "";
+	const char *at = strstr(discovery->answer.data, RELEASE);
+	if (at)
+		at += sizeof(RELEASE) - 1 + strspn(at + sizeof(RELEASE) - 1, " ");
+	if (at && *at == '"' && strspn(at + 1, "v0123456789.-abcdefghijklmnopqrstuvwxyz") < sizeof(release))
+		snprintf(release, sizeof(release), "%.*s", (int)strcspn(at + 1, "\""), at + 1);
+	tell_release(discovery, release, *release ? "" : "the CRDs do not say their version");
+}
+
+/* ---- what is served ---- */
+
 static void read_group(struct discovery *discovery, const struct node *root)
 {
 	const struct node *list = node_get(root, "versions");
@@ -172,6 +204,22 @@ static void on_failure(struct discovery *discovery, const struct kube_result *re
 		discovery->events.silent(discovery->events.ctx, result->text);
 }
 
+/* Who may not read CRDs need not. */
+static void on_release_end(void *ctx, const struct kube_result *result)
+{
+	struct discovery *discovery = ctx;
+	discovery->request = NULL;
+	if (result->error || (result->status != 200 && result->status != 403 && result->status != 404)) {
+		on_failure(discovery, result);
+		return;
+	}
+	if (result->status == 200)
+		read_release(discovery);
+	else
+		tell_release(discovery, "", result->text);
+	end_round(discovery);
+}
+
 static void on_end(void *ctx, const struct kube_result *result)
 {
 	struct discovery *discovery = ctx;
@@ -213,10 +261,16 @@ static void next_question(struct discovery *discovery)
 	char path[128];
 	while (discovery->at && discovery->at <= ARRAY_LEN(versions) && !discovery->has[discovery->at - 1])
 		discovery->at++;
+	buf_clear(&discovery->answer);
 	if (discovery->at > ARRAY_LEN(versions)) {
 		discovery->at = 0;
 		discovery->group++;
 		memset(discovery->has, 0, sizeof(discovery->has));
+	}
+	if (discovery->group == ARRAY_LEN(groups) && discovery->found[KIND_GATEWAYCLASS].version) {
+		const struct kube_request_events release_events = {NULL, on_bytes, on_release_end, discovery};
+		discovery->request = kube_get_metadata(discovery->client, RELEASE_CRD, &deadlines, &release_events);
+		return;
 	}
 	if (discovery->group == ARRAY_LEN(groups)) {
 		end_round(discovery);
@@ -224,7 +278,6 @@ static void next_question(struct discovery *discovery)
 	}
 	snprintf(path, sizeof(path), "/apis/%s%s%s", groups[discovery->group], discovery->at ? "/" : "",
 	         discovery->at ? versions[discovery->at - 1] : "");
-	buf_clear(&discovery->answer);
 	discovery->request = kube_get(discovery->client, path, &deadlines, &events);
 }
 

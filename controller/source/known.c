@@ -57,9 +57,12 @@ struct known_entry *known_put(struct known *known, struct object *object)
 	if (4 * (known->n + 1) > 3 * known->cap)
 		grow(known);
 	struct known_entry *entry = &known->entries[find_slot(known, object->namespace, object->name)];
-	known->n += !entry->object;
+	if (!entry->object) {
+		*entry = (struct known_entry){0};
+		known->n++;
+	}
 	object_unref(entry->object);
-	*entry = (struct known_entry){.object = object};
+	entry->object = object;
 	return entry;
 }
 

@@ -23,6 +23,7 @@ struct kube_request {
 	struct kube_deadlines deadlines;
 	CURL *easy; /* NULL: waits for a credential, or for the scout */
 	struct curl_slist *headers;
+	const char *accept;
 	const char *method, *content_type; /* NULL: a GET; no body */
 	char *body;                        /* as long as curl may send it, also once more */
 	size_t body_n;
@@ -328,7 +329,7 @@ static void set_headers(struct kube_request *request, struct arena *scratch)
 {
 	const struct kube_access *access = request->client->access;
 	const char *token = credential_token(request->client->credential);
-	add_header(request, "Accept: application/json");
+	add_header(request, arena_printf(scratch, "Accept: %s", request->accept));
 	if (token)
 		add_header(request, arena_printf(scratch, "Authorization: Bearer %s", token));
 	if (access->as)
@@ -472,6 +473,7 @@ static struct kube_request *new_request(struct kube_client *client, const char *
 	BUG_ON(client->closing);
 	memcpy(request->path, path, n);
 	request->client = client;
+	request->accept = "application/json";
 	request->events = *events;
 	request->deadlines = *deadlines;
 	buf_init(&request->error_body, ERROR_BODY_CEILING);
@@ -489,6 +491,14 @@ struct kube_request *kube_get(struct kube_client *client, const char *path, cons
                               const struct kube_request_events *events)
 {
 	return new_request(client, path, deadlines, events);
+}
+
+struct kube_request *kube_get_metadata(struct kube_client *client, const char *path,
+                                       const struct kube_deadlines *deadlines, const struct kube_request_events *events)
+{
+	struct kube_request *request = new_request(client, path, deadlines, events);
+	request->accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+	return request;
 }
 
 struct kube_request *kube_send(struct kube_client *client, const char *method, const char *path, const char *content_type,

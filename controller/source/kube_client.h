@@ -44,6 +44,9 @@ void kube_client_close(struct kube_client *client, void (*cb)(void *ctx), void *
 /* path begins with "/" and is a URL's. */
 struct kube_request *kube_get(struct kube_client *client, const char *path, const struct kube_deadlines *deadlines,
                               const struct kube_request_events *events);
+/* The same, of an object nothing but its metadata. */
+struct kube_request *kube_get_metadata(struct kube_client *client, const char *path,
+                                       const struct kube_deadlines *deadlines, const struct kube_request_events *events);
 /* The same with a method and a body, which is copied; body NULL: none. method and content_type are literals. A request
  * whose connection died before the answer began may have been carried out, or be sent twice: what is sent must bear it. */
 struct kube_request *kube_send(struct kube_client *client, const char *method, const char *path, const char *content_type,

@@ -3,6 +3,8 @@
 
 #include "hatchway/base/arena.h"
 
+#define AT_ONCE 64
+
 struct document {
 	const char *kind, *namespace, *name, *text;
 	struct err *err; /* NULL: written */
@@ -16,31 +18,21 @@ struct status_writer {
 	struct arena arena; /* of the batch */
 	struct document *list;
 	size_t n, cap;
-	bool busy, sweep;
+	bool busy, sweep, swept;
 	struct err sweep_err;
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 };
 
-struct status_writer *status_writer_open(uv_loop_t *loop, struct status_dir *dir, const struct status_writer_events *events)
+static bool writer_busy(void *ctx)
 {
-	struct status_writer *writer = xcalloc(1, sizeof(*writer));
-	writer->loop = loop;
-	writer->dir = dir;
-	writer->events = *events;
-	writer->work.data = writer;
-	arena_init(&writer->arena);
-	return writer;
-}
-
-bool status_writer_busy(const struct status_writer *writer)
-{
+	const struct status_writer *writer = ctx;
 	return writer->busy;
 }
 
-void status_writer_add(struct status_writer *writer, const char *kind, const char *namespace, const char *name,
-                       const char *text)
+static void writer_add(void *ctx, enum object_kind kind, const char *namespace, const char *name, const char *text)
 {
+	struct status_writer *writer = ctx;
 	struct arena *a = &writer->arena;
 	BUG_ON(writer->busy);
 	if (writer->n == writer->cap) {
@@ -48,7 +40,7 @@ void status_writer_add(struct status_writer *writer, const char *kind, const cha
 		writer->list = xrealloc(writer->list, writer->cap * sizeof(*writer->list));
 	}
 	writer->list[writer->n++] = (struct document){
-		.kind = arena_strdup(a, kind),
+		.kind = object_kind_name(kind),
 		.namespace = arena_strdup(a, namespace),
 		.name = arena_strdup(a, name),
 		.text = arena_strdup(a, text),
@@ -102,21 +94,35 @@ static void on_written(uv_work_t *work, int status)
 		writer->events.done(writer->events.ctx);
 }
 
-bool status_writer_start(struct status_writer *writer, bool sweep)
+static void writer_start(void *ctx, bool last)
 {
+	struct status_writer *writer = ctx;
 	BUG_ON(writer->busy);
-	if (!writer->n && !sweep)
-		return false;
+	writer->sweep = last && !writer->swept;
+	writer->swept |= writer->sweep;
+	if (!writer->n && !writer->sweep)
+		return;
 	writer->busy = true;
-	writer->sweep = sweep;
 	BUG_ON(uv_queue_work(writer->loop, &writer->work, write_all, on_written));
-	return true;
 }
 
-void status_writer_close(struct status_writer *writer, void (*cb)(void *ctx), void *ctx)
+static void writer_close(void *ctx, void (*cb)(void *ctx), void *cb_ctx)
 {
+	struct status_writer *writer = ctx;
 	writer->closed = cb;
-	writer->closed_ctx = ctx;
+	writer->closed_ctx = cb_ctx;
 	if (!writer->busy)
 		writer_free(writer);
+}
+
+struct status_sink status_writer_open(uv_loop_t *loop, struct status_dir *dir, const struct status_writer_events *events)
+{
+	static const struct status_sink_ops ops = {AT_ONCE, writer_busy, writer_add, writer_start, writer_close};
+	struct status_writer *writer = xcalloc(1, sizeof(*writer));
+	writer->loop = loop;
+	writer->dir = dir;
+	writer->events = *events;
+	writer->work.data = writer;
+	arena_init(&writer->arena);
+	return (struct status_sink){&ops, writer};
 }

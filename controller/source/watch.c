@@ -33,6 +33,7 @@ struct watch {
 	uv_loop_t *loop;
 	struct kube_client *client;
 	enum object_kind kind;
+	const char *controller;
 	struct watch_times times;
 	struct watch_events events;
 	char version[16], plural[64]; /* version "": not served */
@@ -122,7 +123,7 @@ static bool is_same(const struct object *a, const struct object *b)
 }
 
 /* Takes the reference over. */
-static void deliver(struct watch *watch, struct object *object, uint64_t version)
+static void deliver(struct watch *watch, struct object *object, uint64_t version, struct status_seen status)
 {
 	struct known_entry *entry = known_find(&watch->known, object->namespace, object->name);
 	if (entry && is_same(entry->object, object)) {
@@ -131,9 +132,14 @@ static void deliver(struct watch *watch, struct object *object, uint64_t version
 		entry = known_put(&watch->known, object);
 		watch->events.source.put(watch->events.source.ctx, object_ref(object));
 	}
+	bool turned = entry->status != status.digest;
 	entry->version = version;
 	entry->seen = 1;
+	entry->status = status.digest;
+	entry->status_others = status.others;
 	accept_again(watch, entry->object->namespace, entry->object->name);
+	if (turned)
+		watch->events.status(watch->events.ctx, watch->kind, entry->object->namespace, entry->object->name);
 }
 
 static void forget(struct watch *watch, const char *namespace, const char *name)
@@ -227,7 +233,8 @@ static void take_object(struct watch *watch, const struct node *item, struct are
 	struct err err = {""};
 	unsigned line = 0;
 	if (object_decode(with_head(watch, item, scratch), &object, &line, &err) > 0) {
-		deliver(watch, object, version_number(node_text(metadata, "resourceVersion")));
+		deliver(watch, object, version_number(node_text(metadata, "resourceVersion")),
+		        status_see(watch->kind, node_get(item, "status"), watch->controller));
 		return;
 	}
 	/* What was known of it stays, and is not gone. */
@@ -689,19 +696,30 @@ void watch_describe(const struct watch *watch, struct buf *out)
 	         watch->failing ? watch->err.text : "");
 }
 
-uint64_t watch_resource_version(const struct watch *watch, const char *namespace, const char *name)
+bool watch_seen(const struct watch *watch, const char *namespace, const char *name, struct watch_seen *ret)
 {
 	const struct known_entry *entry = known_find(&watch->known, namespace, name);
-	return entry ? entry->version : 0;
+	if (!entry)
+		return false;
+	*ret = (struct watch_seen){entry->version, entry->object->uid, {entry->status, entry->status_others}};
+	return true;
 }
 
-struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind,
+void watch_wrote(struct watch *watch, const char *namespace, const char *name, uint64_t digest)
+{
+	struct known_entry *entry = known_find(&watch->known, namespace, name);
+	if (entry)
+		entry->status = digest & UINT64_MAX >> 1;
+}
+
+struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind, const char *controller,
                          const struct watch_times *times, const struct watch_events *events)
 {
 	struct watch *watch = xcalloc(1, sizeof(*watch));
 	watch->loop = loop;
 	watch->client = client;
 	watch->kind = kind;
+	watch->controller = controller;
 	watch->times = *times;
 	watch->events = *events;
 	known_init(&watch->known, random_number());

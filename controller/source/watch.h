@@ -5,12 +5,15 @@
 
 #include "controller/source/kube_client.h"
 #include "controller/source/source.h"
+#include "controller/source/status_merge.h"
 #include "hatchway/base/buf.h"
 
 struct watch_events {
 	struct source_events source; /* put, delete, problem; settled() is the owner's */
 	/* All there is has been told for the first time (or nothing can be said, and will not be soon). */
 	void (*synced)(void *ctx);
+	/* Our part of an object's status is another than it was, or than what was written; told after put(). */
+	void (*status)(void *ctx, enum object_kind kind, const char *namespace, const char *name);
 	/* 404: ask again what is served. */
 	void (*missing)(void *ctx);
 	void *ctx;
@@ -26,8 +29,16 @@ struct watch_times {
 	unsigned page;                          /* objects of one LIST; 0: all */
 };
 
+/* What is known of an object beside itself, as it was delivered last. */
+struct watch_seen {
+	uint64_t version; /* metadata.resourceVersion; 0: not known */
+	const char *uid;  /* until something else is delivered */
+	struct status_seen status;
+};
+
 struct watch;
-struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind,
+/* controller: whose the status is that counts as ours; must outlive it. */
+struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind, const char *controller,
                          const struct watch_times *times, const struct watch_events *events);
 void watch_close(struct watch *watch, void (*cb)(void *ctx), void *ctx);
 /* Begins, or goes on with this version. NULL: the kind is not served any more; all its objects are told as deleted. */
@@ -43,7 +54,9 @@ struct watch_figures watch_figures(const struct watch *watch);
 void watch_describe(const struct watch *watch, struct buf *out);
 /* Appends the URL path of one object; false: the kind is not served. */
 bool watch_object_path(const struct watch *watch, const char *namespace, const char *name, struct buf *out);
-/* metadata.resourceVersion of what was delivered last; 0: not known. */
-uint64_t watch_resource_version(const struct watch *watch, const char *namespace, const char *name);
+/* False: there is no such object. */
+bool watch_seen(const struct watch *watch, const char *namespace, const char *name, struct watch_seen *ret);
+/* We have written a status of this digest. */
+void watch_wrote(struct watch *watch, const char *namespace, const char *name, uint64_t digest);
 
 #endif

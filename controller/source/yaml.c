@@ -1,8 +1,10 @@
-/* Owns the building of trees from libyaml's events, and what plain scalars mean. Knows nothing of objects. */
+/* Owns the building of trees from libyaml's events, and which of the two readers is asked: yaml_plain.h's as long as it
+ * knows all it sees, and libyaml from the first document on where it does not. Knows nothing of objects. */
 #include "controller/source/yaml.h"
 
+#include "controller/source/yaml_plain.h"
+
 #include <errno.h>
-#include <inttypes.h>
 #include <unistd.h>
 #include <yaml.h>
 
@@ -16,42 +18,46 @@ struct anchor {
 };
 
 struct yaml {
+	struct yaml_tree tree;
+	struct yaml_plain plain;
+	size_t n_plain;   /* documents read by it */
+	bool parsing;     /* libyaml reads: the parser is there */
 	yaml_parser_t parser;
-	int fd;           /* -1: bytes */
-	const char *text; /* of bytes: what is not read yet */
+	char *begin;      /* of fd, to free() */
+	const char *text; /* what the parser has not read yet; then comes fd */
 	size_t n_text;
+	int fd; /* -1: nothing */
 	int read_errno;
-	size_t bytes, newlines; /* read so far */
+	size_t bytes, newlines; /* read by the parser so far */
 
 	/* of the document being read */
-	struct arena *scratch;
 	struct anchor anchors[ANCHOR_CEILING];
 	size_t n_anchors, weight;
 	unsigned depth, deepest;
-	struct node **values; /* children of the nodes being built, a stack; keys beside them */
-	const char **keys;
-	size_t n_children, cap_children;
 	unsigned line; /* of an error */
 	struct err *err;
 };
 
 /* ---- opening ---- */
 
-static ssize_t read_some(struct yaml *yaml, unsigned char *buffer, size_t size)
+static ssize_t read_fd(int fd, void *buffer, size_t size)
 {
 	ssize_t n;
-	if (yaml->fd < 0) {
-		n = (ssize_t)(size < yaml->n_text ? size : yaml->n_text);
-		if (n)
-			memcpy(buffer, yaml->text, (size_t)n);
-		yaml->text += n;
-		yaml->n_text -= (size_t)n;
-		return n;
-	}
 	do
-		n = read(yaml->fd, buffer, size);
+		n = read(fd, buffer, size);
 	while (n < 0 && errno == EINTR);
 	return n;
+}
+
+static ssize_t read_some(struct yaml *yaml, unsigned char *buffer, size_t size)
+{
+	if (!yaml->n_text)
+		return yaml->fd < 0 ? 0 : read_fd(yaml->fd, buffer, size);
+	size_t n = size < yaml->n_text ? size : yaml->n_text;
+	memcpy(buffer, yaml->text, n);
+	yaml->text += n;
+	yaml->n_text -= n;
+	return (ssize_t)n;
 }
 
 /* At the beginning: enough to know a byte order mark, which is dropped. libyaml drops one only if it may choose the
@@ -103,33 +109,44 @@ static int read_input(void *ctx, unsigned char *buffer, size_t size, size_t *ret
 	return 1;
 }
 
-static struct yaml *open_parser(void)
+static void begin_parser(struct yaml *yaml)
 {
-	struct yaml *yaml = xcalloc(1, sizeof(*yaml));
 	if (!yaml_parser_initialize(&yaml->parser)) {
 		fprintf(stderr, "out of memory: yaml parser\n");
 		abort();
 	}
+	yaml->parsing = true;
 	yaml_parser_set_encoding(&yaml->parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input(&yaml->parser, read_input, yaml);
-	yaml->fd = -1;
-	return yaml;
 }
 
 struct yaml *yaml_open_bytes(const void *bytes, size_t n)
 {
-	struct yaml *yaml = open_parser();
-	if (n > YAML_TEXT_CEILING)
-		yaml->read_errno = EFBIG;
+	struct yaml *yaml = xcalloc(1, sizeof(*yaml));
+	yaml->fd = -1;
 	yaml->text = bytes;
 	yaml->n_text = n;
+	if (n > YAML_TEXT_CEILING)
+		yaml->read_errno = EFBIG;
+	else if (n <= YAML_PLAIN_CEILING)
+		yaml_plain_open(&yaml->plain, bytes, n);
 	return yaml;
 }
 
 struct yaml *yaml_open_fd(int fd)
 {
-	struct yaml *yaml = open_parser();
+	char *begin = xmalloc(YAML_PLAIN_CEILING + 1);
+	size_t have = 0;
+	ssize_t n;
+	do {
+		n = read_fd(fd, begin + have, YAML_PLAIN_CEILING + 1 - have);
+		have += n > 0 ? (size_t)n : 0;
+	} while (n > 0 && have <= YAML_PLAIN_CEILING);
+	int read_errno = n < 0 ? errno : 0;
+	struct yaml *yaml = yaml_open_bytes(begin, have);
+	yaml->begin = begin;
 	yaml->fd = fd;
+	yaml->read_errno = read_errno;
 	return yaml;
 }
 
@@ -137,119 +154,11 @@ void yaml_close(struct yaml *yaml)
 {
 	if (!yaml)
 		return;
-	yaml_parser_delete(&yaml->parser);
-	free(yaml->values);
-	free(yaml->keys);
+	if (yaml->parsing)
+		yaml_parser_delete(&yaml->parser);
+	yaml_tree_done(&yaml->tree);
+	free(yaml->begin);
 	free(yaml);
-}
-
-/* ---- plain scalars ---- */
-
-static bool is_word(const char *text, const char *const *words)
-{
-	for (; *words; words++)
-		if (strcmp(text, *words) == 0)
-			return true;
-	return false;
-}
-
-/* What may be a bool or null begins with one of these; most scalars do not. */
-static bool resolve_word(struct node *node)
-{
-	static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
-	static const char *const trues[] = {"y",    "Y",    "yes", "Yes", "YES", "true",
-	                                    "True", "TRUE", "on",  "On",  "ON",  NULL};
-	static const char *const falses[] = {"n",     "N",     "no",  "No",  "NO",  "false",
-	                                     "False", "FALSE", "off", "Off", "OFF", NULL};
-	if (strlen(node->text) > 5 || (*node->text && !strchr("~nNyYtToOfF", *node->text)))
-		return false;
-	if (is_word(node->text, nulls)) {
-		node->type = NODE_NULL;
-	} else if (is_word(node->text, trues)) {
-		node->type = NODE_BOOL;
-		node->text = "true";
-	} else if (is_word(node->text, falses)) {
-		node->type = NODE_BOOL;
-		node->text = "false";
-	} else {
-		return false;
-	}
-	return true;
-}
-
-/* Go's strconv.ParseInt(text, 0, 64): 0x, 0o, 0b and leading-zero octal. */
-static bool parse_whole(const char *text, bool *ret_negative, uint64_t *ret)
-{
-	const char *p = text;
-	*ret_negative = *p == '-';
-	if (*p == '-' || *p == '+')
-		p++;
-	int base = 10;
-	if (p[0] == '0' && p[1]) {
-		char mark = p[1] | 0x20;
-		base = mark == 'x' ? 16 : mark == 'b' ? 2 : 8;
-		p += mark == 'x' || mark == 'b' || mark == 'o' ? 2 : 1;
-	}
-	char *end;
-	if (!((*p >= '0' && *p <= '9') || (base == 16 && strchr("abcdefABCDEF", *p) && *p)))
-		return false;
-	errno = 0;
-	*ret = strtoull(p, &end, base);
-	return !errno && !*end;
-}
-
-/* [-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)? */
-static bool is_float(const char *p)
-{
-	p += *p == '-' || *p == '+';
-	size_t whole = strspn(p, "0123456789");
-	p += whole;
-	if (*p == '.') {
-		size_t fraction = strspn(p + 1, "0123456789");
-		if (!whole && !fraction)
-			return false;
-		p += 1 + fraction;
-	} else if (!whole) {
-		return false;
-	}
-	if (*p != 'e' && *p != 'E')
-		return !*p;
-	p++;
-	p += *p == '-' || *p == '+';
-	size_t exponent = strspn(p, "0123456789");
-	return exponent && !p[exponent];
-}
-
-static void resolve_number(struct arena *scratch, struct node *node)
-{
-	char plain[64];
-	size_t n = 0;
-	const char *text = node->text;
-	if (!strchr("0123456789+-.", *text) || strlen(text) >= sizeof(plain))
-		return;
-	for (const char *p = text; *p; p++)
-		if (*p != '_')
-			plain[n++] = *p;
-	plain[n] = 0;
-	bool negative;
-	uint64_t whole;
-	if (parse_whole(plain, &negative, &whole)) {
-		node->type = NODE_NUMBER;
-		node->text = arena_printf(scratch, "%s%" PRIu64, negative && whole ? "-" : "", whole);
-		return;
-	}
-	if (!is_float(plain))
-		return;
-	double value = strtod(plain, NULL);
-	node->type = NODE_NUMBER;
-	if (value == (double)(int64_t)(value > 1e15 || value < -1e15 ? 0 : value))
-		node->text = arena_printf(scratch, "%" PRId64, (int64_t)value);
-}
-
-static void resolve_plain(struct arena *scratch, struct node *node)
-{
-	if (!resolve_word(node))
-		resolve_number(scratch, node);
 }
 
 /* ---- building ---- */
@@ -295,17 +204,6 @@ static int next_event(struct yaml *yaml, yaml_event_t *event)
 	return yaml_parser_parse(&yaml->parser, event) ? 0 : fail_parser(yaml);
 }
 
-static void push_child(struct yaml *yaml, const char *key, struct node *value)
-{
-	if (yaml->n_children == yaml->cap_children) {
-		yaml->cap_children = yaml->cap_children ? 2 * yaml->cap_children : 64;
-		yaml->values = xrealloc(yaml->values, yaml->cap_children * sizeof(*yaml->values));
-		yaml->keys = xrealloc(yaml->keys, yaml->cap_children * sizeof(*yaml->keys));
-	}
-	yaml->keys[yaml->n_children] = key;
-	yaml->values[yaml->n_children++] = value;
-}
-
 static int add_weight(struct yaml *yaml, unsigned line, size_t weight)
 {
 	yaml->weight += weight;
@@ -340,7 +238,7 @@ static int apply_tag(struct yaml *yaml, const yaml_char_t *tag, struct node *nod
 	static const char *const names[] = {[NODE_NULL] = "null", [NODE_BOOL] = "bool", [NODE_NUMBER] = "int"};
 	if (has_tag(tag, "str") || strcmp((const char *)tag, "!") == 0)
 		return 0;
-	resolve_plain(yaml->scratch, node);
+	yaml_tree_resolve(&yaml->tree, node);
 	if (node->type < NODE_STRING && has_tag(tag, names[node->type]))
 		return 0;
 	if (node->type == NODE_NUMBER && has_tag(tag, "float"))
@@ -355,17 +253,17 @@ static int build_scalar(struct yaml *yaml, const yaml_event_t *event, struct nod
 	if (memchr(text, 0, n))
 		return fail(yaml, node->line, "a string may not contain NUL");
 	node->type = NODE_STRING;
-	node->text = arena_strndup(yaml->scratch, text, n);
+	node->text = arena_strndup(yaml->tree.scratch, text, n);
 	if (event->data.scalar.tag)
 		return apply_tag(yaml, event->data.scalar.tag, node);
 	if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
-		resolve_plain(yaml->scratch, node);
+		yaml_tree_resolve(&yaml->tree, node);
 	return 0;
 }
 
 static int build_list(struct yaml *yaml, struct node *node)
 {
-	size_t base = yaml->n_children;
+	size_t base = yaml->tree.n;
 	for (;;) {
 		yaml_event_t event;
 		int status = next_event(yaml, &event);
@@ -380,14 +278,10 @@ static int build_list(struct yaml *yaml, struct node *node)
 			return status;
 		if (end)
 			break;
-		push_child(yaml, NULL, item);
+		yaml_tree_push(&yaml->tree, NULL, item);
 	}
-	node->type = NODE_LIST;
-	node->n = yaml->n_children - base;
-	node->items = arena_array(yaml->scratch, node->n, sizeof(*node->items));
-	if (node->n)
-		memcpy(node->items, yaml->values + base, node->n * sizeof(*node->items));
-	yaml->n_children = base;
+	yaml_tree_list(&yaml->tree, node, base);
+	yaml->tree.n = base;
 	return 0;
 }
 
@@ -410,8 +304,8 @@ static int build_key(struct yaml *yaml, yaml_event_t *event, const char **ret, b
 
 static bool has_key(const struct yaml *yaml, size_t base, const char *key)
 {
-	for (size_t i = base; i < yaml->n_children; i++)
-		if (strcmp(yaml->keys[i], key) == 0)
+	for (size_t i = base; i < yaml->tree.n; i++)
+		if (strcmp(yaml->tree.keys[i], key) == 0)
 			return true;
 	return false;
 }
@@ -426,7 +320,7 @@ static int merge_map(struct yaml *yaml, size_t base, const struct node *from, un
 		return fail(yaml, line, "map merge of more than 1000 keys");
 	for (size_t i = 0; i < from->n; i++)
 		if (!has_key(yaml, base, from->keys[i]))
-			push_child(yaml, from->keys[i], from->items[i]);
+			yaml_tree_push(&yaml->tree, from->keys[i], from->items[i]);
 	return 0;
 }
 
@@ -444,58 +338,28 @@ static int merge(struct yaml *yaml, size_t base, const struct node *from)
 	return 0;
 }
 
-static int cmp_key(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static const char *duplicate_key(struct yaml *yaml, const struct node *map)
-{
-	if (map->n <= 16) {
-		for (size_t i = 1; i < map->n; i++)
-			for (size_t k = 0; k < i; k++)
-				if (strcmp(map->keys[i], map->keys[k]) == 0)
-					return map->keys[i];
-		return NULL;
-	}
-	const char **sorted = arena_array(yaml->scratch, map->n, sizeof(*sorted));
-	memcpy(sorted, map->keys, map->n * sizeof(*sorted));
-	qsort(sorted, map->n, sizeof(*sorted), cmp_key);
-	for (size_t i = 1; i < map->n; i++)
-		if (strcmp(sorted[i], sorted[i - 1]) == 0)
-			return sorted[i];
-	return NULL;
-}
-
 static int finish_map(struct yaml *yaml, struct node *node, size_t base, const struct node *merged)
 {
 	/* The own pairs first, alone: a key given twice is an error, a key given again by a merge is not. */
-	node->type = NODE_MAP;
 	for (int pass = 0; pass < (merged ? 2 : 1); pass++) {
 		if (pass) {
 			int status = merge(yaml, base, merged);
 			if (status)
 				return status;
 		}
-		node->n = yaml->n_children - base;
-		node->items = arena_array(yaml->scratch, node->n, sizeof(*node->items));
-		node->keys = arena_array(yaml->scratch, node->n, sizeof(*node->keys));
-		if (!node->n)
-			continue;
-		memcpy(node->items, yaml->values + base, node->n * sizeof(*node->items));
-		memcpy(node->keys, yaml->keys + base, node->n * sizeof(*node->keys));
-		const char *twice = pass ? NULL : duplicate_key(yaml, node);
+		yaml_tree_map(&yaml->tree, node, base);
+		const char *twice = pass ? NULL : yaml_tree_twice(&yaml->tree, node);
 		if (twice)
 			return fail(yaml, node->line, "key \"%.80s\" is given twice in the map that begins here",
 			            twice);
 	}
-	yaml->n_children = base;
+	yaml->tree.n = base;
 	return 0;
 }
 
 static int build_map(struct yaml *yaml, struct node *node)
 {
-	size_t base = yaml->n_children;
+	size_t base = yaml->tree.n;
 	const struct node *merged = NULL;
 	for (;;) {
 		yaml_event_t event;
@@ -522,7 +386,7 @@ static int build_map(struct yaml *yaml, struct node *node)
 		if (is_merge)
 			merged = value;
 		else
-			push_child(yaml, key, value);
+			yaml_tree_push(&yaml->tree, key, value);
 	}
 }
 
@@ -585,7 +449,7 @@ static int build_node(struct yaml *yaml, yaml_event_t *event, struct node **ret)
 	unsigned deepest = yaml->deepest, depth = yaml->depth;
 	if (add_weight(yaml, line, 1))
 		return -EINVAL;
-	struct node *node = arena_alloc(yaml->scratch, sizeof(*node));
+	struct node *node = arena_alloc(yaml->tree.scratch, sizeof(*node));
 	node->line = line;
 	yaml->deepest = depth;
 	yaml->depth = depth + 1;
@@ -604,14 +468,14 @@ static int build_node(struct yaml *yaml, yaml_event_t *event, struct node **ret)
 		return fail(yaml, line, "more than %d anchors", ANCHOR_CEILING);
 	if (anchor)
 		yaml->anchors[yaml->n_anchors++] =
-		    (struct anchor){arena_strdup(yaml->scratch, anchor), node, yaml->weight - before, height};
+		    (struct anchor){arena_strdup(yaml->tree.scratch, anchor), node, yaml->weight - before, height};
 	*ret = node;
 	return 0;
 }
 
 static int build_document(struct yaml *yaml, struct node **ret)
 {
-	yaml->n_anchors = yaml->n_children = yaml->weight = 0;
+	yaml->n_anchors = yaml->tree.n = yaml->weight = 0;
 	yaml->depth = yaml->deepest = 0;
 	int status = build_next(yaml, ret);
 	if (status)
@@ -623,23 +487,52 @@ static int build_document(struct yaml *yaml, struct node **ret)
 	return status ? status : 1;
 }
 
+/* Up to the end of an event of this type, or of everything. 1: it was there. */
+static int skip_to(struct yaml *yaml, yaml_event_type_t type)
+{
+	for (;;) {
+		yaml_event_t event;
+		int status = next_event(yaml, &event);
+		if (status)
+			return status;
+		yaml_event_type_t is = event.type;
+		yaml_event_delete(&event);
+		if (is == type || is == YAML_STREAM_END_EVENT || is == YAML_NO_EVENT)
+			return is == type;
+	}
+}
+
+/* From here on libyaml reads, behind the documents that it need not. */
+static int take_over(struct yaml *yaml)
+{
+	int status = 1;
+	begin_parser(yaml);
+	for (size_t i = 0; i < yaml->n_plain && status > 0; i++)
+		status = skip_to(yaml, YAML_DOCUMENT_END_EVENT);
+	BUG_ON(!status);
+	return status < 0 ? status : 0;
+}
+
+static int parse_next(struct yaml *yaml, struct node **ret)
+{
+	int status = yaml->read_errno ? fail_parser(yaml) : 0;
+	if (!status && !yaml->parsing)
+		status = take_over(yaml);
+	if (!status)
+		status = skip_to(yaml, YAML_DOCUMENT_START_EVENT);
+	return status > 0 ? build_document(yaml, ret) : status;
+}
+
 int yaml_next(struct yaml *yaml, struct arena *scratch, struct node **ret, unsigned *ret_line, struct err *reterr)
 {
-	yaml->scratch = scratch;
+	yaml->tree.scratch = scratch;
 	yaml->err = reterr;
-	int status = yaml->read_errno ? fail_parser(yaml) : 0;
-	bool document = false, end = false;
-	while (!status && !document && !end) {
-		yaml_event_t event;
-		status = next_event(yaml, &event);
-		if (status)
-			break;
-		document = event.type == YAML_DOCUMENT_START_EVENT;
-		end = event.type == YAML_STREAM_END_EVENT || event.type == YAML_NO_EVENT;
-		yaml_event_delete(&event);
+	int status = yaml->parsing || yaml->read_errno ? -1 : yaml_plain_next(&yaml->plain, &yaml->tree, ret);
+	if (status >= 0) {
+		yaml->n_plain += (size_t)status;
+		return status;
 	}
-	if (document)
-		status = build_document(yaml, ret);
+	status = parse_next(yaml, ret);
 	if (status < 0 && ret_line)
 		*ret_line = yaml->line;
 	return status;

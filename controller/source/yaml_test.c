@@ -1,5 +1,6 @@
 /* YAML text to trees, written back as one line of JSON-like text: what a scalar means, limits, errors and their lines.
  */
+#include "controller/source/yaml_plain.h"
 #include "controller/source/yaml.h"
 
 #include "hatchway/base/buf.h"
@@ -7,13 +8,16 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include <cmocka.h>
 
-static void print_node(struct buf *out, const struct node *node)
+static void print_node(struct buf *out, const struct node *node, bool lines)
 {
 	static const char open[] = {[NODE_LIST] = '[', [NODE_MAP] = '{'},
 	                  close[] = {[NODE_LIST] = ']', [NODE_MAP] = '}'};
+	if (lines)
+		buf_addf(out, "%u/", node->line);
 	if (node->type == NODE_NULL) {
 		buf_adds(out, "null");
 	} else if (node->type == NODE_STRING) {
@@ -26,14 +30,14 @@ static void print_node(struct buf *out, const struct node *node)
 			buf_adds(out, i ? "," : "");
 			if (node->type == NODE_MAP)
 				buf_addf(out, "%s:", node->keys[i]);
-			print_node(out, node->items[i]);
+			print_node(out, node->items[i], lines);
 		}
 		buf_addc(out, close[node->type]);
 	}
 }
 
 /* All documents, " | " between them; an error ends it with "line N: text". */
-static char *parse(const char *text, size_t n)
+static char *parse_as(const char *text, size_t n, bool lines)
 {
 	struct buf out;
 	buf_init(&out, 1 << 20);
@@ -48,7 +52,7 @@ static char *parse(const char *text, size_t n)
 		if (status)
 			buf_adds(&out, out.len ? " | " : "");
 		if (status > 0)
-			print_node(&out, document);
+			print_node(&out, document, lines);
 		else if (status < 0)
 			buf_addf(&out, "line %u: %s", line, err.text);
 		arena_done(&scratch);
@@ -57,6 +61,17 @@ static char *parse(const char *text, size_t n)
 	}
 	yaml_close(yaml);
 	return buf_take(&out);
+}
+
+static char *parse(const char *text, size_t n)
+{
+	return parse_as(text, n, false);
+}
+
+/* Each node with its line. */
+static char *parse_lines(const char *text, size_t n)
+{
+	return parse_as(text, n, true);
 }
 
 static void check(const char *text, const char *wanted)
@@ -207,12 +222,109 @@ static void test_lines(void **state)
 	yaml_close(yaml);
 }
 
+/* ---- the two readers ---- */
+
+/* What is known to be read without libyaml: how manifests are written. */
+static void test_plain(void **state)
+{
+	static const char *const known[] = {
+	    "a: b\n",
+	    "# c\n\n---\napiVersion: v1 \nkind: Service\nmetadata:\n  name: x-1\n  labels:\n    a.b/c: 'd e'\n---\nkind: x",
+	    "a:\n- b: 1\n  c: [\"127.0.0.1\", x , 'y']\n  d: []\n- - e\n  - {}\n  # c\nf: http://h/#x\n",
+	    "{a: 1}\n",
+	    "\"a\":\n  - \"b\": \"c: [#]\"\n    'd': -1\n",
+	};
+	static const int documents[] = {1, 2, 1, -1, 1};
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		struct arena scratch;
+		struct yaml_tree tree = {.scratch = &scratch};
+		struct yaml_plain plain;
+		struct node *document;
+		int n = 0, status;
+		arena_init(&scratch);
+		yaml_plain_open(&plain, known[i], strlen(known[i]));
+		while ((status = yaml_plain_next(&plain, &tree, &document)) > 0)
+			n++;
+		if ((status ? -1 : n) != documents[i])
+			fail_msg("%d documents in\n%s", status ? -1 : n, known[i]);
+		yaml_tree_done(&tree);
+		arena_done(&scratch);
+	}
+}
+
+static uint64_t random_below(uint64_t *seed, uint64_t n)
+{
+	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
+	return (*seed >> 33) % n;
+}
+
+/* Lines that go together more often than not, and then something small gone wrong. */
+static void random_text(uint64_t *seed, struct buf *text)
+{
+	static const char *const parts[] = {
+	    "a",  "b:", "c: ", "- ", "-",     "---",    "---\n", "...", "# x",   " #",  "\"q\"",  "'q'",  "\"", "'",    "''",
+	    "{}", "[",  "]",   ",",  ":",     ": ",     "80",    "-1",  "1_0",   "0x1", "yes",    "null", "~",  ".",    "/a/b",
+	    "*",  "&x", "?",   "? ", "!",     "|",      ">",     "<<: ", "%",    "\\",  "\t",     "$(x)", "-x", "+7",   "1.0",
+	    "[]", "\n", "a b", "[x, y]", "on: ", "'k': ", "\"k\": ", "http://x:80/#y",
+	};
+	static const char *const lines[][2] = {
+	    {"k", ": v"},  {"k", ":"},     {"k", ":"}, {"- k", ": v"},        {"- k", ":"},           {"- v", ""},
+	    {"- - v", ""}, {"---\nk", ": v"}, {"# ", ""}, {"'k", "': \"v\""}, {"k", ": [a, 'b']"},
+	};
+	unsigned indent = 0;
+	for (uint64_t n = 1 + random_below(seed, 8); n; n--) {
+		unsigned number = (unsigned)random_below(seed, 9);
+		buf_addf(text, "%*s", (int)indent, "");
+		const char *const *line = lines[random_below(seed, ARRAY_LEN(lines))];
+		buf_addf(text, "%s%u%s", line[0], number, line[1]);
+		buf_adds(text, random_below(seed, 20) ? "\n" : "");
+		unsigned indents[] = {indent, indent, indent + 2, indent - indent % 4, indent / 2, 0};
+		indent = indents[random_below(seed, ARRAY_LEN(indents))];
+	}
+	for (uint64_t n = random_below(seed, 3); n; n--) {
+		struct buf changed;
+		size_t at = random_below(seed, text->len + 1), left = text->len - at;
+		size_t gone = random_below(seed, 4) ? 0 : random_below(seed, left + 1);
+		buf_init(&changed, 1 << 16);
+		buf_add(&changed, text->data, at);
+		buf_adds(&changed, random_below(seed, 5) ? parts[random_below(seed, ARRAY_LEN(parts))] : "  ");
+		buf_add(&changed, text->data + at + gone, left - gone);
+		buf_done(text);
+		*text = changed;
+	}
+}
+
+/* A byte order mark means nothing, and only libyaml knows it. */
+static void test_same(void **state)
+{
+	const char *given = getenv("HATCHWAY_SEED");
+	uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 1000003u;
+	print_message("HATCHWAY_SEED=%llu\n", (unsigned long long)seed);
+	for (int i = 0; i < 100000; i++) {
+		struct buf text, marked;
+		buf_init(&text, 1 << 16);
+		buf_init(&marked, 1 << 16);
+		buf_adds(&text, "");
+		random_text(&seed, &text);
+		buf_adds(&marked, "\xef\xbb\xbf");
+		buf_add(&marked, text.data, text.len);
+		char *have = parse_lines(text.data, text.len), *wanted = parse_lines(marked.data, marked.len);
+		if (strcmp(have, wanted) != 0)
+			fail_msg("%s\nwanted %s\nhave   %s", text.data, wanted, have);
+		free(have);
+		free(wanted);
+		buf_done(&text);
+		buf_done(&marked);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents),  cmocka_unit_test(test_aliases),
 	    cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),      cmocka_unit_test(test_errors),
 	    cmocka_unit_test(test_lines),   cmocka_unit_test(test_far_errors), cmocka_unit_test(test_byte_order_mark),
+	    cmocka_unit_test(test_plain),   cmocka_unit_test(test_same),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

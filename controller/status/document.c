@@ -108,6 +108,8 @@ static void put_field(struct buf *out, const char *indent, const char *name, con
 static void put_class(struct document *d)
 {
 	put_conditions(d, 0, "  ", "  ", 0);
+	if (!d->graph->release.features)
+		return; /* CRDs that do not have the field, or of another type */
 	buf_adds(d->out, "  supportedFeatures:\n");
 #define FEATURE(name) buf_adds(d->out, "  - name: " #name "\n");
 #include "controller/status/features.def"

@@ -72,7 +72,7 @@ static void show_class(struct shown_list *list, const struct graph *graph, const
 		struct condition *accepted = add(list, 0, &(struct condition){.id = (uint8_t)id});
 		if (message.len)
 			condition_set(accepted, id, "spec.parametersRef: %s", message.data);
-		add(list, 0, &(struct condition){.id = COND_CLASS_SUPPORTED_VERSION});
+		graph_release_condition(graph, add(list, 0, &(struct condition){0}));
 	}
 	buf_done(&message);
 }

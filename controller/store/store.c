@@ -165,16 +165,21 @@ static void target(struct targets *targets, enum object_kind kind, const char *n
 		node_list_add(&targets->list, node);
 }
 
+static void target_ref(struct targets *targets, const char *own, const struct backend_ref *ref)
+{
+	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Service") != 0)
+		return;
+	target(targets, KIND_SERVICE, ref->namespace, ref->name);
+	if (strcmp(ref->namespace, own) != 0)
+		target(targets, KIND_REFERENCEGRANT, ref->namespace, "");
+}
+
 static void targets_of_rule(struct targets *targets, const char *own, const struct http_rule *rule)
 {
-	for (size_t i = 0; i < rule->n_backend_refs; i++) {
-		const struct backend_ref *ref = &rule->backend_refs[i];
-		if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Service") != 0)
-			continue;
-		target(targets, KIND_SERVICE, ref->namespace, ref->name);
-		if (strcmp(ref->namespace, own) != 0)
-			target(targets, KIND_REFERENCEGRANT, ref->namespace, "");
-	}
+	for (size_t i = 0; i < rule->n_backend_refs; i++)
+		target_ref(targets, own, &rule->backend_refs[i]);
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		target_ref(targets, own, &rule->mirrors[i].ref);
 }
 
 static void targets_of_route(struct targets *targets, const struct http_route *route)

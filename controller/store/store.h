@@ -35,6 +35,7 @@ enum node_flags {
 	NODE_IN_DELTA = 8,     /* is in the lists of graph's delta */
 	NODE_STATUS = 16, /* is in status' list of what may have changed */
 	NODE_KEPT = 32,   /* is in graph's list of Services that hatchway keeps, or that have such parts */
+	NODE_AGAIN = 64,  /* its status is to be given even if it has not */
 };
 
 struct node {

@@ -4,7 +4,6 @@ in a network namespace of their own. A table on stdout and build/bench/results-c
 
 Needs root, and what e2e/cluster/node/build.sh makes. Every clock starts when the API server's
 answer to the write has come back. All share the machine's cores with API server and etcd; HAProxy is not pinned."""
-import contextlib
 import pathlib
 import random
 import sys
@@ -14,7 +13,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "cluster")]
 import bed as b
-from light import PATHS, VAR, Api, ApiError, each_in_parallel, inside
+from light import PATHS, VAR, Api, each_in_parallel, inside
 from bed import Poller, check, gateway, route, rule, service, wait
 from bench import MANY, QUICK, PeakMemory, measure, percentile, told
 
@@ -44,9 +43,7 @@ class World:
     def __exit__(self, *what):
         self.bed.__exit__(*what)
         for kind in ("HTTPRoute", "EndpointSlice", "Service", "Gateway"):
-            with contextlib.suppress(ApiError):
-                self.api.delete(PATHS[kind] + "?labelSelector=")
-        # The Service `kubernetes` comes back by itself.
+            self.api.delete_all(PATHS[kind])
 
     def start(self):
         command = [b.BUILD / "hatchway", "run", "--kubeconfig", VAR / "kubeconfig", "--state-dir", self.bed.state, "--haproxy", b.HAPROXY,

@@ -74,6 +74,20 @@ current-context: light
 Y
 }
 
+# What the controller writes, and nothing else: audit.log.
+audit_policy() {
+	cat >"$VAR/audit.yaml" <<-Y
+		apiVersion: audit.k8s.io/v1
+		kind: Policy
+		omitStages: [RequestReceived]
+		rules:
+		- level: Metadata
+		  users: [hatchway, "system:serviceaccount:hatchway:hatchway"]
+		  verbs: [create, update, patch, delete, deletecollection]
+		- level: None
+	Y
+}
+
 start_etcd() {
 	start etcd --data-dir="$VAR/etcd" --unsafe-no-fsync --log-level=warn --listen-client-urls=http://127.0.0.1:2379 \
 		--advertise-client-urls=http://127.0.0.1:2379 --listen-peer-urls=http://127.0.0.1:2380
@@ -85,7 +99,8 @@ start_api() {
 		--cert-dir="$VAR/pki" --token-auth-file="$VAR/tokens.csv" --authorization-mode=RBAC \
 		--service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$VAR/sa.pub" \
 		--service-account-signing-key-file="$VAR/sa.key" --service-cluster-ip-range=$SERVICES \
-		--client-ca-file="$VAR/ca.crt" --disable-admission-plugins=ServiceAccount
+		--client-ca-file="$VAR/ca.crt" --disable-admission-plugins=ServiceAccount \
+		--audit-policy-file="$VAR/audit.yaml" --audit-log-path="$VAR/audit.log"
 	for i in $(seq 1200); do
 		inside curl -ksf --noproxy '*' --max-time 2 "https://$NODE:6443/readyz" >/dev/null && return
 		sleep 0.05
@@ -100,6 +115,7 @@ up)
 	mkdir -p -m 700 "$VAR"
 	network
 	secrets
+	audit_policy
 	start_etcd
 	start_api
 	echo "$KUBECONFIG"

@@ -170,6 +170,19 @@ rules:
 - apiGroups: [gateway.networking.k8s.io]
   resources: [{kinds}]
   verbs: [list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [{statuses}]
+  verbs: [get, patch]
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  resourceNames: [gatewayclasses.gateway.networking.k8s.io]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, create, patch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -178,6 +191,7 @@ roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: hatchwa
 subjects: [{{kind: User, name: hatchway}}]
 """
 ALL_KINDS = "gatewayclasses, gateways, httproutes, referencegrants"
+ALL_STATUSES = "gatewayclasses/status, gateways/status, httproutes/status"
 BASE = """
 apiVersion: v1
 kind: Namespace
@@ -192,6 +206,10 @@ kind: GatewayClass
 metadata: {name: hatchway}
 spec: {controllerName: hatchway.dev/controller}
 """
+
+
+def allow(kinds=ALL_KINDS, statuses=ALL_STATUSES):
+    apply(RBAC.format(kinds=kinds, statuses=statuses))
 
 
 def walkthrough():
@@ -224,7 +242,7 @@ def get(times=20):
 
 def scenario(controller, work):
     rng = random.Random(SEED)
-    apply(RBAC.format(kinds=ALL_KINDS))
+    allow()
     controller.start()
     wait_for(controller, r"applied 1", "without CRDs it serves, nothing")
     kubectl("apply", "--server-side", "-f", crds("CRDS", "v1.6.3"))
@@ -273,13 +291,13 @@ def scenario(controller, work):
     controller.process.send_signal(signal.SIGCONT)
     assert "/other" in settle(controller, work, "objects changed while it slept and the API server restarted")
 
-    apply(RBAC.format(kinds=ALL_KINDS.replace(", httproutes", "")))
+    allow(ALL_KINDS.replace(", httproutes", ""))
     light("kill-api")  # ends the watches: a role is looked at when they begin
     light("start-api")
     wait_for(controller, r"HTTPRoute v1 waiting objects 1 forbidden", "a right taken away is named, and what was known stays", 40)
     kubectl("-n", "sample", "delete", "httproute", "helloworld")
     assert "/other" in controller.ask("dump", "table")
-    apply(RBAC.format(kinds=ALL_KINDS))
+    allow()
     settle(controller, work, "the right given back", 40)
 
     tokens, token = VAR / "tokens.csv", VAR / "token.hatchway"

@@ -80,6 +80,45 @@ static void *copy_backend(struct arena *a, const void *like)
 	return to;
 }
 
+const uint16_t table_retry_codes[] = {429, 500, 501, 502, 503, 504, 0};
+
+static struct table_retry *copy_retry(struct arena *a, const struct table_retry *from)
+{
+	if (!from)
+		return NULL;
+	struct table_retry *to = arena_alloc(a, sizeof(*to));
+	*to = *from;
+	to->codes = arena_array(a, from->n_codes, sizeof(*to->codes));
+	for (size_t i = 0; i < from->n_codes; i++)
+		to->codes[i] = from->codes[i];
+	return to;
+}
+
+static struct table_edits *copy_edits(struct arena *a, const struct table_edits *from)
+{
+	if (!from)
+		return NULL;
+	struct table_edits *to = arena_alloc(a, sizeof(*to));
+	*to = *from;
+	copy_header_lists(a, &to->request, &from->request);
+	copy_header_lists(a, &to->response, &from->response);
+	return to;
+}
+
+static struct table_cors *copy_cors(struct arena *a, const struct table_cors *from)
+{
+	if (!from)
+		return NULL;
+	struct table_cors *to = arena_alloc(a, sizeof(*to));
+	*to = *from;
+	for (size_t l = 0; l < TABLE_CORS_LISTS; l++) {
+		to->lists[l].names = arena_array(a, from->lists[l].n, sizeof(char *));
+		for (size_t i = 0; i < from->lists[l].n; i++)
+			to->lists[l].names[i] = arena_strdup(a, from->lists[l].names[i]);
+	}
+	return to;
+}
+
 static void *copy_rule(struct arena *a, const void *like)
 {
 	const struct table_rule *from = like;
@@ -90,6 +129,13 @@ static void *copy_rule(struct arena *a, const void *like)
 	to->name = arena_strdup(a, from->name);
 	copy_header_lists(a, &to->request, &from->request);
 	copy_header_lists(a, &to->response, &from->response);
+	to->cors = copy_cors(a, from->cors);
+	to->retry = copy_retry(a, from->retry);
+	to->mirrors = arena_array(a, from->n_mirrors, sizeof(*to->mirrors));
+	for (size_t i = 0; i < from->n_mirrors; i++) {
+		to->mirrors[i] = from->mirrors[i];
+		to->mirrors[i].backend = arena_strdup(a, from->mirrors[i].backend);
+	}
 	to->rewrite.hostname = arena_strdup(a, from->rewrite.hostname);
 	to->rewrite.path = arena_strdup(a, from->rewrite.path);
 	to->rewrite.prefix = arena_strdup(a, from->rewrite.prefix);
@@ -98,6 +144,7 @@ static void *copy_rule(struct arena *a, const void *like)
 	for (size_t i = 0; i < from->n_refs; i++) {
 		to->refs[i] = from->refs[i];
 		to->refs[i].backend = arena_strdup(a, from->refs[i].backend);
+		to->refs[i].edits = copy_edits(a, from->refs[i].edits);
 	}
 	return to;
 }

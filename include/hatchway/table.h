@@ -93,11 +93,51 @@ struct table_rewrite {
 	const char *prefix;   /* PREFIX_EDIT: what the entry matched */
 };
 
+enum table_cors_list { TABLE_CORS_ORIGIN, TABLE_CORS_METHOD, TABLE_CORS_HEADER, TABLE_CORS_EXPOSE, TABLE_CORS_LISTS };
+
+/* Gateway API HTTPCORSFilter. A preflight (OPTIONS with Origin and Access-Control-Request-Method) is answered 204 without
+ * a backend; of every other answer the Access-Control-* headers are this filter's and nobody else's. An Origin that no
+ * entry matches gets none. Origins: "*", or scheme://host[:port] in any case, its host "*" or "*.b" for one or more labels. */
+struct table_cors {
+	struct table_names {
+		const char **names; /* "*" stands alone, but among EXPOSE */
+		uint16_t n;
+	} lists[TABLE_CORS_LISTS];
+	int32_t max_age;
+	bool credentials;
+};
+
+/* Gateway API HTTPRequestMirrorFilter: so many of the rule's requests are sent there, too, as they are after the rule's own
+ * filters; what comes of it is nobody's concern. A request whose body is longer than 12,000 bytes, or of a length not said
+ * beforehand, is not. */
+struct table_mirror {
+	const char *backend; /* NULL: an invalid reference, which mirrors nothing */
+	uint32_t numerator, denominator;
+};
+
+/* Gateway API HTTPRouteRetry: more tries after an answer with one of the codes, after a connection that breaks before the
+ * answer, and after backend_timeout_ms. Together they end at request_timeout_ms (504). */
+struct table_retry {
+	uint16_t *codes; /* of table_retry_codes */
+	uint16_t n_codes;
+	uint8_t attempts;   /* 1..TABLE_RETRY_ATTEMPTS, the first try not counted */
+	int64_t backoff_ms; /* waited before each of them; -1 unset */
+};
+
+#define TABLE_RETRY_ATTEMPTS 100
+extern const uint16_t table_retry_codes[]; /* what may be tried again; 0 ends it */
+
 enum table_action { TABLE_FORWARD, TABLE_REDIRECT, TABLE_STATUS };
 
+/* Filters of one reference: a request's after the rule's own, a response's before them. */
+struct table_edits {
+	struct table_headers request, response;
+};
+
 struct table_ref {
-	const char *backend; /* key of a TABLE_BACKEND; NULL: an invalid reference, its share answers 500 */
-	uint32_t weight;     /* 0..1000000 */
+	const char *backend;       /* key of a TABLE_BACKEND; NULL: an invalid reference, its share answers 500 */
+	struct table_edits *edits; /* NULL: none */
+	uint32_t weight;           /* 0..1000000 */
 };
 
 /* What to do with a request. Key: whatever is unique and stable, e.g. "sample/helloworld/0". */
@@ -107,8 +147,12 @@ struct table_rule {
 	const char *name;               /* the rule's own name, or NULL */
 	struct table_headers request;   /* on what the backend sees; FORWARD only */
 	struct table_headers response;  /* on what the client sees; every action but STATUS */
+	struct table_cors *cors;        /* NULL: none; every action but STATUS */
 	struct table_rewrite rewrite;   /* FORWARD: of the request; REDIRECT: of the location (hostname, path) */
 	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: "http" */
+	struct table_mirror *mirrors;   /* FORWARD only */
+	uint32_t n_mirrors;
+	struct table_retry *retry;      /* NULL: none; FORWARD only */
 	int64_t request_timeout_ms;     /* HTTPRouteTimeouts; -1 unset, 0 switched off */
 	int64_t backend_timeout_ms;
 	struct table_ref *refs;         /* FORWARD; in the user's order. None, or all weights 0: 500 */

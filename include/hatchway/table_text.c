@@ -7,6 +7,7 @@ static const char *const kind_names[] = {"listener", "backend", "rule", "host", 
 static const char *const protocol_names[] = {"http1", "h2c", "websocket"};
 static const char *const action_names[] = {"forward", "redirect", "status"};
 static const char *const path_names[] = {"prefix", "exact", "regex"};
+static const char *const cors_names[] = {"origin", "method", "header", "expose"};
 
 /* ---- dump ---- */
 
@@ -112,6 +113,38 @@ static void dump_rewrite(const struct table_rewrite *rewrite, struct buf *out)
 	}
 }
 
+static void dump_cors(const struct table_cors *cors, struct buf *out)
+{
+	if (!cors)
+		return;
+	buf_addc(out, '\t');
+	word_add(out, "cors");
+	add_number(out, "max-age", cors->max_age);
+	if (cors->credentials)
+		word_add(out, "credentials");
+	buf_addc(out, '\n');
+	for (size_t l = 0; l < TABLE_CORS_LISTS; l++)
+		for (size_t i = 0; i < cors->lists[l].n; i++) {
+			buf_addc(out, '\t');
+			add_pair(out, "cors", cors_names[l]);
+			word_add(out, cors->lists[l].names[i]);
+			buf_addc(out, '\n');
+		}
+}
+
+static void dump_retry(const struct table_retry *retry, struct buf *out)
+{
+	if (!retry)
+		return;
+	buf_addc(out, '\t');
+	add_number(out, "retry", retry->attempts);
+	if (retry->backoff_ms >= 0)
+		add_number(out, "backoff", retry->backoff_ms);
+	for (size_t i = 0; i < retry->n_codes; i++)
+		add_number(out, "code", retry->codes[i]);
+	buf_addc(out, '\n');
+}
+
 static void dump_rule(const struct table_rule *rule, struct buf *out)
 {
 	word_add(out, action_names[rule->action]);
@@ -120,11 +153,21 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 	buf_addc(out, '\n');
 	dump_part(out, "origin", rule->origin);
 	dump_part(out, "name", rule->name);
+	dump_cors(rule->cors, out);
 	dump_header_lists("request", &rule->request, out);
 	dump_rewrite(&rule->rewrite, out);
 	dump_part(out, "scheme", rule->redirect_scheme);
 	dump_part_number(out, "port", rule->redirect_port, 0);
 	dump_header_lists("response", &rule->response, out);
+	for (size_t i = 0; i < rule->n_mirrors; i++) {
+		const struct table_mirror *mirror = &rule->mirrors[i];
+		buf_addc(out, '\t');
+		add_pair(out, "mirror", mirror->backend ? mirror->backend : "!500");
+		add_number(out, "share", mirror->numerator);
+		add_number(out, "of", mirror->denominator);
+		buf_addc(out, '\n');
+	}
+	dump_retry(rule->retry, out);
 	dump_part_number(out, "request-timeout", rule->request_timeout_ms, -1);
 	dump_part_number(out, "backend-timeout", rule->backend_timeout_ms, -1);
 	for (size_t i = 0; i < rule->n_refs; i++) {
@@ -132,6 +175,10 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 		add_pair(out, "to", rule->refs[i].backend ? rule->refs[i].backend : "!500");
 		add_number(out, "weight", rule->refs[i].weight);
 		buf_addc(out, '\n');
+		if (!rule->refs[i].edits)
+			continue;
+		dump_header_lists("to-request", &rule->refs[i].edits->request, out);
+		dump_header_lists("to-response", &rule->refs[i].edits->response, out);
 	}
 }
 
@@ -345,6 +392,27 @@ static bool parse_header(struct parser *p, struct table_headers *headers)
 	return true;
 }
 
+/* "max-age 5 [credentials]" begins it, a list's name and one entry go on. */
+static bool parse_cors(struct parser *p, struct table_rule *rule)
+{
+	long long age;
+	int l;
+	if (accept(p, "max-age")) {
+		if (rule->cors || !number(p, INT32_MAX, &age))
+			return false;
+		rule->cors = arena_alloc(&p->arena, sizeof(*rule->cors));
+		*rule->cors = (struct table_cors){.max_age = (int32_t)age, .credentials = accept(p, "credentials")};
+		return true;
+	}
+	const char *name;
+	if (!rule->cors || !name_of(p, cors_names, TABLE_CORS_LISTS, &l) || !(name = next(p)))
+		return false;
+	struct table_names *list = &rule->cors->lists[l];
+	list->names = list_add(&p->arena, list->names, list->n, sizeof(name));
+	list->names[list->n++] = name;
+	return true;
+}
+
 static bool parse_ref(struct parser *p, struct table_rule *rule)
 {
 	struct table_ref ref = {.backend = next(p)};
@@ -368,6 +436,56 @@ static bool timeout(struct parser *p, int64_t *ret_ms)
 	return true;
 }
 
+static bool parse_mirror(struct parser *p, struct table_rule *rule)
+{
+	struct table_mirror mirror = {.backend = next(p)};
+	long long numerator, denominator;
+	if (!mirror.backend || !accept(p, "share") || !number(p, INT32_MAX, &numerator) || !accept(p, "of") ||
+	    !number(p, INT32_MAX, &denominator))
+		return false;
+	if (!strcmp(mirror.backend, "!500"))
+		mirror.backend = NULL;
+	mirror.numerator = (uint32_t)numerator;
+	mirror.denominator = (uint32_t)denominator;
+	rule->mirrors = list_add(&p->arena, rule->mirrors, rule->n_mirrors, sizeof(mirror));
+	rule->mirrors[rule->n_mirrors++] = mirror;
+	return true;
+}
+
+static bool parse_retry(struct parser *p, struct table_rule *rule)
+{
+	struct table_retry retry = {.backoff_ms = -1};
+	long long attempts, value;
+	if (!number(p, TABLE_RETRY_ATTEMPTS, &attempts))
+		return false;
+	retry.attempts = (uint8_t)attempts;
+	if (accept(p, "backoff")) {
+		if (!number(p, INT64_MAX, &value))
+			return false;
+		retry.backoff_ms = value;
+	}
+	while (accept(p, "code")) {
+		if (!number(p, 599, &value))
+			return false;
+		retry.codes = list_add(&p->arena, retry.codes, retry.n_codes, sizeof(*retry.codes));
+		retry.codes[retry.n_codes++] = (uint16_t)value;
+	}
+	rule->retry = arena_alloc(&p->arena, sizeof(retry));
+	*rule->retry = retry;
+	return true;
+}
+
+/* Of the reference before it. */
+static bool parse_edit(struct parser *p, struct table_rule *rule, bool request)
+{
+	struct table_ref *ref = rule->n_refs ? &rule->refs[rule->n_refs - 1] : NULL;
+	if (!ref)
+		return false;
+	if (!ref->edits)
+		ref->edits = arena_alloc(&p->arena, sizeof(*ref->edits));
+	return parse_header(p, request ? &ref->edits->request : &ref->edits->response);
+}
+
 static bool parse_rule_part(struct parser *p)
 {
 	struct table_rule *rule = &p->rule;
@@ -380,6 +498,16 @@ static bool parse_rule_part(struct parser *p)
 		return parse_header(p, &rule->request);
 	if (accept(p, "response"))
 		return parse_header(p, &rule->response);
+	if (accept(p, "mirror"))
+		return parse_mirror(p, rule);
+	if (accept(p, "retry"))
+		return parse_retry(p, rule);
+	if (accept(p, "to-request"))
+		return parse_edit(p, rule, true);
+	if (accept(p, "to-response"))
+		return parse_edit(p, rule, false);
+	if (accept(p, "cors"))
+		return parse_cors(p, rule);
 	if (accept(p, "rewrite-host"))
 		return (rule->rewrite.hostname = next(p));
 	if (accept(p, "rewrite-path")) {

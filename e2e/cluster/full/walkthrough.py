@@ -120,7 +120,8 @@ def newest_crds(release, at):
 
 def goes_away(at):
     kubectl("-n", "sample-ingress", "delete", "gateway", "sample-gateway")
-    wait(lambda: not kubectl("-n", "sample-ingress", "get", "service,endpointslice", "-o", "name").split(), 20,
+    # Kubernetes' garbage collector looks for new kinds, as Gateways are here, every half minute.
+    wait(lambda: not kubectl("-n", "sample-ingress", "get", "service,endpointslice", "-o", "name").split(), 90,
          "the end of the Gateway's Service and EndpointSlice")
     wait(lambda: get(f"http://{at}/hello")[0] == 0, 10, "silence at the address")
     ok("a deleted Gateway takes its Service and its address with it")

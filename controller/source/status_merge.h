@@ -1,0 +1,32 @@
+/* What a status of the API server's has of ours, and how ours gets into it without a change to anybody else's. Ours are:
+ * of a GatewayClass and a Gateway the fields that its document can have, but for conditions whose type has a prefix
+ * ("example.com/X"); of a route the parents[] with our controllerName. Pure. */
+#ifndef HATCHWAY_SOURCE_STATUS_MERGE_H
+#define HATCHWAY_SOURCE_STATUS_MERGE_H
+
+#include "controller/object/decode.h"
+#include "hatchway/base/buf.h"
+
+struct status_seen {
+	uint64_t digest; /* of ours, whenever its conditions changed; 63 bits; 0: there is nothing of ours */
+	bool others;     /* there are parents[] of others */
+};
+
+/* Whether objects of this kind have a status we write. */
+bool status_kind(enum object_kind kind);
+/* status NULL: there is none. */
+struct status_seen status_see(enum object_kind kind, const struct node *status, const char *controller);
+/* The same of a Gateway's, without how many routes are attached. */
+uint64_t status_digest_uncounted(const struct node *status);
+
+/* Appends the body of a merge PATCH that brings old (NULL: none) to wanted (NULL: nothing of ours). lastTransitionTime is
+ * old's where a condition's status is. wanted is changed, and lives in scratch. version: the resourceVersion that must
+ * still be the object's. */
+void status_merge(enum object_kind kind, struct node *wanted, const struct node *old, const char *controller,
+                  const char *version, struct arena *scratch, struct buf *out);
+
+/* Calls cb for each condition of wanted that is bad, and in old is not, or for another reason. */
+void status_turned(const struct node *wanted, const struct node *old,
+                   void (*cb)(void *ctx, const char *type, const char *reason, const char *message), void *ctx);
+
+#endif

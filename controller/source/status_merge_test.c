@@ -1,0 +1,158 @@
+/* Merging on texts: what is ours is replaced, what is not stays as it is. */
+#include "controller/source/status_merge.h"
+
+#include "controller/source/json.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static struct arena scratch;
+
+static int setup(void **state)
+{
+	arena_init(&scratch);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	arena_done(&scratch);
+	return 0;
+}
+
+static struct node *parse(const char *text)
+{
+	struct node *node = NULL;
+	struct err err;
+	if (!text)
+		return NULL;
+	if (json_node(text, strlen(text), &scratch, &node, &err))
+		fail_msg("%s in %s", err.text, text);
+	return node;
+}
+
+static void merged(enum object_kind kind, const char *wanted, const char *old, const char *expected)
+{
+	struct buf out;
+	buf_init(&out, 65536);
+	status_merge(kind, parse(wanted), parse(old), "ours", "7", &scratch, &out);
+	assert_string_equal(out.data, expected);
+	/* What was merged is seen as what was wanted. */
+	const struct node *result = parse(out.data);
+	assert_true(status_see(kind, parse(wanted), "ours").digest ==
+	            status_see(kind, result->items[1], "ours").digest);
+	buf_done(&out);
+}
+
+#define HEAD "{\"metadata\":{\"resourceVersion\":\"7\"},\"status\":"
+#define CONDITION(type, status, time) "{\"type\":\"" type "\",\"status\":\"" status "\",\"lastTransitionTime\":\"" time "\"}"
+#define PARENT(controller, name, conditions)                                                                           \
+	"{\"controllerName\":\"" controller "\",\"parentRef\":{\"name\":\"" name "\"},\"conditions\":[" conditions "]}"
+
+static void others_parents_survive(void **state)
+{
+	/* Also what no version of the API has, and what is not even an object. */
+	static const char other[] = "{\"controllerName\":\"other\",\"new\":[1,true,null,\"\\u0001\\\"\"],\"conditions\":[" CONDITION("Z", "True", "old") "]}";
+	char old[1024], expected[1024];
+	snprintf(old, sizeof(old), "{\"parents\":[%s,%s,%s]}", PARENT("ours", "g", ""), other, "\"what\"");
+	snprintf(expected, sizeof(expected), HEAD "{\"parents\":[%s,\"what\",%s]}}", other, PARENT("ours", "h", ""));
+	merged(KIND_HTTPROUTE, "{\"parents\":[" PARENT("ours", "h", "") "]}", old, expected);
+	snprintf(expected, sizeof(expected), HEAD "{\"parents\":[%s,\"what\"]}}", other);
+	merged(KIND_HTTPROUTE, NULL, old, expected);
+	merged(KIND_HTTPROUTE, NULL, NULL, HEAD "{\"parents\":[]}}");
+}
+
+static void times_move_only_on_transition(void **state)
+{
+	merged(KIND_HTTPROUTE,
+	       "{\"parents\":[" PARENT("ours", "g", CONDITION("A", "True", "new") "," CONDITION("B", "True", "new")) ","
+	       PARENT("ours", "h", CONDITION("A", "True", "new")) "]}",
+	       "{\"parents\":[" PARENT("other", "g", CONDITION("A", "True", "others")) ","
+	       PARENT("ours", "g", CONDITION("B", "False", "old") "," CONDITION("A", "True", "old")) "]}",
+	       HEAD "{\"parents\":[" PARENT("other", "g", CONDITION("A", "True", "others")) ","
+	       PARENT("ours", "g", CONDITION("A", "True", "old") "," CONDITION("B", "True", "new")) ","
+	       PARENT("ours", "h", CONDITION("A", "True", "new")) "]}}");
+	merged(KIND_GATEWAY,
+	       "{\"conditions\":[" CONDITION("A", "True", "new") "],\"listeners\":[{\"name\":\"x\",\"conditions\":["
+	       CONDITION("A", "False", "new") "]},{\"name\":\"y\",\"conditions\":[" CONDITION("A", "False", "new") "]}]}",
+	       "{\"conditions\":[" CONDITION("A", "Unknown", "old") "],\"listeners\":[{\"name\":\"y\",\"conditions\":["
+	       CONDITION("A", "False", "old") "]}]}",
+	       HEAD "{\"conditions\":[" CONDITION("A", "True", "new") "],\"listeners\":[{\"name\":\"x\",\"conditions\":["
+	       CONDITION("A", "False", "new") "]},{\"name\":\"y\",\"conditions\":[" CONDITION("A", "False", "old") "]}]}}");
+}
+
+static void a_gateways_other_fields_and_conditions_survive(void **state)
+{
+	merged(KIND_GATEWAY, "{\"conditions\":[" CONDITION("A", "True", "new") "],\"listeners\":[]}",
+	       "{\"addresses\":[{\"value\":\"1.2.3.4\"}],\"future\":1,\"conditions\":[" CONDITION("policy.example/X", "True", "t") ","
+	       CONDITION("A", "True", "old") "," CONDITION("Gone", "True", "old") "]}",
+	       HEAD "{\"addresses\":null,\"conditions\":[" CONDITION("policy.example/X", "True", "t") ","
+	       CONDITION("A", "True", "old") "],\"listeners\":[]}}");
+}
+
+static uint64_t digest(enum object_kind kind, const char *text)
+{
+	return status_see(kind, parse(text), "ours").digest;
+}
+
+static void digests_tell_what_is_ours_apart(void **state)
+{
+	assert_true(!digest(KIND_HTTPROUTE, NULL));
+	assert_true(!digest(KIND_HTTPROUTE, "{\"parents\":\"?\"}"));
+	assert_true(!digest(KIND_HTTPROUTE, "{\"parents\":[" PARENT("other", "g", "") "]}"));
+	assert_true(status_see(KIND_HTTPROUTE, parse("{\"parents\":[" PARENT("other", "g", "") "]}"), "ours").others);
+	uint64_t one = digest(KIND_HTTPROUTE, "{\"parents\":[" PARENT("ours", "g", CONDITION("A", "True", "new")) "]}");
+	assert_true(one && one == digest(KIND_HTTPROUTE, "{\"parents\":[" PARENT("other", "g", "") ","
+	                                                 PARENT("ours", "g", CONDITION("A", "True", "old")) "]}"));
+	assert_true(one != digest(KIND_HTTPROUTE, "{\"parents\":[" PARENT("ours", "g", CONDITION("A", "False", "new")) "]}"));
+	assert_true(one != digest(KIND_HTTPROUTE, "{\"parents\":[" PARENT("ours", "h", CONDITION("A", "True", "new")) "]}"));
+	/* Fields in any order, and one that is not ours. */
+	assert_true(digest(KIND_GATEWAY, "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}],\"conditions\":[]}") ==
+	            digest(KIND_GATEWAY, "{\"conditions\":[],\"x\":1,\"listeners\":[{\"attachedRoutes\":1,\"name\":\"x\"}]}"));
+	assert_true(digest(KIND_GATEWAY, "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}") !=
+	            digest(KIND_GATEWAY, "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}"));
+	assert_true(status_digest_uncounted(parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}")) ==
+	            status_digest_uncounted(parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}")));
+	assert_true(status_kind(KIND_GATEWAY) && !status_kind(KIND_SERVICE) && !digest(KIND_SERVICE, "{\"conditions\":[]}"));
+}
+
+static void note_turn(void *ctx, const char *type, const char *reason, const char *message)
+{
+	buf_addf(ctx, "%s %s %s;", type, reason, message);
+}
+
+#define FULL(type, status, reason, message)                                                                            \
+	"{\"type\":\"" type "\",\"status\":\"" status "\",\"reason\":\"" reason "\",\"message\":\"" message "\"}"
+
+static void turned(const char *wanted, const char *old, const char *expected)
+{
+	struct buf out;
+	buf_init(&out, 4096);
+	status_turned(parse(wanted), parse(old), note_turn, &out);
+	assert_string_equal(out.data, expected);
+	buf_done(&out);
+}
+
+static void only_what_turns_bad_is_told(void **state)
+{
+	static const char bad[] = "{\"conditions\":[" FULL("Accepted", "False", "No", "x") "," FULL("Conflicted", "True", "C", "y")
+	                          "," FULL("Programmed", "True", "P", "z") "]}";
+	turned(bad, NULL, "Accepted No x;Conflicted C y;");
+	turned(bad, bad, "");
+	turned(bad, "{\"conditions\":[" FULL("Accepted", "True", "Yes", "") "," FULL("Conflicted", "True", "C", "other") "]}",
+	       "Accepted No x;Conflicted C y;");
+	turned("{\"conditions\":[" FULL("Conflicted", "False", "N", "") "," FULL("Accepted", "True", "A", "") "]}", bad, "");
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    TEST(others_parents_survive),          TEST(times_move_only_on_transition),
+	    TEST(a_gateways_other_fields_and_conditions_survive), TEST(digests_tell_what_is_ours_apart),
+	    TEST(only_what_turns_bad_is_told),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
