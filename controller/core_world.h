@@ -140,6 +140,8 @@ static inline bool make_filter(struct walk *w)
 	        "type: RequestRedirect, requestRedirect: {scheme: https, hostname: r.z}",
 	        "type: RequestRedirect, requestRedirect: {port: 8083}",
 	        "type: RequestMirror, requestMirror: {backendRef: {name: s1, port: 80}}",
+	        "type: RequestMirror, requestMirror: {percent: 3, backendRef: {name: s2, namespace: a, port: 443}}",
+	        "type: CORS, cors: {allowOrigins: ['*'], allowMethods: [PUT]}",
 	        "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}");
 	if (*filter)
 		say(w, "    filters: [{%s}]\n", filter);
@@ -152,6 +154,8 @@ static inline void make_backend_ref(struct walk *w)
 	    roll(w, 3));
 	if (roll(w, 2))
 		say(w, "      namespace: %s\n", a_namespace(w));
+	if (!roll(w, 8))
+		say(w, "      filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [s]}}]\n");
 	if (!roll(w, 10))
 		say(w, "      kind: Bucket\n      group: x.y\n");
 }
@@ -182,6 +186,8 @@ static inline void make_route(struct walk *w)
 			say(w, "    backendRefs:\n");
 		for (unsigned b = 0; b < k; b++)
 			make_backend_ref(w);
+		if (!roll(w, 6))
+			say(w, "    retry: {attempts: %s, codes: [500]}\n", PICK(w, "1", "2"));
 		if (!roll(w, 4))
 			say(w, "    timeouts: {request: 2s, backendRequest: %s}\n", PICK(w, "1s", "500ms"));
 	}

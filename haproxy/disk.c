@@ -766,6 +766,8 @@ static int make_folders(const char *dir, struct err *reterr)
 {
 	char path[4096];
 
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return err_set(reterr, -errno, "%s: %s", dir, strerror(errno));
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
 		if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, folders[i]) >= sizeof(path))
 			return err_set(reterr, -ENAMETOOLONG, "%s is too long a path", dir);

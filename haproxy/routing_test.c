@@ -897,7 +897,8 @@ static const char shares_text[] =
 	"rule edited forward\n\torigin ns.edited\n\tto ns.v1:80 weight 3\n\tto-request set X-A one\n\tto ns.v1:80 weight 2\n"
 	"\tto-response set X-A two\n\tto ns.v2:80 weight 4\n\tto !500 weight 1\n\tto-request set X-A none\n"
 	"rule gone forward\n\torigin ns.gone\n\tto ns.none:80 weight 1\n"
-	"host 80 \"\"\n\tprefix /canary -> canary\n\tprefix /broken -> broken\n\tprefix /tiny -> tiny\n\tprefix /gone -> gone\n\tprefix /edited -> edited\n";
+	"host 80 \"\"\n\tprefix /canary -> canary\n\tprefix /broken -> broken\n\tprefix /tiny -> tiny\n\tprefix /gone -> gone\n"
+	"\tprefix /edited -> edited\n";
 
 static void shares_are_exact(void **state)
 {

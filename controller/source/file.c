@@ -105,6 +105,9 @@ static void set_unsaved(struct file_source *source, struct file *file, bool unsa
 {
 	if (file->unsaved == unsaved || !source->memory)
 		return;
+	/* The only one is found at once: its search must not cost what the folder is large. */
+	if (unsaved && !source->n_unsaved)
+		source->save_bucket = file->hashed.hash & (source->files.n_buckets - 1);
 	file->unsaved = unsaved;
 	source->n_unsaved += unsaved ? 1 : -(size_t)1;
 }
