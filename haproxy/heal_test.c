@@ -294,7 +294,7 @@ static void test_binds_during_reload(void **state)
 	testbed_sleep(bed, 500);
 	for (unsigned i = 0; i < 3; i++) {
 		snprintf(keys[i], sizeof(keys[i]), "%u", bed->port + 100 * i);
-		binds[i] = (struct sync_bind){keys[i], "127.0.0.1", (uint16_t)(bed->port + 100 * i)};
+		binds[i] = (struct sync_bind){keys[i], "127.0.0.1", (uint16_t)(bed->port + 100 * i), false};
 	}
 	sync_submit(bed->sync, ++bed->generation, binds, 2);
 	testbed_sleep(bed, 10);
