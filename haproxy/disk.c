@@ -145,8 +145,8 @@ static bool item_line(const struct item *item, struct buf *out)
 		return server_line(item, out);
 	buf_adds(out, item->kind == ITEM_BACKEND ? "backend " : "");
 	buf_adds(out, item->key);
-	buf_adds(out, item->kind == ITEM_BACKEND ? " from http" : " ");
-	buf_adds(out, item->kind == ITEM_BACKEND ? "" : item->value);
+	buf_adds(out, item->kind == ITEM_BACKEND ? " from " : " ");
+	buf_adds(out, item->kind == ITEM_BACKEND ? backend_defaults(item->key) : item->value);
 	return true;
 }
 

@@ -16,7 +16,7 @@ static void world(struct testbed *bed)
 	testbed_run_until(bed, testbed_settled, 10000);
 }
 
-static void shell(struct testbed *bed, const char *format, ...)
+static void PRINTF_LIKE(2, 3) shell(struct testbed *bed, const char *format, ...)
 {
 	char command[1000] = "", line[800];
 	va_list args;

@@ -1,4 +1,4 @@
-/* Judges one backendRef (Gateway API, HTTPBackendRef): its kind, the ReferenceGrant it needs, the Service, its port. */
+/* Judges one backendRef (Gateway API, HTTPBackendRef and GRPCBackendRef): its kind, the ReferenceGrant it needs, the Service, its port. */
 #include "controller/graph/graph.h"
 
 #include <string.h>
@@ -24,10 +24,11 @@ bool graph_granted(const struct graph *graph, const struct graph_reference *refe
 	return false;
 }
 
-static bool is_permitted(const struct graph *graph, const char *namespace, const struct backend_ref *ref)
+static bool is_permitted(const struct graph *graph, const struct object *route, const struct backend_ref *ref)
 {
-	return strcmp(namespace, ref->namespace) == 0 ||
-	       graph_granted(graph, &(struct graph_reference){"HTTPRoute", namespace, "Service", ref->namespace, ref->name});
+	return strcmp(route->namespace, ref->namespace) == 0 ||
+	       graph_granted(graph, &(struct graph_reference){object_kind_name(route->kind), route->namespace, "Service",
+	                                                         ref->namespace, ref->name});
 }
 
 PRINTF_LIKE(3, 4) static enum condition_id why(struct buf *message, enum condition_id id, const char *fmt, ...)
@@ -52,26 +53,29 @@ static const struct service_port *find_port(const struct service *service, uint1
 	return found;
 }
 
-/* What HAProxy can speak to a server in clear: HTTP/1.1, also upgraded to WebSocket, and HTTP/2. */
-static bool is_spoken(const char *app_protocol)
+/* What HAProxy can speak to a server in clear: HTTP/1.1, also upgraded to WebSocket, and HTTP/2, which is all that gRPC
+ * is spoken over. */
+static bool is_spoken(enum object_kind route, const char *app_protocol)
 {
-	static const char *const known[] = {"", "http", "kubernetes.io/ws", "kubernetes.io/h2c"};
-	for (size_t i = 0; app_protocol && i < ARRAY_LEN(known); i++)
+	static const char *const http[] = {"", "http", "kubernetes.io/ws", "kubernetes.io/h2c", NULL};
+	static const char *const grpc[] = {"", "grpc", "kubernetes.io/h2c", NULL};
+	const char *const *known = route == KIND_GRPCROUTE ? grpc : http;
+	for (size_t i = 0; app_protocol && known[i]; i++)
 		if (strcmp(app_protocol, known[i]) == 0)
 			return true;
 	return !app_protocol;
 }
 
-static enum condition_id judge(const struct graph *graph, const char *namespace, const struct backend_ref *ref,
+static enum condition_id judge(const struct graph *graph, const struct object *route, const struct backend_ref *ref,
                                const struct service_port **ret, struct buf *message)
 {
 	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Service") != 0)
 		return why(message, COND_ROUTE_INVALID_KIND, "kind %s%s%s is not supported, only Service is", ref->group,
 		           *ref->group ? "/" : "", ref->kind);
-	if (!is_permitted(graph, namespace, ref))
+	if (!is_permitted(graph, route, ref))
 		return why(message, COND_ROUTE_REF_NOT_PERMITTED,
-		           "Service %s/%s: no ReferenceGrant in namespace %s allows it to HTTPRoutes of namespace %s",
-		           ref->namespace, ref->name, ref->namespace, namespace);
+		           "Service %s/%s: no ReferenceGrant in namespace %s allows it to %ss of namespace %s",
+		           ref->namespace, ref->name, ref->namespace, object_kind_name(route->kind), route->namespace);
 	const struct node *node = store_find(graph->store, KIND_SERVICE, ref->namespace, ref->name);
 	const struct service *service = node ? (const struct service *)node->object : NULL;
 	if (!service)
@@ -86,18 +90,18 @@ static enum condition_id judge(const struct graph *graph, const char *namespace,
 	if (strcmp(port->protocol, "TCP") != 0)
 		return why(message, COND_ROUTE_UNSUPPORTED_PROTOCOL, "Service %s/%s: port %u is for %s", ref->namespace,
 		           ref->name, ref->port, port->protocol);
-	if (!is_spoken(port->app_protocol))
+	if (!is_spoken(route->kind, port->app_protocol))
 		return why(message, COND_ROUTE_UNSUPPORTED_PROTOCOL, "Service %s/%s: port %u: appProtocol %s is not supported",
 		           ref->namespace, ref->name, ref->port, port->app_protocol);
 	*ret = port;
 	return COND_ROUTE_RESOLVED_REFS;
 }
 
-const struct service_port *graph_ref(const struct graph *graph, const char *namespace, const struct backend_ref *ref,
+const struct service_port *graph_ref(const struct graph *graph, const struct object *route, const struct backend_ref *ref,
                                      enum condition_id *ret_why, struct buf *message)
 {
 	const struct service_port *port = NULL;
-	enum condition_id id = judge(graph, namespace, ref, &port, message);
+	enum condition_id id = judge(graph, route, ref, &port, message);
 	if (ret_why)
 		*ret_why = id;
 	return port;
