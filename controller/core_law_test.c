@@ -77,16 +77,19 @@ static char *infra_text(const struct core *core)
 	return buf_take(&out);
 }
 
-/* No two listeners are bound to one port. */
+/* No two listeners are bound to one port, but with TLS for different names. */
 static void check_binds(const struct table *table)
 {
 	size_t n;
 	struct table_unit **units = table_sorted(table, TABLE_LISTENER, &n);
 	for (size_t i = 0; i < n; i++) {
 		const struct table_listener *a = (const struct table_listener *)units[i];
-		assert_true(a->bind_port >= 20000 && a->bind_port < 20000 + 4096);
-		for (size_t k = 0; k < i; k++)
-			assert_int_not_equal(a->bind_port, ((const struct table_listener *)units[k])->bind_port);
+		const unsigned first = a->sni ? 24096 : 20000;
+		assert_true(a->bind_port >= first && a->bind_port < first + 4096);
+		for (size_t k = 0; k < i; k++) {
+			const struct table_listener *b = (const struct table_listener *)units[k];
+			assert_true(a->bind_port != b->bind_port || (a->sni && b->sni && strcmp(a->sni, b->sni) != 0));
+		}
 	}
 	free(units);
 }
@@ -131,6 +134,13 @@ static void check_host(const struct table *table, const struct table_host *host)
 	}
 }
 
+static void check_listener(const struct table *table, const struct table_listener *listener)
+{
+	assert_true(!listener->sni == !listener->n_certificates);
+	for (size_t i = 0; i < listener->n_certificates; i++)
+		assert_non_null(table_certificate(table, listener->certificates[i]));
+}
+
 static void check_rule(const struct table *table, const struct table_rule *rule)
 {
 	for (size_t i = 0; i < rule->n_refs; i++)
@@ -152,6 +162,8 @@ static void check_table(const struct table *table)
 		for (size_t i = 0; i < n; i++) {
 			if (kind == TABLE_HOST)
 				check_host(table, (const struct table_host *)units[i]);
+			else if (kind == TABLE_LISTENER)
+				check_listener(table, (const struct table_listener *)units[i]);
 			else if (kind == TABLE_RULE)
 				check_rule(table, (const struct table_rule *)units[i]);
 			else if (kind == TABLE_BACKEND)

@@ -324,6 +324,13 @@ static struct request a_request(struct walk *w)
 	};
 }
 
+/* With TLS the connection is one listener's, "443@name"; what belongs to another one of the port is misdirected. */
+static bool is_misdirected(const struct table_listener *to, const struct listener *owner)
+{
+	const char *name = strchr(to->unit.key, '@');
+	return to->sni && owner && strcmp(name + 1, owner->name) != 0;
+}
+
 static bool ask(struct walk *w, const char *dump, const struct table_listener *listener)
 {
 	struct request q = a_request(w);
@@ -336,6 +343,8 @@ static bool ask(struct walk *w, const char *dump, const struct table_listener *l
 	snprintf(expected, sizeof(expected), "%s/%s/%s%zu", found.route ? found.route->object.namespace : "",
 	         found.route ? found.route->object.name : "",
 	         found.route && found.route->object.kind == KIND_GRPCROUTE ? "grpc-" : "", found.rule);
+	if (is_misdirected(listener, listener_for(dump, gateway_of(w, listener), listener->port, q.host)))
+		snprintf(expected, sizeof(expected), "misdirected");
 	const char *got = entry ? entry->rule : "//0";
 	size_t n = strlen(expected);
 	if (strncmp(got, expected, n) != 0 || (got[n] && got[n] != '@')) {

@@ -3,6 +3,7 @@
 #ifndef HATCHWAY_CORE_WORLD_H
 #define HATCHWAY_CORE_WORLD_H
 
+#include "controller/core_certificates.h"
 #include "controller/core_fixture.h"
 
 #define WORLD 64
@@ -78,8 +79,13 @@ static inline void make_class(struct walk *w)
 
 static inline void make_listener(struct walk *w, unsigned i)
 {
-	say(w, "  - name: l%u\n    port: %s\n    protocol: %s\n", i, PICK(w, "80", "80", "8080", "81"),
-	    roll(w, 16) ? "HTTP" : PICK(w, "TCP", "x.y/z"));
+	bool tls = !roll(w, 3);
+	say(w, "  - name: l%u\n    port: %s\n    protocol: %s\n", i,
+	    tls ? PICK(w, "443", "443", "443", "80") : PICK(w, "80", "80", "8080", "81"),
+	    tls ? "HTTPS" : roll(w, 16) ? "HTTP" : PICK(w, "TCP", "x.y/z"));
+	if (tls)
+		say(w, "    tls: {certificateRefs: [{%s}%s]}\n", PICK(w, "name: c1", "name: c2", "name: c1, namespace: a"),
+		    PICK(w, "", ", {name: c2}", ", {name: c3, kind: ConfigMap}"));
 	if (roll(w, 4))
 		say(w, "    hostname: %s\n", a_hostname(w));
 	say(w, "    allowedRoutes:\n      namespaces:\n        from: %s\n", PICK(w, "All", "Same", "Selector", "All", "All"));
@@ -316,6 +322,13 @@ static inline void make_slice(struct walk *w)
 	}
 }
 
+static inline void make_secret(struct walk *w)
+{
+	head(w, "v1", "Secret", a_namespace(w), PICK(w, "c1", "c2", "c3"));
+	say(w, "type: kubernetes.io/tls\ndata: {tls.crt: %s, tls.key: %s}\n", PICK(w, CORE_A_CRT, CORE_A_CRT, CORE_B_CRT),
+	    PICK(w, CORE_A_KEY, CORE_A_KEY, CORE_B_KEY));
+}
+
 static inline void make_grant(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", a_namespace(w), PICK(w, "t1", "t2"));
@@ -350,7 +363,7 @@ static inline void step(struct walk *w)
 {
 	static void (*const make[])(struct walk *w) = {make_namespace, make_class, make_gateway, make_route,   make_route,
 	                                               make_route,     make_route, make_route,   make_grpc_route, make_grpc_route, make_service, make_service,
-	                                               make_slice,     make_slice, make_grant, make_gateway,
+	                                               make_slice,     make_slice, make_grant, make_gateway, make_secret,
 	                                               make_parameters, make_gateway_service, make_gateway_service,
 	                                               make_gateway_slice, make_pods};
 	if (w->n && !roll(w, 8)) {

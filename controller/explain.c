@@ -2,6 +2,7 @@
 #include "controller/explain.h"
 
 #include "controller/compile/compile.h"
+#include "controller/graph/hostname.h"
 #include "hatchway/base/words.h"
 
 /* ---- the request ---- */
@@ -10,14 +11,16 @@ struct target {
 	struct arena arena;
 	struct table_request request;
 	uint16_t port;
+	const char *sni; /* NULL: http:// */
 };
 
 static int parse_url(struct target *target, const char *url, struct err *reterr)
 {
 	const char *rest = strstr(url, "://");
-	target->port = 80;
-	if (rest && strncmp(url, "http://", 7))
-		return err_set(reterr, -EINVAL, "\"%s\": only http:// so far", url);
+	bool tls = !strncmp(url, "https://", 8);
+	target->port = tls ? 443 : 80;
+	if (rest && !tls && strncmp(url, "http://", 7))
+		return err_set(reterr, -EINVAL, "\"%s\": neither http:// nor https://", url);
 	rest = rest ? rest + 3 : url;
 	size_t n = strcspn(rest, "/?");
 	target->request.host = arena_strndup(&target->arena, rest, n);
@@ -30,6 +33,7 @@ static int parse_url(struct target *target, const char *url, struct err *reterr)
 			return err_set(reterr, -EINVAL, "\"%s\": no such port", colon + 1);
 		target->port = (uint16_t)port;
 	}
+	target->sni = tls ? arena_strndup(&target->arena, rest, colon ? (size_t)(colon - target->request.host) : n) : NULL;
 	size_t n_path = strcspn(rest + n, "?#");
 	target->request.path = n_path ? arena_strndup(&target->arena, rest + n, n_path) : "/";
 	const char *query = rest + n + n_path;
@@ -54,10 +58,13 @@ static void parse_headers(struct target *target, const char *const *headers, siz
 	target->request.n_headers = n;
 }
 
-/* Of several listeners on the port, the one that knows the host: in a cluster every Gateway may have a port 80. */
+/* Of several listeners on the port, the one that knows the host: in a cluster every Gateway may have a port 80. With TLS
+ * first of all the one with the most specific hostname for the name asked for. */
 static bool is_better(const struct table *table, const char *host, const struct table_listener *found,
                       const struct table_listener *listener)
 {
+	if (found && found->sni && listener->sni && strcmp(found->sni, listener->sni) != 0)
+		return hostname_covers(found->sni, listener->sni);
 	return !found || (!table_match_host(table, found->unit.key, host) && table_match_host(table, listener->unit.key, host));
 }
 
@@ -74,8 +81,9 @@ static const struct table_listener *find_listener(const struct table *table, con
 	for (int pass = 0; pass < 2 && !found; pass++) {
 		for (size_t i = 0; i < n; i++) {
 			const struct table_listener *listener = (const struct table_listener *)list[i];
+			bool known = target->sni ? listener->sni && hostname_covers(listener->sni, target->sni) : !listener->sni;
 			bool fits = request->listener ? !strcmp(request->listener, listener->unit.key)
-			                              : (pass ? listener->bind_port : listener->port) == port;
+			                              : known && (pass ? listener->bind_port : listener->port) == port;
 			if (fits && is_better(table, target->request.host, found, listener))
 				found = listener;
 		}
@@ -306,6 +314,16 @@ static void print_rule(const struct table *table, const struct refused *refused,
 	}
 }
 
+static void print_certificate(const struct table *table, const struct refused *refused, const char *key, struct buf *out)
+{
+	const struct table_certificate *certificate = table_certificate(table, key);
+	const char *refusal = refusal_of(refused, TABLE_CERTIFICATE, key);
+	buf_addf(out, "          certificate %s for", key);
+	for (uint32_t i = 0; certificate && i < certificate->n_names; i++)
+		buf_addf(out, " %s", certificate->names[i]);
+	buf_addf(out, "%s%s\n", refusal ? ": HAProxy refused it: " : "", refusal ? refusal : "");
+}
+
 int explain(const struct table *table, const struct haproxy_refusal *refusals, size_t n_refusals,
             const struct explain_request *request, struct buf *out, struct err *reterr)
 {
@@ -324,10 +342,15 @@ int explain(const struct table *table, const struct haproxy_refusal *refusals, s
 		return -EINVAL;
 	}
 	target.request.listener = listener->unit.key;
-	buf_addf(out, "request   %s http://%s%s%s%s\n", target.request.method, target.request.host, target.request.path,
+	buf_addf(out, "request   %s http%s://%s%s%s%s\n", target.request.method, target.sni ? "s" : "",
+	         target.request.host, target.request.path,
 	         *target.request.query ? "?" : "", target.request.query);
 	buf_addf(out, "listener  %s (port %u, bound to %s%s%u, from %s)\n", listener->unit.key, listener->port,
 	         listener->bind_address, *listener->bind_address ? ":" : "port ", listener->bind_port, listener->origin);
+	if (listener->sni)
+		buf_addf(out, "          TLS, for the name %s\n", *listener->sni ? listener->sni : "any (\"\")");
+	for (uint32_t i = 0; i < listener->n_certificates; i++)
+		print_certificate(table, &refused, listener->certificates[i], out);
 	const struct table_entry *entry = table_match(table, &target.request, &walk);
 	const char *refusal = refusal_of(&refused, TABLE_LISTENER, listener->unit.key);
 	if (refusal)

@@ -165,7 +165,7 @@ static const struct explain_case cases[] = {
 	 {TABLE_BACKEND, "sample.v1:5000", "server limit reached"}},
 	{"other:81/", NULL, -EINVAL, "no listener on port 81; there are: 80", NONE},
 	{"other:x/", NULL, -EINVAL, "\"x\": no such port", NONE},
-	{"https://other/", NULL, -EINVAL, "\"https://other/\": only http:// so far", NONE},
+	{"ftp://other/", NULL, -EINVAL, "\"ftp://other/\": neither http:// nor https://", NONE},
 };
 
 static void explains(void **state)

@@ -43,7 +43,7 @@ static const char help_text[] =
 	"                           somebody else, as haproxy -W -C STATE -S unix@master.sock -f haproxy.cfg -f backends\n"
 	"  --port-map L:B,...       listener port L is bound as B, e.g. 80:8080,443:8443 (HATCHWAY_PORT_MAP)\n"
 	"  --pool-ports BASE:SIZE   ports bound in advance, for Gateways that come and go without a reload; they double when they\n"
-	"                           are used up (HATCHWAY_POOL_PORTS; none)\n"
+	"                           are used up. As many from BASE+4096 on are for HTTPS (HATCHWAY_POOL_PORTS; none)\n"
 	"  --service NAMESPACE/NAME the Service of hatchway's own Pods: each Gateway then gets a Service and addresses of its own,\n"
 	"                           and its ports from the pool, by default 20000:64 (HATCHWAY_SERVICE; none)\n"
 	"  --class NAME             the GatewayClass that is ours without being written down (HATCHWAY_CLASS; hatchway)\n"

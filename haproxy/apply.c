@@ -26,7 +26,8 @@ struct apply {
 
 	/* The text in flight covers steps [first, end). */
 	size_t first, end;
-	bool payload;
+	bool payload;     /* its last command has one: what follows is on a line of its own */
+	bool shared;      /* and one answer for many steps */
 	bool checks;      /* its last answer is `show info` */
 	struct said *said;
 	size_t cap_said;
@@ -78,7 +79,7 @@ static bool verdicts(struct apply *apply)
 		if (said->answer != NO_ANSWER) {
 			// NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): an answer that was said has its place
 			reply = reply_parse(step->op, apply->texts.data + apply->answers[said->answer], &text);
-			if (apply->payload && reply != REPLY_OK)
+			if (apply->shared && reply != REPLY_OK)
 				return false;
 		}
 		apply->events.step(apply->events.ctx, step, reply, text);
@@ -163,7 +164,7 @@ static void compose_payload(struct apply *apply, size_t run, struct buf *text)
 	const struct step *step = &apply->steps[apply->first];
 	size_t limit = apply->first + run, said_any = 0;
 
-	apply->payload = true;
+	apply->payload = apply->shared = true;
 	command_payload_start(map_of(step->kind, step->key), apply->options.maps, text);
 	for (; apply->end < limit && has_room(apply); apply->end++) {
 		struct said *said = said_at(apply, apply->end - apply->first);
@@ -187,6 +188,21 @@ static void compose_payload(struct apply *apply, size_t run, struct buf *text)
 	}
 }
 
+/* One step that is a payload by itself. */
+static void compose_own(struct apply *apply, struct buf *text)
+{
+	struct said *said = said_at(apply, 0);
+	struct err err;
+
+	apply->end++;
+	if (command_payload(&apply->steps[apply->first], text, &err)) {
+		not_said(apply, said, &err);
+		return;
+	}
+	apply->payload = true;
+	*said = (struct said){apply->n_answers++, 0};
+}
+
 static void compose_chain(struct apply *apply, struct buf *text)
 {
 	struct buf command;
@@ -195,7 +211,7 @@ static void compose_chain(struct apply *apply, struct buf *text)
 	for (; has_room(apply); apply->end++) {
 		struct said *said = said_at(apply, apply->end - apply->first);
 		struct err err;
-		if (apply->end > apply->first && payload_run(apply, apply->end))
+		if (apply->end > apply->first && (command_is_payload(&apply->steps[apply->end]) || payload_run(apply, apply->end)))
 			break;
 		buf_clear(&command);
 		int r = command_line(&apply->steps[apply->end], apply->options.maps, &command, &err);
@@ -236,9 +252,11 @@ static void send_next(struct apply *apply)
 	buf_addc(&apply->texts, 0);
 	apply->end = apply->first;
 	apply->n_answers = 0;
-	apply->payload = apply->checks = false;
+	apply->payload = apply->shared = apply->checks = false;
 	size_t run = apply->first < apply->n ? payload_run(apply, apply->first) : 0;
-	if (run)
+	if (apply->first < apply->n && command_is_payload(&apply->steps[apply->first]))
+		compose_own(apply, &text);
+	else if (run)
 		compose_payload(apply, run, &text);
 	else
 		compose_chain(apply, &text);

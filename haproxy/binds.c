@@ -5,6 +5,7 @@
  * is what runs. */
 #include "haproxy/binds.h"
 
+#include "haproxy/command.h"
 #include "haproxy/process.h"
 #include "hatchway/base/hash.h"
 #include "hatchway/base/log.h"
@@ -18,8 +19,12 @@
 
 void binds_init(struct binds *binds, uint16_t pool_base, unsigned pool_size)
 {
-	*binds = (struct binds){.running = xstrdup(""), .pool.base = pool_base};
-	pool_resize(&binds->pool, pool_size);
+	*binds = (struct binds){.running = xstrdup("")};
+	for (int i = 0; i < 2; i++) {
+		binds->pools[i].base = (uint16_t)(pool_base + i * HAPROXY_POOL_TLS);
+		binds->pools[i].tls = binds->running_pools[i].tls = i;
+		pool_resize(&binds->pools[i], pool_size);
+	}
 }
 
 static void list_done(struct binds *binds)
@@ -37,8 +42,11 @@ static void list_done(struct binds *binds)
 void binds_done(struct binds *binds)
 {
 	list_done(binds);
-	pool_done(&binds->pool);
-	pool_done(&binds->running_pool);
+	for (int i = 0; i < 2; i++) {
+		pool_done(&binds->pools[i]);
+		pool_done(&binds->running_pools[i]);
+	}
+	free(binds->lists);
 	free(binds->running);
 	free(binds->text);
 	free(binds->mark);
@@ -50,7 +58,7 @@ void binds_want(struct binds *binds, const struct sync_bind *list, size_t n)
 	struct bind *copy = xcalloc(n, sizeof(*copy));
 
 	for (size_t i = 0; i < n; i++)
-		copy[i] = (struct bind){xstrdup(list[i].key), xstrdup(list[i].address), list[i].port, NULL};
+		copy[i] = (struct bind){xstrdup(list[i].key), xstrdup(list[i].address), list[i].port, list[i].tls, NULL};
 	list_done(binds);
 	binds->list = copy;
 	binds->n = n;
@@ -62,7 +70,14 @@ void binds_running(struct binds *binds, const char *description)
 
 	free(binds->running);
 	binds->running = copy;
-	pool_parse(&binds->running_pool, copy);
+	for (int i = 0; i < 2; i++)
+		pool_parse(&binds->running_pools[i], copy);
+}
+
+/* NULL: it is in none. */
+static const struct pool *pool_of(const struct pool pools[2], uint16_t port)
+{
+	return pool_covers(&pools[0], port) ? &pools[0] : pool_covers(&pools[1], port) ? &pools[1] : NULL;
 }
 
 static void bind_name(const struct bind *bind, char out[80])
@@ -76,7 +91,7 @@ static bool runs(const struct binds *binds, uint16_t number)
 	char port[16];
 	size_t n = (size_t)snprintf(port, sizeof(port), ":%u", number);
 
-	if (pool_binds(&binds->running_pool, number))
+	if (pool_binds(&binds->running_pools[0], number) || pool_binds(&binds->running_pools[1], number))
 		return true;
 	for (const char *p = binds->running; (p = strstr(p, port)); p += n)
 		if (p[n] == '/' || !p[n])
@@ -87,7 +102,7 @@ static bool runs(const struct binds *binds, uint16_t number)
 static char *why_not(const struct binds *binds, const struct bind *bind, int error)
 {
 	struct err err;
-	bool low = bind->port < 1024 && error == -EACCES, pooled = pool_covers(&binds->pool, bind->port);
+	bool low = bind->port < 1024 && error == -EACCES, pooled = pool_of(binds->pools, bind->port);
 
 	err_set(&err, 0, "port %u%s%s cannot be bound: %s%s%s", bind->port, *bind->address ? " of " : "", bind->address,
 	        strerror(-error),
@@ -105,14 +120,17 @@ static char *why_not(const struct binds *binds, const struct bind *bind, int err
 /* What is bound: the pool, and what is not in it. */
 static struct config_bind *all_binds(const struct binds *binds, size_t *ret_n)
 {
-	size_t n;
-	struct config_bind *list = pool_ranges(&binds->pool, &n);
+	size_t n, n_tls;
+	struct config_bind *list = pool_ranges(&binds->pools[0], &n), *tls = pool_ranges(&binds->pools[1], &n_tls);
 
-	list = xrealloc(list, (n + binds->n + 1) * sizeof(*list));
+	list = xrealloc(list, (n + n_tls + binds->n + 1) * sizeof(*list));
+	for (size_t i = 0; i < n_tls; i++)
+		list[n++] = tls[i];
+	free(tls);
 	for (size_t i = 0; i < binds->n; i++) {
 		const struct bind *bind = &binds->list[i];
-		if (!bind->refused && !pool_covers(&binds->pool, bind->port))
-			list[n++] = (struct config_bind){bind->address, bind->port, 0};
+		if (!bind->refused && !pool_of(binds->pools, bind->port))
+			list[n++] = (struct config_bind){bind->address, bind->port, 0, bind->tls};
 	}
 	*ret_n = n;
 	return list;
@@ -121,17 +139,35 @@ static struct config_bind *all_binds(const struct binds *binds, size_t *ret_n)
 static void make_mark(const struct binds *binds, const char *config, struct buf *mark)
 {
 	buf_addf(mark, "hatchway-%016" PRIx64, hash_bytes(config, strlen(config), 0));
-	pool_mark(&binds->pool, MARK_MAX, mark);
+	pool_mark(&binds->pools[0], MARK_MAX, mark);
+	pool_mark(&binds->pools[1], MARK_MAX, mark);
 	/* One word: a line of the configuration has room for 64. No comma: `show info` would quote it. */
 	for (size_t i = 0; i < binds->n && mark->len < MARK_MAX; i++) {
 		const struct bind *bind = &binds->list[i];
 		char name[80];
 		bind_name(bind, name);
-		if (!bind->refused && !pool_covers(&binds->pool, bind->port))
+		if (!bind->refused && !pool_of(binds->pools, bind->port))
 			buf_addf(mark, "/%s", name);
 	}
 	if (mark->len >= MARK_MAX)
 		buf_adds(mark, MARK_CUT);
+}
+
+static void make_lists(struct binds *binds, const struct config_bind *list, size_t n)
+{
+	char bind[CONFIG_BIND_NAME], name[CERTS_NAME_MAX];
+	struct buf lists;
+
+	buf_init(&lists, (size_t)16 << 20);
+	for (size_t i = 0; i < n; i++)
+		for (unsigned port = list[i].port; list[i].tls && port <= (list[i].last ? list[i].last : list[i].port); port++) {
+			config_bind_name(list[i].address, (uint16_t)port, bind);
+			command_list_name(bind, strlen(bind), name);
+			buf_addf(&lists, "%s\n", name);
+		}
+	BUG_ON(buf_failed(&lists));
+	free(binds->lists);
+	binds->lists = buf_take(&lists);
 }
 
 static void make_text(struct binds *binds, const struct sync_events *events)
@@ -145,6 +181,7 @@ static void make_text(struct binds *binds, const struct sync_events *events)
 	list = all_binds(binds, &n);
 	char *config = events->config(events->ctx, list, n);
 	make_mark(binds, config, &mark);
+	make_lists(binds, list, n);
 	buf_addf(&text, "%s\n# What hatchway recognizes this configuration by, in `show info`.\nglobal\n\tdescription %s\n", config,
 	         mark.data);
 	BUG_ON(buf_failed(&text) || buf_failed(&mark));
@@ -164,13 +201,12 @@ static int port_cmp(const void *a, const void *b)
 }
 
 /* In the order of ports, so that many new ones make it grow as one after the other would. */
-static void pool_fit(struct binds *binds)
+static void pool_fit(struct binds *binds, struct pool *pool, const struct pool *running)
 {
-	struct pool *pool = &binds->pool;
 	uint16_t *ports = xcalloc(binds->n, sizeof(*ports));
 
-	if (binds->running_pool.base == pool->base && pool->size && binds->running_pool.size > pool->size)
-		pool_resize(pool, binds->running_pool.size);
+	if (running->base == pool->base && pool->size && running->size > pool->size)
+		pool_resize(pool, running->size);
 	for (size_t i = 0; i < binds->n; i++)
 		ports[i] = binds->list[i].port;
 	if (binds->n)
@@ -188,10 +224,8 @@ static bool wanted(const struct binds *binds, uint16_t port)
 	return false;
 }
 
-static void pool_probe(struct binds *binds)
+static void pool_probe(struct binds *binds, struct pool *pool, const struct pool *running)
 {
-	struct pool *pool = &binds->pool;
-
 	for (unsigned i = 0; i < pool->size; i++) {
 		uint16_t port = (uint16_t)(pool->base + i);
 		struct bind bind = {.address = (char[]){""}, .port = port};
@@ -200,7 +234,7 @@ static void pool_probe(struct binds *binds)
 			pool->errors[i] = 0;
 			continue;
 		}
-		if (pool_covers(&binds->running_pool, port) && !wanted(binds, port)) {
+		if (pool_covers(running, port) && !wanted(binds, port)) {
 			pool->errors[i] = before ? before : -EADDRINUSE;
 			continue;
 		}
@@ -217,16 +251,20 @@ bool binds_probe(struct binds *binds, const struct sync_events *events)
 {
 	bool changed = false;
 
-	pool_fit(binds);
-	pool_probe(binds);
+	for (int i = 0; i < 2; i++) {
+		pool_fit(binds, &binds->pools[i], &binds->running_pools[i]);
+		pool_probe(binds, &binds->pools[i], &binds->running_pools[i]);
+	}
 	for (size_t i = 0; i < binds->n; i++) {
 		struct bind *bind = &binds->list[i];
-		int r = pool_covers(&binds->pool, bind->port) ? binds->pool.errors[bind->port - binds->pool.base]
-		        : runs(binds, bind->port)             ? 0
-		                                              : process_probe(bind->address, bind->port);
-		changed |= !r != !bind->refused;
+		const struct pool *pool = pool_of(binds->pools, bind->port);
+		int r = pool                      ? pool->errors[bind->port - pool->base]
+		        : runs(binds, bind->port) ? 0
+		                                  : process_probe(bind->address, bind->port);
+		bool mixed = pool && pool->tls != bind->tls;
+		changed |= (!r && !mixed) != !bind->refused;
 		free(bind->refused);
-		bind->refused = r ? why_not(binds, bind, r) : NULL;
+		bind->refused = mixed ? xstrdup("the pool has this port for another protocol") : r ? why_not(binds, bind, r) : NULL;
 	}
 	make_text(binds, events);
 	return changed;
@@ -234,8 +272,9 @@ bool binds_probe(struct binds *binds, const struct sync_events *events)
 
 void binds_refuse_new(struct binds *binds, const char *why, const struct sync_events *events)
 {
-	if (binds->running_pool.size && binds->running_pool.base == binds->pool.base)
-		pool_copy(&binds->pool, &binds->running_pool);
+	for (int i = 0; i < 2; i++)
+		if (binds->running_pools[i].size && binds->running_pools[i].base == binds->pools[i].base)
+			pool_copy(&binds->pools[i], &binds->running_pools[i]);
 	for (size_t i = 0; i < binds->n; i++) {
 		struct bind *bind = &binds->list[i];
 		if (bind->refused || runs(binds, bind->port))

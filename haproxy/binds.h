@@ -9,18 +9,20 @@
 struct bind {
 	char *key, *address;
 	uint16_t port;
+	bool tls;
 	char *refused; /* why it cannot be had; NULL: it can */
 };
 
 struct binds {
 	struct bind *list;
 	size_t n;
-	struct pool pool; /* wanted: at least what runs, while it runs */
+	struct pool pools[2]; /* in clear and with TLS; wanted: at least what runs, while it runs */
 	/* Of the configuration that runs, as it told itself: "hatchway-<digest>/20000+64/:80/10.0.0.1:80". "" = another's. */
 	char *running;
-	struct pool running_pool;
+	struct pool running_pools[2];
 	/* Of the configuration wanted: text, ending with that mark. */
 	char *text, *mark;
+	char *lists; /* of its certificates, "certs/443.list\n…" */
 };
 
 void binds_init(struct binds *binds, uint16_t pool_base, unsigned pool_size);

@@ -18,7 +18,7 @@ const char *map_file(unsigned map)
 	static const char *const names[MAPS] = {
 		"regex-00.map", "regex-01.map", "regex-02.map", "regex-03.map", "regex-04.map", "regex-05.map", "regex-06.map",
 		"regex-07.map", [MAP_CHAIN] = "chain.map",  [MAP_RULE] = "rule.map", [MAP_PATH] = "path.map",
-		[MAP_HOST] = "host.map", [MAP_LISTENER] = "listener.map",
+		[MAP_HOST] = "host.map", [MAP_NAME] = "name.map", [MAP_LISTENER] = "listener.map",
 	};
 	BUG_ON(map >= MAPS);
 	return names[map];
@@ -93,6 +93,88 @@ static int check_server(const char *key, const char *text, struct err *reterr)
 	return 0;
 }
 
+/* ---- certificates ---- */
+
+/* More is no certificate for a server; a payload has room for it. */
+#define PEM_MAX 90000
+
+static bool is_made_of(const char *s, size_t n, const char *also)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isascii(s[i]) || (!islower((unsigned char)s[i]) && !isdigit((unsigned char)s[i]) && !strchr(also, s[i])))
+			return false;
+	return n > 0;
+}
+
+void command_list_name(const char *bind, size_t n, char out[CERTS_NAME_MAX])
+{
+	snprintf(out, CERTS_NAME_MAX, "certs/%.*s.list", (int)n, bind);
+}
+
+void command_cert_name(const char *digest, char out[CERTS_NAME_MAX])
+{
+	snprintf(out, CERTS_NAME_MAX, "certs/%s.pem", digest);
+}
+
+static const char *between(const char *name, const char *ending, size_t max, const char *also, size_t *ret_n)
+{
+	const char *part = name + strlen("certs/");
+	size_t n = strlen(name), n_ending = strlen(ending);
+
+	if (strncmp(name, "certs/", 6) || n < 6 + n_ending || strcmp(name + n - n_ending, ending))
+		return NULL;
+	*ret_n = n - 6 - n_ending;
+	return *ret_n <= max && is_made_of(part, *ret_n, also) ? part : NULL;
+}
+
+const char *command_list_bind(const char *name, size_t *ret_n)
+{
+	return between(name, ".list", 60, ".:", ret_n);
+}
+
+const char *command_cert_digest(const char *name, size_t *ret_n)
+{
+	return between(name, ".pem", 64, "", ret_n);
+}
+
+/* As OpenSSL writes it: nothing in it can be taken for an end mark or a command. */
+static bool is_pem(const char *s)
+{
+	size_t n = strlen(s);
+
+	if (n > PEM_MAX || strncmp(s, "-----BEGIN ", 11) || s[n - 1] != '\n')
+		return false;
+	for (const char *line = s, *end; *line; line = end + 1) {
+		end = strchr(line, '\n');
+		if (end < line + 4 || end > line + 76)
+			return false;
+		for (const char *p = line; p < end; p++)
+			if (!isascii(*p) || (!isalnum((unsigned char)*p) && !strchr("+/=- ", *p)))
+				return false;
+	}
+	return true;
+}
+
+static int check_cert(const char *key, const char *value, struct err *reterr)
+{
+	size_t n = strlen(key);
+
+	if (n > 64 || !is_made_of(key, n, ""))
+		return err_set(reterr, -EINVAL, "\"%.100s\" is not a certificate's digest", key);
+	return *value && !is_pem(value) ? err_set(reterr, -EINVAL, "not a certificate that HAProxy can be given") : 0;
+}
+
+static int check_sni(const char *key, const char *value, struct err *reterr)
+{
+	size_t n = strcspn(key, "/"), n_value = strlen(value);
+
+	if (n > 60 || !is_made_of(key, n, ".:") || key[n] != '/' || check_cert(key + n + 1, "", NULL))
+		return err_set(reterr, -EINVAL, "\"%.100s\" is not a certificate of a bind", key);
+	if (n_value > ITEM_MAX || !is_made_of(value, n_value, " .*_-") || *value == ' ' || value[n_value - 1] == ' ')
+		return err_set(reterr, -EINVAL, "\"%.100s\" are not names for a certificate", value);
+	return 0;
+}
+
 static int check_map_item(const char *key, const char *value, struct err *reterr)
 {
 	size_t n = strlen(key), m = strlen(value);
@@ -116,6 +198,10 @@ int command_check(enum item_kind kind, const char *key, const char *value, struc
 {
 	if (kind == ITEM_SERVER)
 		return check_server(key, value, reterr);
+	if (kind == ITEM_CERT)
+		return check_cert(key, value, reterr);
+	if (kind == ITEM_SNI)
+		return check_sni(key, value, reterr);
 	if (kind != ITEM_BACKEND)
 		return check_map_item(key, value, reterr);
 	if (!is_name(key, strlen(key)) || !is_name(value, strlen(value)) || strlen(key) > 500)
@@ -183,6 +269,7 @@ static const char *map_verb(enum step_op op)
 	case STEP_ADD_RULE:
 	case STEP_ADD_PATH:
 	case STEP_ADD_HOST:
+	case STEP_ADD_NAME:
 	case STEP_ADD_LISTENER:
 		return "add";
 	case STEP_SET_REGEX:
@@ -190,9 +277,11 @@ static const char *map_verb(enum step_op op)
 	case STEP_SET_RULE:
 	case STEP_SET_PATH:
 	case STEP_SET_HOST:
+	case STEP_SET_NAME:
 	case STEP_SET_LISTENER:
 		return "set";
 	case STEP_DEL_LISTENER:
+	case STEP_DEL_NAME:
 	case STEP_DEL_HOST:
 	case STEP_DEL_PATH:
 	case STEP_DEL_RULE:
@@ -233,6 +322,21 @@ static int drop_extra(const struct step *step, const struct map_names *maps, str
 	return 0;
 }
 
+static void cert_command(const struct step *step, struct buf *out)
+{
+	static const char *const verbs[] = {[STEP_ABORT_CERT] = "abort", [STEP_NEW_CERT] = "new", [STEP_COMMIT_CERT] = "commit",
+	                                    [STEP_DEL_CERT] = "del"};
+	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
+	size_t n = step->kind == ITEM_SNI ? strcspn(step->key, "/") : 0;
+
+	command_cert_name(step->key + (n ? n + 1 : 0), cert);
+	command_list_name(step->key, n, list);
+	if (n)
+		buf_addf(out, "del ssl crt-list %s %s", list, cert);
+	else
+		buf_addf(out, "%s ssl cert %s", verbs[step->op], cert);
+}
+
 int command_line(const struct step *step, const struct map_names *maps, struct buf *out, struct err *reterr)
 {
 	if (step->op == STEP_DROP_EXTRA)
@@ -244,6 +348,13 @@ int command_line(const struct step *step, const struct map_names *maps, struct b
 	if (verb)
 		return map_command(verb, step, maps, out, reterr);
 	switch (step->op) {
+	case STEP_ABORT_CERT:
+	case STEP_NEW_CERT:
+	case STEP_COMMIT_CERT:
+	case STEP_DEL_CERT:
+	case STEP_DEL_SNI:
+		cert_command(step, out);
+		return 0;
 	case STEP_ADD_BACKEND:
 		buf_addf(out, "add backend %s from %s", step->key, step->value);
 		return 0;
@@ -293,6 +404,31 @@ int command_payload_line(const struct step *step, struct buf *out, struct err *r
 	if (r)
 		return r;
 	buf_addf(out, "%s %s\n", step->key, step->value);
+	return 0;
+}
+
+bool command_is_payload(const struct step *step)
+{
+	return step->op == STEP_SET_CERT || step->op == STEP_ADD_SNI;
+}
+
+int command_payload(const struct step *step, struct buf *out, struct err *reterr)
+{
+	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
+	size_t n = step->kind == ITEM_SNI ? strcspn(step->key, "/") : 0;
+	int r = command_check(step->kind, step->key, step->value, reterr);
+
+	if (!r && !*step->value)
+		r = err_set(reterr, -EINVAL, "there is nothing to say of %.100s", step->key);
+	if (r)
+		return r;
+	command_cert_name(step->key + (n ? n + 1 : 0), cert);
+	command_list_name(step->key, n, list);
+	if (n)
+		buf_addf(out, "add ssl crt-list %s <<END\n%s %s\n", list, cert, step->value);
+	else
+		buf_addf(out, "set ssl cert %s <<END\n%s", cert, step->value);
+	command_payload_end(out);
 	return 0;
 }
 

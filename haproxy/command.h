@@ -13,7 +13,7 @@
 #define REGEX_BUCKETS 8
 
 /* Map files: the regex buckets first, then one per kind. */
-enum { MAP_CHAIN = REGEX_BUCKETS, MAP_RULE, MAP_PATH, MAP_HOST, MAP_LISTENER, MAPS };
+enum { MAP_CHAIN = REGEX_BUCKETS, MAP_RULE, MAP_PATH, MAP_HOST, MAP_NAME, MAP_LISTENER, MAPS };
 
 /* "regex-00.map", "path.map"… without directory. */
 const char *map_file(unsigned map);
@@ -33,6 +33,18 @@ bool command_has_payload(const struct step *step);
 MUST_CHECK int command_payload_line(const struct step *step, struct buf *out, struct err *reterr);
 void command_payload_start(unsigned map, const struct map_names *maps, struct buf *out);
 void command_payload_end(struct buf *out);
+
+/* A payload of its own, whole: certificates. */
+bool command_is_payload(const struct step *step);
+MUST_CHECK int command_payload(const struct step *step, struct buf *out, struct err *reterr);
+
+/* "certs/<bind>.list", "certs/<digest>.pem": what HAProxy calls them, and where they are in the state directory. */
+#define CERTS_NAME_MAX 160
+void command_list_name(const char *bind, size_t n, char out[CERTS_NAME_MAX]);
+void command_cert_name(const char *digest, char out[CERTS_NAME_MAX]);
+/* The part in front of the ending, if it is such a name; *ret_n its length. NULL: it is none. */
+const char *command_list_bind(const char *name, size_t *ret_n);
+const char *command_cert_digest(const char *name, size_t *ret_n);
 
 /* "show map maps/path.map" */
 void command_show_map(unsigned map, const struct map_names *maps, struct buf *out);

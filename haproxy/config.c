@@ -10,7 +10,7 @@ extern const char text_routing_cfg[], text_hatchway_lua[];
 const char *const config_lua = text_hatchway_lua;
 
 const char *const config_maps[] = {
-	"maps/listener.map", "maps/host.map",     "maps/path.map",     "maps/rule.map",     "maps/chain.map",
+	"maps/listener.map", "maps/name.map",     "maps/host.map",     "maps/path.map",     "maps/rule.map",     "maps/chain.map",
 	"maps/regex-00.map", "maps/regex-01.map", "maps/regex-02.map", "maps/regex-03.map", "maps/regex-04.map",
 	"maps/regex-05.map", "maps/regex-06.map", "maps/regex-07.map", NULL,
 };
@@ -71,7 +71,7 @@ static void render_global(const struct config_input *input, struct buf *out)
 /* ---- binds ---- */
 
 struct line {
-	char text[96];
+	char text[400];
 };
 
 static int line_cmp(const void *a, const void *b)
@@ -93,13 +93,43 @@ static bool make_line(const char *address, const struct config_bind *bind, struc
 	return ok;
 }
 
+void config_bind_name(const char *address, uint16_t port, char out[CONFIG_BIND_NAME])
+{
+	snprintf(out, CONFIG_BIND_NAME, *address ? "%.50s:%u" : "%.50s%u", address, port);
+}
+
+/* A line for each port, with both families on it: they share the certificates in HAProxy's memory, too. */
+static size_t make_tls_lines(const struct config_input *input, const struct config_bind *bind, struct line *ret)
+{
+	bool any = !*bind->address;
+	size_t n = 0;
+
+	for (unsigned port = bind->port; port <= last_port(bind); port++) {
+		const struct config_bind one = {bind->address, (uint16_t)port, 0, true};
+		struct line first, second = {""};
+		char name[CONFIG_BIND_NAME];
+		if (!make_line(any ? "0.0.0.0" : bind->address, &one, &first) || (any && input->ipv6 && !make_line("::", &one, &second)))
+			continue;
+		config_bind_name(bind->address, (uint16_t)port, name);
+		snprintf(ret[n++].text, sizeof(ret->text), "%.90s%s%.90s ssl crt " CONFIG_CERT_NONE " crt-list certs/%s.list alpn h2,http/1.1",
+		         first.text, *second.text ? "," : "", second.text, name);
+	}
+	return n;
+}
+
 static void render_binds(const struct config_input *input, struct buf *out)
 {
-	struct line *list = xcalloc(input->n_binds * 2, sizeof(*list));
-	size_t n = 0;
+	size_t n = 0, room = 0;
+	for (size_t i = 0; i < input->n_binds; i++)
+		room += input->binds[i].tls ? last_port(&input->binds[i]) - input->binds[i].port + 1u : 2;
+	struct line *list = xcalloc(room, sizeof(*list));
 	for (size_t i = 0; i < input->n_binds; i++) {
 		const struct config_bind *bind = &input->binds[i];
 		bool any = !*bind->address;
+		if (bind->tls) {
+			n += make_tls_lines(input, bind, &list[n]);
+			continue;
+		}
 		n += make_line(any ? "0.0.0.0" : bind->address, bind, &list[n]);
 		if (any && input->ipv6)
 			n += make_line("::", bind, &list[n]);

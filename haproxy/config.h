@@ -14,6 +14,7 @@
 struct config_bind {
 	const char *address; /* "" = every address, else IPv4 or IPv6 text */
 	uint16_t port, last; /* ports port..last; last 0: only port */
+	bool tls;            /* each port has its own list of certificates: certs/<port>.list, certs/<address>:<port>.list */
 };
 
 struct config_input {
@@ -25,6 +26,13 @@ struct config_input {
 	bool ipv6;            /* the machine has IPv6: binds without address bind [::] too */
 	bool root;            /* HAProxy starts as root */
 };
+
+/* The name by which the list of a bind's certificates, and its items in maps/listener.map, are known. */
+#define CONFIG_BIND_NAME 64
+void config_bind_name(const char *address, uint16_t port, char out[CONFIG_BIND_NAME]);
+/* A bind with TLS begins with this certificate, whose key no client takes: who asks for a name that no certificate has is
+ * refused. Without one HAProxy would not start; and with strict-sni it knew no certificate for clients without SNI. */
+#define CONFIG_CERT_NONE "certs/none.pem"
 
 /* Every map the program reads; all must exist, empty or not, before HAProxy starts: "maps/host.map", …, NULL. */
 extern const char *const config_maps[];

@@ -5,7 +5,9 @@
  * and nothing is to be done on the loop. Sorting puts "/" first: a backend's servers follow it directly. */
 #include "haproxy/disk.h"
 
+#include "haproxy/certs.h"
 #include "haproxy/command.h"
+#include "haproxy/put.h"
 #include "hatchway/base/hash.h"
 #include "hatchway/base/log.h"
 
@@ -42,7 +44,7 @@ struct seen {
 	struct timespec changed;
 };
 
-static const char *const folders[] = {"maps", "backends"};
+static const char *const folders[] = {"maps", "backends", "certs"};
 
 struct disk {
 	uv_loop_t *loop;
@@ -52,6 +54,8 @@ struct disk {
 	struct text *texts;
 	size_t n_texts;
 	bool all, busy;
+	bool certs;    /* changed */
+	char *lists;   /* of certificates, that the configuration names: "certs/443.list\n…" */
 	bool unsynced; /* written in a hurry: the disk may not have it yet */
 };
 
@@ -63,6 +67,10 @@ struct job {
 	struct patch patches[FILES]; /* or */
 	const struct item **items;   /* all there is */
 	size_t n_items;
+	const struct item **certs;   /* and all of those, if job.certs_too */
+	size_t n_certs;
+	bool certs_too;
+	char *lists;
 	bool hurry, unsynced;
 	bool whole; /* everything is compared or made */
 	struct text *texts;
@@ -174,10 +182,11 @@ static void patch_done(struct patch *patch)
 
 void disk_touch(struct disk *disk, enum item_kind kind, const char *key)
 {
-	struct patch *patch = &disk->patches[file_of(kind, key)];
-
-	if (disk->all)
+	if (kind <= ITEM_SNI)
+		disk->certs = true;
+	if (disk->all || kind <= ITEM_SNI)
 		return;
+	struct patch *patch = &disk->patches[file_of(kind, key)];
 	/* A big change writes all of it: cheaper than remembering every key. */
 	if (patch->n > 100000) {
 		disk_touch_all(disk);
@@ -188,11 +197,20 @@ void disk_touch(struct disk *disk, enum item_kind kind, const char *key)
 
 void disk_touch_all(struct disk *disk)
 {
-	disk->all = true;
+	disk->all = disk->certs = true;
 	for (unsigned i = 0; i < FILES; i++)
 		patch_done(&disk->patches[i]);
 	for (size_t i = 0; i < disk->n_texts; i++)
 		disk->texts[i].dirty = true;
+}
+
+void disk_lists(struct disk *disk, const char *lists)
+{
+	if (!strcmp(disk->lists, lists))
+		return;
+	free(disk->lists);
+	disk->lists = xstrdup(lists);
+	disk->certs = true;
 }
 
 void disk_text(struct disk *disk, const char *name, const char *text)
@@ -214,7 +232,7 @@ void disk_text(struct disk *disk, const char *name, const char *text)
 
 bool disk_dirty(const struct disk *disk)
 {
-	if (disk->all || disk->unsynced)
+	if (disk->all || disk->certs || disk->unsynced)
 		return true;
 	for (unsigned i = 0; i < FILES; i++)
 		if (disk->patches[i].n)
@@ -282,51 +300,6 @@ char *disk_read_mark(const struct disk *disk)
 }
 
 /* ---- the worker ---- */
-
-static int tmp_name(const char *path, char tmp[4096], struct err *reterr)
-{
-	if ((size_t)snprintf(tmp, 4096, "%s.tmp", path) >= 4096)
-		return err_set(reterr, -ENAMETOOLONG, "%s: too long", path);
-	return 0;
-}
-
-/* A file under its temporary name; put_file() makes it the file. */
-static FILE *tmp_open(const char *path, struct err *reterr)
-{
-	char tmp[4096];
-
-	if (tmp_name(path, tmp, reterr))
-		return NULL;
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-	if (!f) {
-		err_set(reterr, -errno, "%s: %s", tmp, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-	}
-	return f;
-}
-
-static int tmp_close(FILE *f, const char *path, bool durable, struct err *reterr)
-{
-	int r = fflush(f) || ferror(f) ? -errno : 0;
-
-	if (!r && durable && fsync(fileno(f)))
-		r = -errno;
-	if (fclose(f) && !r)
-		r = -errno;
-	return r ? err_set(reterr, r ? r : -EIO, "%s: %s", path, strerror(-r)) : 0;
-}
-
-static int put_file(const char *path, struct err *reterr)
-{
-	char tmp[4096];
-	int r = tmp_name(path, tmp, reterr);
-
-	if (!r && rename(tmp, path))
-		r = err_set(reterr, -errno, "%s: %s", path, strerror(errno));
-	return r;
-}
 
 /* The key of a line of a shard; backend: the section it stands in. false: a comment. */
 static bool shard_key(const char *line, size_t n, char backend[1024], struct buf *key)
@@ -579,19 +552,19 @@ static int patch_old(struct old *old, const char *path, const struct patch *patc
 	struct edit *edits = xcalloc(patch->n, sizeof(*edits));
 	int r = shard ? edit_shard(old, patch, edits) : edit_map(old, patch, edits);
 	bool changes = !r && (any_changes(edits, patch->n) || patch->ensure);
-	FILE *f = changes ? tmp_open(path, reterr) : NULL;
+	FILE *f = changes ? put_open(path, reterr) : NULL;
 
 	if (f) {
 		int closed;
 		r = write_edits(f, old, edits, patch->n);
-		closed = tmp_close(f, path, durable, reterr);
+		closed = put_close(f, path, durable, reterr);
 		*ret_written = !r && !closed;
 		if (r)
 			err_set(reterr, r, "%s: %s", path, strerror(-r));
 		else
 			r = closed;
 	} else if (changes) {
-		r = -EIO; /* tmp_open() has told */
+		r = -EIO; /* put_open() has told */
 	} else if (r) {
 		err_set(reterr, r, "%s: %s", path, strerror(-r));
 	}
@@ -689,23 +662,13 @@ static int whole_file(const char *path, const struct place *places, size_t n, bo
 
 	if (file_is(path, places, n, &missing) || (missing && shard && !n))
 		return 0;
-	sink.f = tmp_open(path, reterr);
+	sink.f = put_open(path, reterr);
 	if (!sink.f)
 		return -EIO;
 	sink_items(&sink, places, n);
-	int r = tmp_close(sink.f, path, false, reterr);
+	int r = put_close(sink.f, path, false, reterr);
 	*ret_written = !r;
 	return r;
-}
-
-static int sync_dir(const char *path, struct err *reterr)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = fd < 0 || fsync(fd) ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return r ? err_set(reterr, r, "%s: %s", path, strerror(-r)) : 0;
 }
 
 static int job_path(const struct job *job, const char *name, char path[4096])
@@ -733,7 +696,7 @@ static int put_patches(struct job *job, const bool *written)
 			continue;
 		r = job_path(job, i ? "backends" : "maps", path);
 		if (!r)
-			r = sync_dir(path, &job->err);
+			r = put_sync_dir(path, &job->err);
 	}
 	return r;
 }
@@ -877,15 +840,25 @@ static int write_texts(struct job *job)
 
 	for (size_t i = 0; i < job->n_texts && !r; i++) {
 		r = job_path(job, job->texts[i].name, path);
-		FILE *f = r ? NULL : tmp_open(path, &job->err);
+		FILE *f = r ? NULL : put_open(path, &job->err);
 		if (!f)
 			return r ? r : -EIO;
 		fputs(job->texts[i].text, f);
-		r = tmp_close(f, path, !job->hurry, &job->err);
+		r = put_close(f, path, !job->hurry, &job->err);
 		if (!r)
 			r = put_file(path, &job->err);
 	}
-	return r || !job->n_texts || job->hurry ? r : sync_dir(job->dir, &job->err);
+	return r || !job->n_texts || job->hurry ? r : put_sync_dir(job->dir, &job->err);
+}
+
+/* Before the configuration that names them. */
+static int write_certs(struct job *job)
+{
+	bool written = false;
+	int r = certs_write(job->dir, job->certs, job->n_certs, job->lists, !job->hurry, &written, &job->err);
+
+	job->unsynced |= job->hurry && written;
+	return r;
 }
 
 static void on_work(uv_work_t *work)
@@ -897,8 +870,12 @@ static void on_work(uv_work_t *work)
 		job->error = ignore_strays(job);
 	if (!job->error)
 		job->error = write_files(job);
+	if (!job->error && job->certs_too)
+		job->error = write_certs(job);
 	if (!job->error)
 		job->error = write_texts(job);
+	if (!job->error && job->certs_too && job->certs)
+		certs_clean(job->dir, job->certs, job->n_certs, job->lists);
 	look(job->dir, job->seen);
 }
 
@@ -924,6 +901,8 @@ static void after_work(uv_work_t *work, int status)
 	for (unsigned i = 0; i < FILES; i++)
 		patch_done(&job->patches[i]);
 	image_snapshot_free(job->items, job->n_items);
+	image_snapshot_free(job->certs, job->n_certs);
+	free(job->lists);
 	for (size_t i = 0; i < job->n_texts; i++) {
 		free(job->texts[i].name);
 		free(job->texts[i].text);
@@ -977,11 +956,15 @@ void disk_flush(struct disk *disk, const struct image *held, bool hurry,
 		for (unsigned i = 0; i < MAPS; i++)
 			job->patches[i].ensure = true;
 	else if (disk->all)
-		job->items = image_snapshot(held, &job->n_items);
+		job->items = image_snapshot(held, ITEM_BACKEND, ITEM_LISTENER, &job->n_items);
 	else
 		take_touched(job, disk, held);
+	job->certs_too = !held || disk->certs;
+	job->lists = xstrdup(disk->lists);
+	if (held && disk->certs)
+		job->certs = image_snapshot(held, ITEM_CERT, ITEM_SNI, &job->n_certs);
 	if (held)
-		disk->all = false;
+		disk->all = disk->certs = false;
 	job->texts = xcalloc(disk->n_texts, sizeof(*job->texts));
 	for (size_t i = 0; i < disk->n_texts; i++) {
 		struct text *text = &disk->texts[i];
@@ -1002,7 +985,8 @@ int disk_open(uv_loop_t *loop, const char *state_dir, struct disk **ret, struct 
 	struct disk *disk = xcalloc(1, sizeof(*disk));
 	disk->loop = loop;
 	disk->dir = xstrdup(state_dir);
-	disk->all = true;
+	disk->all = disk->certs = true;
+	disk->lists = xstrdup("");
 	look(state_dir, disk->seen);
 	*ret = disk;
 	return 0;
@@ -1018,6 +1002,7 @@ void disk_close(struct disk *disk)
 		free(disk->texts[i].text);
 	}
 	free(disk->texts);
+	free(disk->lists);
 	free(disk->dir);
 	free(disk);
 }

@@ -1,4 +1,4 @@
-/* The files HAProxy starts from, kept equal to what it holds: maps/X.map, backends/NN.cfg, and the texts of the
+/* The files HAProxy starts from, kept equal to what it holds: maps/X.map, backends/NN.cfg, certs/, and the texts of the
  * configuration. Whoever starts HAProxy on them, with the controller dead, gets the last state. */
 #ifndef HATCHWAY_HAPROXY_DISK_H
 #define HATCHWAY_HAPROXY_DISK_H
@@ -18,6 +18,9 @@ void disk_touch(struct disk *disk, enum item_kind kind, const char *key);
 void disk_touch_all(struct disk *disk);
 /* A file in state_dir with a text of its own, e.g. "haproxy.cfg"; written after all others, in the order first named. */
 void disk_text(struct disk *disk, const char *name, const char *text);
+
+/* The lists of certificates that haproxy.cfg names, each with a newline; they are there before it is. */
+void disk_lists(struct disk *disk, const char *lists);
 
 /* The description of haproxy.cfg as it is on the disk, or ""; to free(). */
 char *disk_read_mark(const struct disk *disk);

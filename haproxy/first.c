@@ -41,6 +41,7 @@ static void add_texts(struct disk *disk, const struct sync_options *options, con
 	binds_init(&binds, options->pool_base, options->pool_size);
 	if (binds_probe(&binds, events))
 		BUG_ON(true); /* nobody has asked for a port */
+	disk_lists(disk, binds.lists);
 	disk_text(disk, "haproxy.cfg", binds.text);
 	binds_done(&binds);
 }

@@ -82,8 +82,15 @@ static struct haproxy_refusal unit_refusal(struct arena *arena, const struct syn
 		unit.kind = TABLE_HOST;
 		unit.key = host_unit_key(arena, refusal->key);
 		break;
+	case ITEM_NAME:
 	case ITEM_LISTENER:
 		unit.kind = TABLE_LISTENER;
+		break;
+	case ITEM_CERT:
+	case ITEM_SNI:
+		unit.kind = TABLE_CERTIFICATE;
+		if (strchr(unit.key, '/'))
+			unit.key = strchr(unit.key, '/') + 1;
 		break;
 	default:
 		/* Shared by everybody who wants the same: it has no owner of its own. */
@@ -234,7 +241,8 @@ void haproxy_submit(struct haproxy *haproxy, const struct table_changes *changes
 		binds = xcalloc(n, sizeof(*binds));
 		for (size_t i = 0; i < n; i++) {
 			const struct table_listener *listener = table_listener(haproxy->listeners, units[i]->key);
-			binds[i] = (struct sync_bind){units[i]->key, listener->bind_address, listener->bind_port};
+			binds[i] = (struct sync_bind){units[i]->key, listener->bind_address, listener->bind_port,
+			                              listener->sni != NULL};
 		}
 		free(units);
 	}

@@ -197,7 +197,7 @@ static void test_reload_in_vain(void **state)
 	char one[16], two[16];
 	snprintf(one, sizeof(one), "%u", bed->port);
 	snprintf(two, sizeof(two), "%u", bed->port + 100u);
-	struct sync_bind binds[] = {{one, "127.0.0.1", bed->port}, {two, "127.0.0.1", (uint16_t)(bed->port + 100)}};
+	struct sync_bind binds[] = {{one, "127.0.0.1", bed->port, false}, {two, "127.0.0.1", (uint16_t)(bed->port + 100), false}};
 	sync_submit(bed->sync, ++bed->generation, binds, 2);
 	testbed_run_until(bed, testbed_applied, 5000);
 	testbed_sleep(bed, 6000);
@@ -294,7 +294,7 @@ static void test_binds_during_reload(void **state)
 	testbed_sleep(bed, 500);
 	for (unsigned i = 0; i < 3; i++) {
 		snprintf(keys[i], sizeof(keys[i]), "%u", bed->port + 100 * i);
-		binds[i] = (struct sync_bind){keys[i], "127.0.0.1", (uint16_t)(bed->port + 100 * i)};
+		binds[i] = (struct sync_bind){keys[i], "127.0.0.1", (uint16_t)(bed->port + 100 * i), false};
 	}
 	sync_submit(bed->sync, ++bed->generation, binds, 2);
 	testbed_sleep(bed, 10);

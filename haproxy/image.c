@@ -9,9 +9,16 @@
 #include "hatchway/table.h"
 
 const char *const item_kind_names[ITEM_KINDS] = {
+	[ITEM_CERT] = "cert",       [ITEM_SNI] = "sni",
 	[ITEM_BACKEND] = "backend", [ITEM_SERVER] = "server", [ITEM_REGEX] = "regex", [ITEM_CHAIN] = "chain",
-	[ITEM_RULE] = "rule",       [ITEM_PATH] = "path",     [ITEM_HOST] = "host",   [ITEM_LISTENER] = "listener",
+	[ITEM_RULE] = "rule",       [ITEM_PATH] = "path",     [ITEM_HOST] = "host",   [ITEM_NAME] = "name",
+	[ITEM_LISTENER] = "listener",
 };
+
+const char *item_shown(enum item_kind kind, const char *value)
+{
+	return kind == ITEM_CERT && *value ? "(secret)" : value;
+}
 
 struct image {
 	struct item **slots; /* NULL: free */
@@ -222,12 +229,15 @@ const struct item *image_next(const struct image *image, size_t *cursor)
 	return NULL;
 }
 
-const struct item **image_snapshot(const struct image *image, size_t *ret_n)
+const struct item **image_snapshot(const struct image *image, enum item_kind from, enum item_kind to, size_t *ret_n)
 {
-	const struct item **list = xcalloc(image->n, sizeof(const struct item *)), *item;
-	size_t n = 0, cursor = 0;
-	while ((item = image_next(image, &cursor)))
-		list[n++] = item_ref(item);
+	size_t n = 0, room = 0, cursor = 0;
+	for (unsigned kind = from; kind <= to; kind++)
+		room += image->counts[kind];
+	const struct item **list = xcalloc(room, sizeof(const struct item *)), *item;
+	while (n < room && (item = image_next(image, &cursor)))
+		if (item->kind >= from && item->kind <= to)
+			list[n++] = item_ref(item);
 	*ret_n = n;
 	return list;
 }
@@ -292,7 +302,7 @@ void image_dump(const struct image *image, struct buf *out)
 	for (size_t i = 0; i < n; i++) {
 		word_add(out, item_kind_names[list[i]->kind]);
 		word_add(out, list[i]->key);
-		word_add(out, list[i]->value);
+		word_add(out, item_shown((enum item_kind)list[i]->kind, list[i]->value));
 		buf_addc(out, '\n');
 	}
 	free(list);

@@ -5,7 +5,11 @@
  * between images. Order never matters: image_dump() sorts.
  *
  *   kind      key                               value
- *   listener  "<bind port>" | "<addr>:<port>"   listener's key in the table           maps/listener.map
+ *   cert      "<digest>"                        PEM, secret; "" held: not known   certs/<digest>.pem
+ *   sni       "<bind>/<digest>"                 names the certificate is for      certs/<bind>.list
+ *   listener  "<bind port>" | "<addr>:<port>"   listener's key in the table;    maps/listener.map
+ *                                               with TLS "<bind>@", and then for each SNI:
+ *   name      "<bind>@/com.sample.www#"         the listener's key                    maps/name.map
  *   host      "80/com.sample.www#"              host key it falls to, or "-"          maps/host.map
  *   path      "<host key>/hello/#"              rule reference                        maps/path.map
  *   rule      "<rule id>"                       its properties, fields parted by "|"  maps/rule.map
@@ -24,8 +28,13 @@
 #include <stdint.h>
 
 /* In the order things are made; removal is the other way round. */
-enum item_kind { ITEM_BACKEND, ITEM_SERVER, ITEM_REGEX, ITEM_CHAIN, ITEM_RULE, ITEM_PATH, ITEM_HOST, ITEM_LISTENER, ITEM_KINDS };
+enum item_kind {
+	ITEM_CERT, ITEM_SNI, ITEM_BACKEND, ITEM_SERVER, ITEM_REGEX, ITEM_CHAIN, ITEM_RULE, ITEM_PATH, ITEM_HOST, ITEM_NAME, ITEM_LISTENER, ITEM_KINDS
+};
 extern const char *const item_kind_names[ITEM_KINDS];
+
+/* What people may see of a value: not a private key. */
+const char *item_shown(enum item_kind kind, const char *value);
 
 struct item {
 	uint32_t refs;      /* images and lists that point here */
@@ -65,14 +74,14 @@ void image_touched_clear(struct image *image);
 
 /* Every item in no special order: *cursor 0 at first; NULL at the end. The image must not change meanwhile. */
 const struct item *image_next(const struct image *image, size_t *cursor);
-/* All of them referenced, in no special order: to be read by another thread while the image changes. */
-const struct item **image_snapshot(const struct image *image, size_t *ret_n);
+/* Those of the kinds from..to, referenced, in no special order: to be read by another thread while the image changes. */
+const struct item **image_snapshot(const struct image *image, enum item_kind from, enum item_kind to, size_t *ret_n);
 void image_snapshot_free(const struct item **items, size_t n);
 
 /* Sorted by kind, then key bytes; an array to free(). */
 const struct item **image_sorted(const struct image *image, size_t *ret_n);
 
-/* "kind key value\n" sorted; parse(dump(x)) = x. Keys hold no blanks. */
+/* "kind key value\n" sorted, values as item_shown(); parse(dump(x)) = x but for these. Keys hold no blanks. */
 void image_dump(const struct image *image, struct buf *out);
 MUST_CHECK int image_parse(struct image *image, const char *text, struct err *reterr);
 

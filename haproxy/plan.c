@@ -10,7 +10,7 @@ const char *const step_names[STEP_OPS] = {
 #undef STEP
 };
 
-enum effect { NOTHING, SET, DELETE, ADD_BACKEND, ADD_SERVER, SET_ADDRESS, SET_WEIGHT, SET_STATE, UNPUBLISH };
+enum effect { NOTHING, SET, DELETE, NEW_CERT, ADD_BACKEND, ADD_SERVER, SET_ADDRESS, SET_WEIGHT, SET_STATE, UNPUBLISH };
 
 static const enum effect effects[STEP_OPS] = {
 #define STEP(name, text, effect) [STEP_##name] = effect,
@@ -27,6 +27,7 @@ static const struct {
 	[ITEM_RULE] = {STEP_ADD_RULE, STEP_SET_RULE, STEP_DEL_RULE},
 	[ITEM_PATH] = {STEP_ADD_PATH, STEP_SET_PATH, STEP_DEL_PATH},
 	[ITEM_HOST] = {STEP_ADD_HOST, STEP_SET_HOST, STEP_DEL_HOST},
+	[ITEM_NAME] = {STEP_ADD_NAME, STEP_SET_NAME, STEP_DEL_NAME},
 	[ITEM_LISTENER] = {STEP_ADD_LISTENER, STEP_SET_LISTENER, STEP_DEL_LISTENER},
 };
 
@@ -83,6 +84,30 @@ static void plan_backend(struct plan *plan, const struct item *held, const struc
 		step_add(plan, STEP_ADD_BACKEND, ITEM_BACKEND, wanted->key, wanted->value);
 	if (closed)
 		step_add(plan, STEP_PUBLISH, ITEM_BACKEND, wanted->key, wanted->value);
+}
+
+/* What is held of a certificate, but not known, came from somebody who did not finish. */
+static void plan_cert(struct plan *plan, const struct item *held, const struct item *wanted)
+{
+	if (!wanted) {
+		step_add(plan, STEP_DEL_CERT, ITEM_CERT, held->key, "");
+		return;
+	}
+	if (!held)
+		step_add(plan, STEP_NEW_CERT, ITEM_CERT, wanted->key, "");
+	if (!held || strcmp(held->value, wanted->value)) {
+		step_add(plan, STEP_SET_CERT, ITEM_CERT, wanted->key, wanted->value);
+		step_add(plan, STEP_COMMIT_CERT, ITEM_CERT, wanted->key, wanted->value);
+	}
+}
+
+/* The same key, the same names: both are in the certificate's digest. */
+static void plan_sni(struct plan *plan, const struct item *held, const struct item *wanted)
+{
+	if (!wanted)
+		step_add(plan, STEP_DEL_SNI, ITEM_SNI, held->key, held->value);
+	else if (!held)
+		step_add(plan, STEP_ADD_SNI, ITEM_SNI, wanted->key, wanted->value);
 }
 
 static bool is_local(const char *address)
@@ -180,6 +205,12 @@ static void plan_pair(struct plan *plan, const struct item *held, const struct i
 	if (!any || held == wanted)
 		return;
 	switch ((enum item_kind)any->kind) {
+	case ITEM_CERT:
+		plan_cert(plan, held, wanted);
+		break;
+	case ITEM_SNI:
+		plan_sni(plan, held, wanted);
+		break;
 	case ITEM_BACKEND:
 		plan_backend(plan, held, wanted);
 		break;
@@ -193,13 +224,21 @@ static void plan_pair(struct plan *plan, const struct item *held, const struct i
 
 /* ---- order ---- */
 
+/* One certificate after the other: HAProxy has one under way at a time. */
+static int step_rank(enum step_op op)
+{
+	return op == STEP_SET_CERT || op == STEP_COMMIT_CERT ? STEP_NEW_CERT : (int)op;
+}
+
 /* Paths: what is new comes longest first, what goes goes shortest first, so that at no time a request falls from a long
  * path to a shorter one that was not there before. Everything else: by key, for the same plan every time. */
 static int step_cmp(const void *a, const void *b)
 {
 	const struct step *x = a, *y = b;
 
-	if (x->op != y->op)
+	if (step_rank(x->op) != step_rank(y->op))
+		return step_rank(x->op) < step_rank(y->op) ? -1 : 1;
+	if (x->kind == ITEM_CERT && x->op != y->op && !strcmp(x->key, y->key))
 		return x->op < y->op ? -1 : 1;
 	if (x->kind == ITEM_PATH) {
 		size_t m = strlen(x->key), n = strlen(y->key);
@@ -303,6 +342,9 @@ void plan_apply(const struct step *step, struct image *held, const struct image 
 	case SET:
 		set_item(held, wanted, step, step->value);
 		break;
+	case NEW_CERT:
+		image_set(held, step->kind, step->key, "");
+		break;
 	case DELETE:
 		image_delete(held, step->kind, step->key);
 		break;
@@ -325,7 +367,7 @@ void plan_dump(const struct plan *plan, struct buf *out)
 		const struct step *step = &plan->steps[i];
 		buf_adds(out, step_names[step->op]);
 		word_add(out, step->key);
-		word_add(out, step->value);
+		word_add(out, item_shown(step->kind, step->value));
 		buf_addc(out, '\n');
 	}
 }

@@ -6,7 +6,7 @@
 void pool_done(struct pool *pool)
 {
 	free(pool->errors);
-	*pool = (struct pool){0};
+	*pool = (struct pool){.tls = pool->tls};
 }
 
 void pool_resize(struct pool *pool, unsigned size)
@@ -44,6 +44,8 @@ bool pool_grow(struct pool *pool, uint16_t port)
 {
 	unsigned size = pool->size * 2, most = 65536u - pool->base;
 
+	if (most > HAPROXY_POOL_TLS)
+		most = HAPROXY_POOL_TLS;
 	if (size > most)
 		size = most;
 	if (!pool->size || pool_covers(pool, port) || port < pool->base || port - pool->base >= (int)size)
@@ -62,7 +64,7 @@ struct config_bind *pool_ranges(const struct pool *pool, size_t *ret_n)
 		if (pool->errors[i])
 			continue;
 		if (!i || pool->errors[i - 1])
-			list[n++] = (struct config_bind){"", port, port};
+			list[n++] = (struct config_bind){"", port, port, pool->tls};
 		list[n - 1].last = port;
 	}
 	*ret_n = n;
@@ -73,10 +75,11 @@ void pool_mark(const struct pool *pool, size_t max, struct buf *out)
 {
 	if (!pool->size)
 		return;
-	buf_addf(out, "/%u+%u", pool->base, pool->size);
+	const char *tag = pool->tls ? "t" : "";
+	buf_addf(out, "/%s%u+%u", tag, pool->base, pool->size);
 	for (unsigned i = 0; i < pool->size && out->len < max; i++)
 		if (pool->errors[i])
-			buf_addf(out, "/-%u", pool->base + i);
+			buf_addf(out, "/%s-%u", tag, pool->base + i);
 }
 
 void pool_parse(struct pool *pool, const char *mark)
@@ -84,11 +87,15 @@ void pool_parse(struct pool *pool, const char *mark)
 	unsigned base, size, port;
 
 	pool_done(pool);
-	for (const char *word = strchr(mark, '/'); word; word = strchr(word + 1, '/')) {
-		if (!pool->size && sscanf(word, "/%5u+%5u", &base, &size) == 2 && base && base + size <= 65536) {
+	for (const char *next = strchr(mark, '/'); next; next = strchr(next + 1, '/')) {
+		const char *word = next + 1;
+		if ((*word == 't') != pool->tls)
+			continue;
+		word += pool->tls;
+		if (!pool->size && sscanf(word, "%5u+%5u", &base, &size) == 2 && base && base + size <= 65536) {
 			pool->base = (uint16_t)base;
 			pool_resize(pool, size);
-		} else if (sscanf(word, "/-%5u", &port) == 1 && port < 65536 && pool_covers(pool, (uint16_t)port)) {
+		} else if (sscanf(word, "-%5u", &port) == 1 && port < 65536 && pool_covers(pool, (uint16_t)port)) {
 			pool->errors[port - pool->base] = -EADDRINUSE;
 		}
 	}

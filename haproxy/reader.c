@@ -2,6 +2,8 @@
  * Every line is hostile: values in maps were once somebody's manifest, or were typed into socat. */
 #include "haproxy/reader.h"
 
+#include "haproxy/config.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <strings.h>
@@ -15,12 +17,32 @@ struct reader {
 	struct reading reading;
 	unsigned order[MAPS]; /* which map the n-th answer is about */
 	size_t n_maps;
+	size_t n_lists; /* asked for so far */
+	size_t first_list; /* of the text under way */
 	int error;
 	struct err err;
 };
 
+bool strings_have(const struct strings *strings, const char *text, size_t n)
+{
+	for (size_t i = 0; i < strings->n; i++)
+		if (!strncmp(strings->list[i], text, n) && !strings->list[i][n])
+			return true;
+	return false;
+}
+
+void strings_done(struct strings *strings)
+{
+	for (size_t i = 0; i < strings->n; i++)
+		free(strings->list[i]);
+	free(strings->list);
+	*strings = (struct strings){0};
+}
+
 void reading_done(struct reading *reading)
 {
+	strings_done(&reading->lists);
+	free(reading->transaction);
 	for (unsigned i = 0; i < MAPS; i++)
 		free(reading->maps.name[i]);
 	image_free(reading->image);
@@ -56,6 +78,73 @@ static void hold(struct reading *reading, enum item_kind kind, const char *key, 
 		image_share(reading->image, item);
 	else
 		image_set(reading->image, kind, key, value);
+}
+
+/* ---- show ssl crt-list, show ssl cert, show ssl crt-list certs/443.list ---- */
+
+static char *copy_of(const char *text, size_t n)
+{
+	char *copy = xcalloc(1, n + 1);
+
+	return memcpy(copy, text, n);
+}
+
+void reader_list_line(struct reading *reading, const char *line)
+{
+	size_t n;
+	const char *bind = command_list_bind(line, &n);
+
+	if (!bind || strings_have(&reading->lists, bind, n))
+		return;
+	reading->lists.list = xrealloc(reading->lists.list, (reading->lists.n + 1) * sizeof(char *));
+	reading->lists.list[reading->lists.n++] = copy_of(bind, n);
+}
+
+/* What it holds is not told: "", until something uses it. */
+void reader_cert_line(struct reading *reading, const char *line)
+{
+	size_t n;
+	bool open = *line == '*';
+	const char *digest = command_cert_digest(line + open, &n);
+
+	if (!digest || !strcmp(line + open, CONFIG_CERT_NONE))
+		return;
+	char *key = copy_of(digest, n);
+	if (!open) {
+		image_set(reading->image, ITEM_CERT, key, "");
+		free(key);
+	} else {
+		free(reading->transaction);
+		reading->transaction = key;
+	}
+}
+
+static void hold_like(struct reading *reading, enum item_kind kind, const char *key, const char *value)
+{
+	const struct item *item = reading->like ? image_get(reading->like, kind, key) : NULL;
+
+	if (item)
+		image_share(reading->image, item);
+	else
+		image_set(reading->image, kind, key, value);
+}
+
+/* "certs/<digest>.pem name name". What is used is whole, and its digest says what it is. */
+void reader_sni_line(struct reading *reading, size_t list, const char *line)
+{
+	char name[CERTS_NAME_MAX], key[2 * CERTS_NAME_MAX];
+	size_t n = strcspn(line, " "), n_digest;
+
+	if (list >= reading->lists.n || n >= sizeof(name))
+		return;
+	snprintf(name, sizeof(name), "%.*s", (int)n, line);
+	const char *digest = command_cert_digest(name, &n_digest);
+	if (!digest)
+		return;
+	name[(size_t)(digest - name) + n_digest] = 0;
+	snprintf(key, sizeof(key), "%s/%s", reading->lists.list[list], digest);
+	hold_like(reading, ITEM_SNI, key, line + n + (line[n] == ' '));
+	hold_like(reading, ITEM_CERT, digest, "");
 }
 
 /* ---- show map ---- */
@@ -248,13 +337,57 @@ static void on_contents_line(void *ctx, size_t answer, const char *text, size_t 
 	free(line);
 }
 
+static void on_sni_line(void *ctx, size_t answer, const char *text, size_t len)
+{
+	struct reader *reader = ctx;
+
+	reader_sni_line(&reader->reading, reader->first_list + answer, text);
+}
+
+static void ask_lists(struct reader *reader);
+
+static void on_lists(void *ctx, size_t n_answers)
+{
+	struct reader *reader = ctx;
+
+	if (n_answers != reader->n_lists - reader->first_list)
+		reader->error = err_set(&reader->err, -EPROTO, "%zu answers to questions about lists of certificates", n_answers);
+	if (!reader->error && reader->n_lists < reader->reading.lists.n)
+		ask_lists(reader);
+	else
+		finish(reader);
+}
+
+/* As many as a line has room for. */
+static void ask_lists(struct reader *reader)
+{
+	const struct strings *lists = &reader->reading.lists;
+	char name[CERTS_NAME_MAX];
+	struct buf text;
+
+	buf_init(&text, SESSION_LINE_MAX);
+	reader->first_list = reader->n_lists;
+	for (; reader->n_lists < lists->n && text.len + CERTS_NAME_MAX + 32 < SESSION_LINE_MAX; reader->n_lists++) {
+		const char *bind = lists->list[reader->n_lists];
+		command_list_name(bind, strlen(bind), name);
+		buf_addf(&text, "%sshow ssl crt-list %s", text.len ? ";" : "", name);
+	}
+	BUG_ON(buf_failed(&text));
+	session_send(reader->session, text.data, text.len,
+	             &(struct session_call){.line = on_sni_line, .done = on_lists, .ctx = reader, .max_bytes = READ_MAX});
+	buf_done(&text);
+}
+
 static void on_contents(void *ctx, size_t n_answers)
 {
 	struct reader *reader = ctx;
 
 	if (!reader->error && n_answers != reader->n_maps + 2)
 		reader->error = err_set(&reader->err, -EPROTO, "%zu answers to %zu questions", n_answers, reader->n_maps + 2);
-	finish(reader);
+	if (!reader->error && reader->reading.lists.n)
+		ask_lists(reader);
+	else
+		finish(reader);
 }
 
 /* One text for everything, so that nothing of ours can come between two answers. */
@@ -289,7 +422,11 @@ static void on_overview_line(void *ctx, size_t answer, const char *text, size_t 
 	} else if (answer == 0) {
 		reader_info_line(text, &reading->pid, &reading->stopping, reading->version);
 	}
-	if (answer == 1 && !reader->error)
+	if (answer == 1)
+		reader_list_line(reading, text);
+	if (answer == 2)
+		reader_cert_line(reading, text);
+	if (answer == 3 && !reader->error)
 		reader->error = reader_maps_line(reading, text, &reader->err);
 }
 
@@ -298,7 +435,7 @@ static void on_overview(void *ctx, size_t n_answers)
 	struct reader *reader = ctx;
 
 	/* `show map` ends its list with an empty line of its own. */
-	if (!reader->error && (n_answers < 2 || n_answers > 3 || reader->reading.pid <= 0))
+	if (!reader->error && (n_answers < 4 || n_answers > 5 || reader->reading.pid <= 0))
 		reader->error = err_set(&reader->err, -EPROTO, "show info did not tell a pid");
 	if (reader->error)
 		finish(reader);
@@ -317,7 +454,8 @@ struct reader *reader_start(struct session *session, const struct image *like,
 	reader->reading.image = image_new();
 	reader->reading.like = like;
 	reader->reading.description = xstrdup("");
-	session_send(session, READER_INFO ";show map", strlen(READER_INFO ";show map"),
+	static const char overview[] = READER_INFO ";show ssl crt-list;show ssl cert;show map";
+	session_send(session, overview, strlen(overview),
 	             &(struct session_call){.line = on_overview_line, .done = on_overview, .ctx = reader});
 	return reader;
 }

@@ -11,12 +11,22 @@ struct reader_extra {
 	char pointer[24]; /* "#0x…" */
 };
 
+struct strings {
+	char **list;
+	size_t n;
+};
+
+bool strings_have(const struct strings *strings, const char *text, size_t n);
+void strings_done(struct strings *strings);
+
 struct reading {
 	int pid;           /* of the worker that answered */
 	bool stopping;     /* it is being replaced: what it holds is worth nothing */
 	char version[48];
 	char *description; /* of `global`; config marks are told there; "" if none */
 	struct map_names maps;
+	struct strings lists;  /* binds whose lists of certificates HAProxy has: "443" */
+	char *transaction;     /* digest of a certificate that somebody has not finished; NULL: none */
 	struct image *image;
 	const struct image *like; /* lends the items that are equal; may be NULL */
 	struct reader_extra *extras;
@@ -50,6 +60,9 @@ int reader_map_named(const char *line);
 MUST_CHECK int reader_map_line(struct reading *reading, unsigned map, const char *line, struct err *reterr);
 MUST_CHECK int reader_maps_line(struct reading *reading, const char *line, struct err *reterr);
 MUST_CHECK int reader_server_line(struct reading *reading, char *line, struct err *reterr);
+void reader_list_line(struct reading *reading, const char *line);
+void reader_cert_line(struct reading *reading, const char *line);
+void reader_sni_line(struct reading *reading, size_t list, const char *line);
 MUST_CHECK int reader_stat_line(struct reading *reading, char *line, struct err *reterr);
 
 #endif

@@ -6,6 +6,7 @@
 #include "haproxy/render.h"
 
 #include "haproxy/chain.h"
+#include "haproxy/config.h"
 #include "haproxy/encode.h"
 #include "haproxy/rule.h"
 #include "haproxy/weights.h"
@@ -44,6 +45,7 @@ struct node {
 	uint8_t kind;
 	bool dirty, refused;
 	bool simple : 1, plain : 1; /* rule: see above; its reference is its only backend's name */
+	bool listed : 1;            /* listener: the image has what it shows */
 	char key[];
 };
 
@@ -925,11 +927,63 @@ static void host_refresh(struct render *render, struct node *node)
 
 /* ---- listeners: few, so all of them at once ---- */
 
-static const char *listener_item_key(struct render *render, const struct table_listener *listener)
+static const char *bind_name(struct render *render, const struct table_listener *listener)
 {
-	if (!*listener->bind_address)
-		return arena_printf(&render->scratch, "%u", listener->bind_port);
-	return arena_printf(&render->scratch, "%s:%u", listener->bind_address, listener->bind_port);
+	char name[CONFIG_BIND_NAME];
+	config_bind_name(listener->bind_address, listener->bind_port, name);
+	return arena_strdup(&render->scratch, name);
+}
+
+/* With TLS the bind leads to "<bind>@", and that with the name asked for to the listener. */
+static const char *name_key(struct render *render, const struct table_listener *listener)
+{
+	const char *sni = listener->sni;
+	struct buf key;
+	buf_init(&key, 1024);
+	buf_addf(&key, "%s@/", bind_name(render, listener));
+	bool wild = !strncmp(sni, "*.", 2);
+	encode_reverse(sni + 2 * wild, &key);
+	buf_adds(&key, wild ? "." : *sni ? "#" : "");
+	const char *text = arena_strdup(&render->scratch, key.data);
+	buf_done(&key);
+	return text;
+}
+
+static const char *bind_value(struct render *render, const struct table_listener *listener)
+{
+	return arena_printf(&render->scratch, "%s@", bind_name(render, listener));
+}
+
+static const char *names_text(struct render *render, const struct table_certificate *certificate)
+{
+	struct buf text;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	for (size_t i = 0; i < certificate->n_names; i++)
+		buf_addf(&text, "%s%s", i ? " " : "", certificate->names[i]);
+	const char *names = arena_strdup(&render->scratch, buf_failed(&text) ? "" : text.data);
+	buf_done(&text);
+	return names;
+}
+
+/* Certificates are counted: several binds may have the same. */
+static void hold_certificates(struct render *render, const struct table_listener *listener)
+{
+	for (size_t i = 0; listener->sni && i < listener->n_certificates; i++) {
+		const struct node *node = node_find(render, TABLE_CERTIFICATE, listener->certificates[i]);
+		const struct table_certificate *certificate = node ? (const struct table_certificate *)node->unit : NULL;
+		const char *key = arena_printf(&render->scratch, "%s/%s", bind_name(render, listener), listener->certificates[i]);
+		image_add(render->wanted, ITEM_CERT, listener->certificates[i], certificate ? certificate->pem : "");
+		image_add(render->wanted, ITEM_SNI, key, certificate ? names_text(render, certificate) : "");
+	}
+}
+
+static void drop_certificates(struct render *render, const struct table_listener *listener)
+{
+	for (size_t i = 0; listener->sni && i < listener->n_certificates; i++) {
+		image_drop(render->wanted, ITEM_CERT, listener->certificates[i]);
+		image_drop(render->wanted, ITEM_SNI,
+		           arena_printf(&render->scratch, "%s/%s", bind_name(render, listener), listener->certificates[i]));
+	}
 }
 
 static int node_cmp(const void *a, const void *b)
@@ -938,36 +992,63 @@ static int node_cmp(const void *a, const void *b)
 	return strcmp((*x)->key, (*y)->key);
 }
 
-/* Two listeners with one bind: the first by key has it. */
+/* Another listener has the bind: the first by key, unless both are of TLS, with different patterns. */
+static bool is_taken(struct render *render, const struct table_listener *listener)
+{
+	const struct item *bind = image_get(render->wanted, ITEM_LISTENER, bind_name(render, listener));
+	if (!listener->sni || !bind)
+		return bind;
+	return strcmp(bind->value, bind_value(render, listener)) != 0 ||
+	       image_get(render->wanted, ITEM_NAME, name_key(render, listener));
+}
+
+
 static void listener_show(struct render *render, struct node *node)
 {
 	const struct table_listener *listener = (const struct table_listener *)node->unit;
 	struct buf address;
 	buf_init(&address, 128);
 	bool ok = encode_listener_ok(node->key) && listener->bind_port &&
+		  (!listener->sni || encode_pattern_ok(listener->sni)) &&
 		  (!*listener->bind_address || encode_address(listener->bind_address, listener->bind_port, &address));
 	buf_done(&address);
-	const char *key = listener_item_key(render, listener);
 	if (!ok)
 		refuse(render, node, "not an address and port that can be bound");
-	else if (image_get(render->wanted, ITEM_LISTENER, key))
+	else if (is_taken(render, listener))
 		refuse(render, node, "another listener binds this address and port");
-	else
-		image_set(render->wanted, ITEM_LISTENER, key, node->key);
+	node->listed = !node->refused;
+	if (!node->listed)
+		return;
+	image_set(render->wanted, ITEM_LISTENER, bind_name(render, listener),
+	          listener->sni ? bind_value(render, listener) : node->key);
+	if (listener->sni)
+		image_set(render->wanted, ITEM_NAME, name_key(render, listener), node->key);
+	hold_certificates(render, listener);
 }
 
+static void listener_hide(struct render *render, const struct table_listener *listener)
+{
+	if (listener->sni)
+		image_delete(render->wanted, ITEM_NAME, name_key(render, listener));
+	image_delete(render->wanted, ITEM_LISTENER, bind_name(render, listener));
+}
+
+/* Certificates that stay are counted up before they are counted down: they stay the same items. */
 static void listeners_refresh(struct render *render)
 {
 	const struct nodes *nodes = &render->nodes[TABLE_LISTENER];
-	size_t n = 0;
+	size_t n = 0, n_was = 0;
 	struct node **list = arena_array(&render->scratch, nodes->n + 1, sizeof(*list));
+	struct table_unit **was = arena_array(&render->scratch, nodes->n + 1, sizeof(*was));
 	for (size_t i = 0; i < nodes->n_slots; i++) {
 		struct node *node = nodes->slots[i];
 		if (!node)
 			continue;
-		if (node->shown)
-			image_delete(render->wanted, ITEM_LISTENER,
-			             listener_item_key(render, (const struct table_listener *)node->shown));
+		if (node->listed) {
+			listener_hide(render, (const struct table_listener *)node->shown);
+			was[n_was++] = table_unit_ref(node->shown);
+		}
+		node->listed = false;
 		refusal_drop(render, node);
 		node_show(node);
 		if (node->unit)
@@ -976,6 +1057,10 @@ static void listeners_refresh(struct render *render)
 	qsort(list, n, sizeof(*list), node_cmp);
 	for (size_t i = 0; i < n; i++)
 		listener_show(render, list[i]);
+	for (size_t i = 0; i < n_was; i++) {
+		drop_certificates(render, (const struct table_listener *)was[i]);
+		table_unit_unref(was[i]);
+	}
 }
 
 /* ---- apply ---- */
@@ -1059,10 +1144,14 @@ void render_apply(struct render *render, const struct table_change *list, size_t
 	refresh_rules(render);
 	refresh_backends(render);
 	refresh_hosts(render);
-	if (render->dirty[TABLE_LISTENER].n) {
+	if (render->dirty[TABLE_LISTENER].n || render->dirty[TABLE_CERTIFICATE].n) {
 		listeners_refresh(render);
 		for (struct node *node; (node = pop_dirty(render, TABLE_LISTENER));)
 			node_collect(render, node);
+		for (struct node *node; (node = pop_dirty(render, TABLE_CERTIFICATE));) {
+			node_show(node);
+			node_collect(render, node);
+		}
 		arena_done(&render->scratch);
 	}
 	render->wanted = NULL;

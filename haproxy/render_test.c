@@ -116,7 +116,7 @@ static void golden_config(const struct table *table, const char *path)
 	struct config_bind *binds = xcalloc(n, sizeof(*binds));
 	for (size_t i = 0; i < n; i++) {
 		const struct table_listener *listener = (const struct table_listener *)units[i];
-		binds[i] = (struct config_bind){listener->bind_address, listener->bind_port, 0};
+		binds[i] = (struct config_bind){listener->bind_address, listener->bind_port, 0, listener->sni != NULL};
 	}
 	buf_init(&text, (size_t)1 << 20);
 	config_render(&(struct config_input){.binds = binds, .n_binds = n, .instance = "0", .fd_limit = 20000,

@@ -29,9 +29,6 @@ enum reply reply_parse(enum step_op op, const char *answer, const char **ret_tex
 		text = answer + 5;
 	}
 	*ret_text = text;
-	/* Silence has no severity, and text without one is not from the command. */
-	if (!severity && *text)
-		return REPLY_DOUBT;
 	/* Notices that other things left behind ("Server x is going DOWN…") come before the command's own word. */
 	last = strrchr(text, '\n');
 	last = last ? last + 1 : text;
@@ -43,8 +40,9 @@ enum reply reply_parse(enum step_op op, const char *answer, const char **ret_tex
 			continue;
 		if (severity == 6 && last != text && is_notice(text))
 			return REPLY_OK;
-		if (severity ? !strncmp(last, known[i].text, strlen(known[i].text)) : !*text)
+		if (severity || *known[i].text ? !strncmp(last, known[i].text, strlen(known[i].text)) : !*text)
 			return known[i].meaning;
 	}
+	/* Text without severity is from few commands only, and silence must be known. */
 	return severity == 3 ? REPLY_REFUSED : REPLY_DOUBT;
 }

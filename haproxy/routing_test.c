@@ -191,7 +191,7 @@ static void start_haproxy(void)
 	assert_int_equal(mkdir(path, 0700), 0);
 	for (const char *const *map = config_maps; *map; map++)
 		write_text(*map, "");
-	const struct config_bind binds[] = {{"", BIND_PORT, 0}, {"127.0.0.2", BIND_PORT + 1, 0}};
+	const struct config_bind binds[] = {{"", BIND_PORT, 0, false}, {"127.0.0.2", BIND_PORT + 1, 0, false}};
 	buf_init(&text, (size_t)1 << 20);
 	char instance[32];
 	snprintf(instance, sizeof(instance), "test%d", getpid());

@@ -88,6 +88,8 @@ struct sync {
 	struct image *held; /* NULL: not known */
 	int pid;
 	struct map_names maps;
+	struct strings lists;
+	char *transaction; /* digest of a certificate that must be forgotten first; NULL: none */
 	struct reader_extra *extras;
 	size_t n_extras;
 
@@ -383,6 +385,12 @@ static char *respelled(const char *text)
 	return buf_take(&out);
 }
 
+static void put_config(struct sync *sync, const char *text)
+{
+	disk_lists(sync->disk, sync->binds.lists);
+	disk_text(sync->disk, "haproxy.cfg", text);
+}
+
 static void begin_reload(struct sync *sync)
 {
 	sync->phase = PHASE_RELOAD;
@@ -391,7 +399,7 @@ static void begin_reload(struct sync *sync)
 		log_line(LOG_INFO, "reloading HAProxy for new binds", "from", sync->binds.running, "to", sync->binds.mark,
 		         (const char *)NULL);
 	char *text = sync->respell == 2 ? respelled(sync->binds.text) : NULL;
-	disk_text(sync->disk, "haproxy.cfg", text ? text : sync->binds.text);
+	put_config(sync, text ? text : sync->binds.text);
 	free(text);
 	flush_now(sync);
 }
@@ -432,7 +440,7 @@ static void begin_start(struct sync *sync)
 	sync->phase = PHASE_START;
 	binds_running(&sync->binds, "");
 	sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
-	disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
+	put_config(sync, sync->binds.text);
 	flush_now(sync);
 }
 
@@ -552,7 +560,7 @@ static void check_binds(struct sync *sync)
 	}
 	/* What runs is also what is on the disk, whatever happened to the file. */
 	if (sync->reload_tries || !binds_differ(&sync->binds))
-		disk_text(sync->disk, "haproxy.cfg", sync->binds.text);
+		put_config(sync, sync->binds.text);
 	if (disk_dirty(sync->disk))
 		disk_soon(sync, DISK_AFTER_MS);
 }
@@ -587,6 +595,12 @@ static void on_read(void *ctx, int error, const char *why, struct reading *readi
 		free(sync->maps.name[i]);
 	sync->maps = reading->maps;
 	memset(&reading->maps, 0, sizeof(reading->maps));
+	strings_done(&sync->lists);
+	sync->lists = reading->lists;
+	reading->lists = (struct strings){0};
+	free(sync->transaction);
+	sync->transaction = reading->transaction;
+	reading->transaction = NULL;
 	image_free(sync->held);
 	sync->held = reading->image;
 	reading->image = NULL;
@@ -682,7 +696,7 @@ static void postpone(struct sync *sync, const struct step *step, bool refused)
 static void took(struct sync *sync, const struct step *step)
 {
 	plan_apply(step, sync->held, sync->wanted);
-	if (step->op == STEP_DROP_EXTRA)
+	if (step->op <= STEP_ABORT_CERT)
 		return;
 	disk_touch(sync->disk, step->kind, step->key);
 	disk_soon(sync, DISK_AFTER_MS);
@@ -702,8 +716,8 @@ static void on_step(void *ctx, const struct step *step, enum reply reply, const 
 	const char *because = backend_refused(sync, step);
 
 	sync->counters.commands++;
-	log_line(LOG_DEBUG, "step", "step", step_names[step->op], "of", step->key, "value", step->value, "said", text,
-	         (const char *)NULL);
+	log_line(LOG_DEBUG, "step", "step", step_names[step->op], "of", step->key, "value", item_shown(step->kind, step->value),
+	         "said", text, (const char *)NULL);
 	if (reply == REPLY_OK) {
 		took(sync, step);
 	} else if (reply == REPLY_BUSY) {
@@ -838,6 +852,12 @@ static void plan_everything(struct sync *sync)
 	image_track(sync->wanted, true);
 }
 
+/* A bind that is still to come. What it needs is planned again when HAProxy has it, and has been read. */
+static bool waits_for_reload(const struct sync *sync, const struct step *step)
+{
+	return step->op == STEP_ADD_SNI && !strings_have(&sync->lists, step->key, strcspn(step->key, "/"));
+}
+
 /* Extras first, then the plan up to what must wait; that goes on the list of removals. */
 static size_t make_run(struct sync *sync)
 {
@@ -851,16 +871,21 @@ static size_t make_run(struct sync *sync)
 		if (!entry->due)
 			entry->due = now_ms(sync) + REMOVE_AFTER_MS;
 	}
-	sync->run = xcalloc(sync->n_extras + n_now, sizeof(*sync->run));
+	sync->run = xcalloc(sync->n_extras + 1 + n_now, sizeof(*sync->run));
 	for (size_t i = 0; i < sync->n_extras; i++) {
 		const struct reader_extra *extra = &sync->extras[i];
 		sync->run[n++] = (struct step){STEP_DROP_EXTRA, map_kind(extra->map), arena_strdup(&plan->arena, extra->pointer),
 		                               arena_printf(&plan->arena, "%u", extra->map)};
 	}
 	sync->n_extras = 0;
-	if (n_now)
-		memcpy(sync->run + n, plan->steps, n_now * sizeof(*sync->run));
-	return n + n_now;
+	if (sync->transaction)
+		sync->run[n++] = (struct step){STEP_ABORT_CERT, ITEM_CERT, arena_strdup(&plan->arena, sync->transaction), ""};
+	free(sync->transaction);
+	sync->transaction = NULL;
+	for (size_t i = 0; i < n_now; i++)
+		if (!waits_for_reload(sync, &plan->steps[i]))
+			sync->run[n++] = plan->steps[i];
+	return n;
 }
 
 static void apply_wanted(struct sync *sync)
@@ -1059,7 +1084,7 @@ static void advance(struct sync *sync)
 	if (sync->binds_new)
 		check_binds(sync);
 	bool foreign = !sync->maps.name[MAP_PATH];
-	if (!foreign && (sync->dirty || sync->all || sync->n_extras)) {
+	if (!foreign && (sync->dirty || sync->all || sync->n_extras || sync->transaction)) {
 		apply_wanted(sync);
 		if (sync->phase != PHASE_IDLE)
 			return;
@@ -1142,9 +1167,11 @@ int sync_options_check(const struct sync_options *options, struct err *reterr)
 	if (options->state_dir[0] != '/' || strlen(options->state_dir) > 70)
 		return err_set(reterr, -EINVAL, "the state directory must be an absolute path of at most 70 bytes: %s",
 		               options->state_dir);
-	if (options->pool_size && (!options->pool_base || options->pool_base + options->pool_size > 65536u))
-		return err_set(reterr, -EINVAL, "a pool of %u ports from %u on: ports are 1 to 65535", options->pool_size,
-		               options->pool_base);
+	if (options->pool_size && (!options->pool_base || options->pool_size > HAPROXY_POOL_TLS ||
+	                           options->pool_base + HAPROXY_POOL_TLS + options->pool_size > 65536u))
+		return err_set(reterr, -EINVAL, "a pool of %u ports from %u on: it has at most %d, and as many for HTTPS from %u on; ports "
+		               "are 1 to 65535", options->pool_size, options->pool_base, HAPROXY_POOL_TLS,
+		               options->pool_base + HAPROXY_POOL_TLS);
 	return 0;
 }
 
@@ -1197,6 +1224,8 @@ static void sync_free(struct sync *sync)
 		free(sync->maps.name[i]);
 	image_free(sync->held);
 	free(sync->extras);
+	strings_done(&sync->lists);
+	free(sync->transaction);
 	keyset_clear(&sync->refused);
 	keyset_clear(&sync->removals);
 	keyset_clear(&sync->again);

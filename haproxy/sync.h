@@ -13,6 +13,7 @@ struct sync_bind {
 	const char *key;     /* the table's listener */
 	const char *address; /* "" = every address */
 	uint16_t port;
+	bool tls;
 };
 
 /* What HAProxy or the system would not take. */

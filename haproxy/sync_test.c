@@ -333,7 +333,7 @@ static void test_bind_refused(void **state)
 	assert_int_equal(listen(fd, 1), 0);
 	snprintf(one, sizeof(one), "%u", bed->port);
 	snprintf(two, sizeof(two), "%u", bed->port + 400u);
-	struct sync_bind binds[] = {{one, "127.0.0.1", bed->port}, {two, "127.0.0.1", (uint16_t)(bed->port + 400)}};
+	struct sync_bind binds[] = {{one, "127.0.0.1", bed->port, false}, {two, "127.0.0.1", (uint16_t)(bed->port + 400), false}};
 	testbed_open(bed);
 	sync_submit(bed->sync, ++bed->generation, binds, 1);
 	testbed_run_until(bed, testbed_applied, 5000);

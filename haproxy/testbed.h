@@ -65,6 +65,7 @@ static inline char *testbed_config(void *ctx, const struct config_bind *binds, s
 	                "\thttp-request set-var-fmt(txn.k) \"%%[var(sess.l)]/%%[req.fhdr(host),host_only,reverse_dom]#\"\n"
 	                "\thttp-request set-var-fmt(txn.k) \"%%[var(txn.k),map_beg_key(maps/host.map)]%%[path]/#\"\n"
 	                "\thttp-request set-var(txn.r) var(txn.k),map_beg(maps/path.map)\n"
+	                "\thttp-request set-var(txn.x) var(txn.r),map_beg(maps/name.map)\n"
 	                "\thttp-request set-var(txn.x) var(txn.r),map_str(maps/rule.map)\n"
 	                "\thttp-request set-var(txn.x) var(txn.r),map_str(maps/chain.map)\n");
 	for (unsigned i = 0; i < REGEX_BUCKETS; i++)
@@ -168,7 +169,7 @@ static inline void testbed_submit(struct testbed *bed)
 	char key[16];
 
 	snprintf(key, sizeof(key), "%u", bed->port);
-	sync_submit(bed->sync, ++bed->generation, &(struct sync_bind){key, "127.0.0.1", bed->port}, 1);
+	sync_submit(bed->sync, ++bed->generation, &(struct sync_bind){key, "127.0.0.1", bed->port, false}, 1);
 }
 
 static inline void testbed_on_closed(void *ctx)

@@ -43,6 +43,12 @@ void compile_done(struct compile *compile, struct store *store)
 		hosts_free(port);
 		free(port);
 	}
+	struct certificate *certificate, *next;
+	HASH_ITER(hh, compile->certificates, certificate, next)
+	{
+		HASH_DEL(compile->certificates, certificate);
+		free(certificate);
+	}
 	free(compile->queued_hosts);
 	free(compile->queued_backends);
 	table_free(compile->table);

@@ -1,7 +1,8 @@
 /* Graph → routing table. Keeps, beside the table, who contributes to which unit, so that an update compiles only the
  * hosts, rules and backends it touches:
  *
- *   port      an address and port of one Gateway                 → TABLE_LISTENER
+ *   port      an address and port of one Gateway;                → TABLE_LISTENER
+ *             with TLS: and one listener, which SNI chooses       → TABLE_CERTIFICATE
  *   host      a hostname on a port; listeners' hostnames always, → TABLE_HOST
  *             others while a route is a member
  *   route     its memberships in hosts, its rules                → TABLE_RULE, "namespace/route/index[@listener]",
@@ -47,6 +48,7 @@ struct touched {
 struct host {
 	struct hashed hashed; /* by pattern, in its port */
 	bool root;            /* a listener's own hostname */
+	bool misdirected;     /* with TLS: the hostname of another listener, whose connections are others: 421 */
 	bool exists;          /* the table has it */
 	bool queued;
 	struct port *port;
@@ -59,13 +61,15 @@ struct host {
 };
 
 struct port {
-	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80"; in a cluster "20000", the bind port */
+	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80"; in a cluster "20000", the bind port; with TLS "443@name" */
 	struct node *gateway; /* NULL: nobody's, about to go */
 	struct hashed_set hosts;
 	uint16_t port, bind_port;
 	bool roots_changed;
+	bool tls;
+	size_t listener;      /* with TLS: the one of the Gateway */
 	char address[48];
-	char key[64];
+	char key[340];
 };
 
 struct backend {
@@ -90,12 +94,21 @@ struct route_units {
 	struct membership members[];
 };
 
+/* Units are shared: uses are by TABLE_LISTENERs. */
+struct certificate {
+	UT_hash_handle hh;
+	uint32_t uses;
+	char key[40];
+};
+
 struct compile {
 	const struct graph *graph;
 	struct table *table;
 	struct port *ports;
 	struct host **queued_hosts;
 	struct backend **queued_backends;
+	struct certificate *certificates;
+	uint32_t n_misdirected; /* hosts */
 	size_t n_queued_hosts, cap_queued_hosts, n_queued_backends, cap_queued_backends;
 };
 
@@ -131,7 +144,14 @@ void port_key(const char *address, uint16_t port, char *ret, size_t size);
 /* Of a listener that serves, at one of its Gateway's addresses. */
 struct port *port_find(const struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener);
 
+/* certificate.c */
+/* Those of a listener of the graph, for *like. */
+void certificates_use(struct compile *compile, const struct gateway_state *gateway, size_t l, struct arena *scratch,
+                      struct table_listener *like, struct table_changes *changes);
+void certificates_unuse(struct compile *compile, const struct table_listener *listener, struct table_changes *changes);
+
 /* host.c */
+#define MISDIRECTED "misdirected" /* the key of the one rule for all of them */
 struct host *host_want(struct port *port, const char *pattern);
 void host_queue(struct compile *compile, struct host *host);
 void member_link(struct compile *compile, struct membership *member);
@@ -143,6 +163,8 @@ void hosts_free(struct port *port);
 struct host *host_find(const struct port *port, const char *pattern);
 
 /* route.c */
+/* The listener whose hosts a hostname belongs to on a port: the one with the most specific hostname that covers it. */
+size_t listener_owner(const struct gateway_state *gateway, uint16_t port, const char *hostname);
 void route_compile(struct compile *compile, struct node *route, struct table_changes *changes);
 /* One of a route's units; found again by its key, not kept. */
 struct route_rule {
@@ -155,7 +177,7 @@ struct route_rule *route_rules(struct arena *scratch, const struct route_units *
 void route_units_free(struct route_units *units);
 
 /* rule.c */
-/* The outcome depends on the listener: a redirect that names neither port nor scheme. */
+/* The outcome depends on the listener: a redirect that does not name the scheme. */
 bool rule_is_per_listener(const struct http_rule *rule);
 const char *rule_key(struct arena *scratch, const struct http_route *route, size_t rule, const struct port *port);
 /* Back from a key; NULL: there is no such route. */

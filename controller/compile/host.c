@@ -101,14 +101,14 @@ void member_unlink(struct compile *compile, struct membership *member)
 
 static bool shall_exist(const struct host *host)
 {
-	return host->root || host->members;
+	return host->root || host->misdirected || host->members;
 }
 
 /* ---- falls_to ---- */
 
 static struct host *wider(const struct host *host)
 {
-	if (host->root || !shall_exist(host))
+	if (host->root || host->misdirected || !shall_exist(host))
 		return NULL;
 	char *pattern = xmalloc(strlen(host->pattern) + 3);
 	struct host *found = NULL;
@@ -420,6 +420,22 @@ static void put_unit(struct compile *compile, struct host *host, const char *key
 	table_change(compile->table, changes, TABLE_HOST, key, &table_host_new(&like)->unit);
 }
 
+static const struct table_entry misdirected = {{.path = "/", .path_type = TABLE_PREFIX}, MISDIRECTED};
+
+static bool is_misdirected(const struct table_host *host)
+{
+	return host->n_entries == 1 && strcmp(host->entries[0].rule, MISDIRECTED) == 0;
+}
+
+/* The rule that answers them, as long as there are any. */
+static void build_misdirected(struct compile *compile, struct table_changes *changes)
+{
+	const struct table_rule rule = {.unit.key = MISDIRECTED, .origin = MISDIRECTED, .action = TABLE_STATUS, .status = 421,
+	                                .request_timeout_ms = -1, .backend_timeout_ms = -1};
+	table_change(compile->table, changes, TABLE_RULE, MISDIRECTED,
+	             compile->n_misdirected ? &table_rule_new(&rule)->unit : NULL);
+}
+
 /* Members of one rank, as nearly always. */
 static void build(struct compile *compile, struct host *host, const char *key, struct table_changes *changes)
 {
@@ -427,10 +443,14 @@ static void build(struct compile *compile, struct host *host, const char *key, s
 	arena_init(&scratch);
 	struct entries entries;
 	const struct table_host *last = (struct table_host *)table_get(compile->table, TABLE_HOST, key);
-	if (!last || host->n_ranks || (host->touched && host->touched->n > TOUCHED))
+	if (host->misdirected)
+		entries = (struct entries){arena_array(&scratch, 1, sizeof(*entries.items)), 0};
+	else if (!last || is_misdirected(last) || host->n_ranks || (host->touched && host->touched->n > TOUCHED))
 		entries = gather(&scratch, host, host->members ? host->members->rank : 0);
 	else
 		entries = merged(&scratch, compile, untouched(&scratch, host, last), gather_touched(&scratch, host));
+	if (host->misdirected)
+		entries.items[entries.n++] = misdirected;
 	put_unit(compile, host, key, host->pattern, host->falls_to ? host->falls_to->pattern : NULL, entries, changes);
 	arena_done(&scratch);
 }
@@ -507,6 +527,9 @@ static void build_all(struct compile *compile, struct host *host, struct table_c
 	size_t n_old = host->n_ranks, n;
 	const uint16_t *ranks = list_ranks(&scratch, host, &n);
 	const char *key = rank_key(&scratch, host, 0);
+	const struct table_host *last = (struct table_host *)table_get(compile->table, TABLE_HOST, key);
+	compile->n_misdirected += host->misdirected;
+	compile->n_misdirected -= last && is_misdirected(last);
 	host->exists = shall_exist(host);
 	if (!host->exists)
 		table_change(compile->table, changes, TABLE_HOST, key, NULL);
@@ -537,6 +560,7 @@ void hosts_build(struct compile *compile, struct table_changes *changes)
 		free(host->touched);
 		host->touched = NULL;
 	}
+	build_misdirected(compile, changes);
 	for (size_t i = 0; i < compile->n_queued_hosts; i++)
 		if (!compile->queued_hosts[i]->exists)
 			host_free(compile->queued_hosts[i]);

@@ -110,6 +110,20 @@ static bool origin_backend(const struct compile *compile, const char *key, origi
 	return found;
 }
 
+static bool origin_certificate(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+{
+	bool found = false;
+	for (const struct port *port = compile->ports; port; port = port->hh.next) {
+		const struct table_listener *listener = table_listener(compile->table, port->key);
+		for (uint32_t i = 0; listener && port->gateway && i < listener->n_certificates; i++)
+			if (strcmp(listener->certificates[i], key) == 0) {
+				cb(ctx, &(struct origin){port->gateway, port->port, ORIGIN_WHOLE, 1});
+				found = true;
+			}
+	}
+	return found;
+}
+
 bool compile_origins(const struct compile *compile, enum table_kind kind, const char *key, origin_cb *cb, void *ctx)
 {
 	switch (kind) {
@@ -119,6 +133,8 @@ bool compile_origins(const struct compile *compile, enum table_kind kind, const 
 		return origin_rule(compile, key, cb, ctx);
 	case TABLE_HOST:
 		return origin_host(compile, key, cb, ctx);
+	case TABLE_CERTIFICATE:
+		return origin_certificate(compile, key, cb, ctx);
 	case TABLE_BACKEND:
 		return origin_backend(compile, key, cb, ctx);
 	default:

@@ -17,12 +17,15 @@ static void key_of(const struct compile *compile, const struct gateway_state *ga
 {
 	bool pool = compile->graph->options.pool_base;
 	const uint16_t port = gateway->gateway->listeners[listener].port, bind_port = gateway->listeners[listener].bind_port;
+	const struct listener *l = &gateway->gateway->listeners[listener];
 	port_key(gateway->binds[bind], pool ? bind_port : port, ret, size);
+	if (graph_listener_tls(l))
+		snprintf(ret + strlen(ret), size - strlen(ret), "@%s", l->name);
 }
 
 struct port *port_find(const struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener)
 {
-	char key[64];
+	char key[sizeof(((struct port *)NULL)->key)];
 	key_of(compile, gateway, bind, listener, key, sizeof(key));
 	struct port *found;
 	HASH_FIND_STR(compile->ports, key, found);
@@ -51,8 +54,8 @@ void ports_withdraw(struct compile *compile, struct node *gateway)
 		port->roots_changed = true;
 		struct hashed_walk walk = {.set = &port->hosts};
 		for (struct host *host; (host = hashed_walk(&walk));)
-			if (host->root) {
-				host->root = false;
+			if (host->root || host->misdirected) {
+				host->root = host->misdirected = false;
 				host_queue(compile, host);
 			}
 	}
@@ -66,6 +69,8 @@ static void claim(struct compile *compile, struct gateway_ports *ports, struct n
 	const struct listener *l = &state->gateway->listeners[listener];
 	struct port *port = want(compile, state, bind, listener);
 	port->port = l->port;
+	port->tls = graph_listener_tls(l);
+	port->listener = listener;
 	port->bind_port = state->listeners[listener].bind_port;
 	struct host *host = host_want(port, l->hostname ? l->hostname : "");
 	host->root = true;
@@ -78,6 +83,22 @@ static void claim(struct compile *compile, struct gateway_ports *ports, struct n
 	ports->ports[ports->n++] = port;
 }
 
+/* With TLS a connection is one listener's. What another one of the port has, is asked for on the wrong connection. */
+static void claim_misdirected(struct compile *compile, const struct gateway_state *state, size_t bind, size_t listener)
+{
+	const struct listener *l = &state->gateway->listeners[listener], *other;
+	struct port *port = port_find(compile, state, bind, listener);
+	BUG_ON(!port);
+	for (size_t i = 0; i < state->n_listeners; i++) {
+		other = &state->gateway->listeners[i];
+		if (i == listener || !state->listeners[i].serving || other->port != l->port)
+			continue;
+		struct host *host = host_want(port, other->hostname ? other->hostname : "");
+		host->misdirected = true;
+		host_queue(compile, host);
+	}
+}
+
 void ports_claim(struct compile *compile, struct node *gateway)
 {
 	const struct gateway_state *state = node_gateway(gateway);
@@ -87,21 +108,31 @@ void ports_claim(struct compile *compile, struct node *gateway)
 	for (size_t i = 0; i < state->n_listeners; i++)
 		for (size_t b = 0; b < state->n_binds && state->listeners[i].serving; b++)
 			claim(compile, ports, gateway, b, i);
+	for (size_t i = 0; i < state->n_listeners; i++)
+		for (size_t b = 0; b < state->n_binds && state->listeners[i].serving; b++)
+			if (graph_listener_tls(&state->gateway->listeners[i]))
+				claim_misdirected(compile, state, b, i);
 	gateway->compile = ports;
 }
 
-static struct table_unit *build(const struct compile *compile, const struct port *port)
+static struct table_unit *build(struct compile *compile, const struct port *port, struct table_changes *changes)
 {
 	struct arena scratch;
 	arena_init(&scratch);
 	const struct node *gateway = port->gateway;
-	const struct table_listener like = {
+	struct table_listener like = {
 	        .unit = {.key = port->key},
 	        .bind_address = port->address,
 	        .port = port->port,
 	        .bind_port = port->bind_port,
 	        .origin = arena_printf(&scratch, "%s/%s", gateway->namespace, gateway->name),
 	};
+	if (port->tls) {
+		const struct gateway_state *state = node_gateway(gateway);
+		const char *hostname = state->gateway->listeners[port->listener].hostname;
+		like.sni = hostname ? hostname : "";
+		certificates_use(compile, state, port->listener, &scratch, &like, changes);
+	}
 	struct table_listener *unit = table_listener_new(&like);
 	arena_done(&scratch);
 	return &unit->unit;
@@ -115,7 +146,11 @@ void ports_build(struct compile *compile, struct table_changes *changes)
 		if (!port->roots_changed)
 			continue;
 		port->roots_changed = false;
-		table_change(compile->table, changes, TABLE_LISTENER, port->key, port->gateway ? build(compile, port) : NULL);
+		struct table_unit *old = table_unit_ref(table_get(compile->table, TABLE_LISTENER, port->key));
+		table_change(compile->table, changes, TABLE_LISTENER, port->key,
+		             port->gateway ? build(compile, port, changes) : NULL);
+		certificates_unuse(compile, (const struct table_listener *)old, changes);
+		table_unit_unref(old);
 		if (port->gateway)
 			continue;
 		BUG_ON(port->hosts.n);

@@ -38,8 +38,7 @@ static void add_host(struct host_list *list, struct host *host, uint16_t rank)
 	list->items[list->n++] = (struct ranked){host, rank};
 }
 
-/* The listener whose hosts a hostname belongs to on a port: the one with the most specific hostname that covers it. */
-static size_t owner_of(const struct gateway_state *gateway, uint16_t port, const char *hostname)
+size_t listener_owner(const struct gateway_state *gateway, uint16_t port, const char *hostname)
 {
 	size_t best = SIZE_MAX;
 	const char *best_hostname = NULL;
@@ -60,7 +59,7 @@ static void add_hostname(struct compile *compile, const struct gateway_state *ga
                          const char *hostname, size_t rank, struct host_list *list)
 {
 	uint16_t number = gateway->gateway->listeners[listener].port;
-	if (owner_of(gateway, number, hostname) != listener)
+	if (listener_owner(gateway, number, hostname) != listener)
 		return;
 	for (size_t b = 0; b < gateway->n_binds; b++) {
 		struct port *port = port_find(compile, gateway, b, listener);

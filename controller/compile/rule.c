@@ -22,7 +22,7 @@ static const struct http_filter *find_filter(const struct http_rule *rule, enum 
 bool rule_is_per_listener(const struct http_rule *rule)
 {
 	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
-	return redirect && !redirect->redirect_port && !redirect->redirect_scheme && !graph_rule_unsupported(rule, NULL);
+	return redirect && !redirect->redirect_scheme && !graph_rule_unsupported(rule, NULL);
 }
 
 const char *rule_key(struct arena *scratch, const struct http_route *route, size_t rule, const struct port *port)
@@ -136,10 +136,10 @@ static struct table_rewrite rewrite(struct arena *scratch, const struct http_rul
 }
 
 /* HTTPRequestRedirectFilter.port: the one given; else with a scheme its well-known port; else the listener's. A port
- * that is the scheme's own is not written. HTTP is the only scheme a request comes with so far. */
+ * that is the scheme's own is not written. */
 static uint16_t location_port(const struct http_filter *filter, const struct port *port)
 {
-	const char *scheme = filter->redirect_scheme ? filter->redirect_scheme : "http";
+	const char *scheme = filter->redirect_scheme ? filter->redirect_scheme : port->tls ? "https" : "http";
 	uint16_t own = strcmp(scheme, "https") == 0 ? 443 : 80;
 	uint16_t number = filter->redirect_port ? filter->redirect_port : filter->redirect_scheme ? own : port->port;
 	return number == own ? 0 : number;
@@ -210,7 +210,7 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 		like->action = TABLE_REDIRECT;
 		like->status = redirect->redirect_status ? redirect->redirect_status : 302;
 		like->rewrite = rewrite(scratch, rule, redirect);
-		like->redirect_scheme = redirect->redirect_scheme;
+		like->redirect_scheme = redirect->redirect_scheme || !port->tls ? redirect->redirect_scheme : "https";
 		like->redirect_port = location_port(redirect, port);
 		return;
 	}

@@ -3,28 +3,32 @@
 
 #include <string.h>
 
-static bool grant_allows(const struct reference_grant *grant, const struct object *route, const char *service)
+static bool grant_allows(const struct reference_grant *grant, const struct graph_reference *reference)
 {
 	bool from = false, to = false;
 	for (size_t i = 0; i < grant->n_from; i++)
-		from |= strcmp(grant->from[i].group, GATEWAY_API_GROUP) == 0 && 
-		        strcmp(grant->from[i].kind, object_kind_name(route->kind)) == 0 &&
-		        strcmp(grant->from[i].namespace, route->namespace) == 0;
+		from |= strcmp(grant->from[i].group, GATEWAY_API_GROUP) == 0 && strcmp(grant->from[i].kind, reference->from_kind) == 0 &&
+		        strcmp(grant->from[i].namespace, reference->from_namespace) == 0;
 	for (size_t i = 0; i < grant->n_to; i++)
-		to |= strcmp(grant->to[i].group, "") == 0 && strcmp(grant->to[i].kind, "Service") == 0 &&
-		      (!grant->to[i].name || strcmp(grant->to[i].name, service) == 0);
+		to |= strcmp(grant->to[i].group, "") == 0 && strcmp(grant->to[i].kind, reference->to_kind) == 0 &&
+		      (!grant->to[i].name || strcmp(grant->to[i].name, reference->to_name) == 0);
 	return from && to;
+}
+
+bool graph_granted(const struct graph *graph, const struct graph_reference *reference)
+{
+	const struct node *grants = store_find(graph->store, KIND_REFERENCEGRANT, reference->to_namespace, "");
+	for (const struct edge *e = grants ? grants->in[EDGE_PART] : NULL; e; e = e->next)
+		if (e->from->object && grant_allows((const struct reference_grant *)e->from->object, reference))
+			return true;
+	return false;
 }
 
 static bool is_permitted(const struct graph *graph, const struct object *route, const struct backend_ref *ref)
 {
-	if (strcmp(route->namespace, ref->namespace) == 0)
-		return true;
-	const struct node *grants = store_find(graph->store, KIND_REFERENCEGRANT, ref->namespace, "");
-	for (const struct edge *e = grants ? grants->in[EDGE_PART] : NULL; e; e = e->next)
-		if (e->from->object && grant_allows((const struct reference_grant *)e->from->object, route, ref->name))
-			return true;
-	return false;
+	return strcmp(route->namespace, ref->namespace) == 0 ||
+	       graph_granted(graph, &(struct graph_reference){object_kind_name(route->kind), route->namespace, "Service",
+	                                                         ref->namespace, ref->name});
 }
 
 PRINTF_LIKE(3, 4) static enum condition_id why(struct buf *message, enum condition_id id, const char *fmt, ...)

@@ -16,6 +16,7 @@ void gateway_state_free(struct gateway_state *state)
 		condition_done(&state->listeners[i].conflicted);
 		condition_done(&state->listeners[i].resolved);
 		condition_done(&state->listeners[i].programmed);
+		graph_certificates_done(&state->listeners[i]);
 	}
 	free(state->binds);
 	object_unref(&state->gateway->object);
@@ -66,6 +67,17 @@ static void judge_conflicts(struct gateway_state *state, size_t i)
 	}
 }
 
+bool graph_listener_tls(const struct listener *listener)
+{
+	return strcmp(listener->protocol, "HTTPS") == 0;
+}
+
+/* Clients' certificates are not checked yet: without that, such a listener must not serve. */
+static bool is_supported(const struct gateway_state *state, const struct listener *l)
+{
+	return strcmp(l->protocol, "HTTP") == 0 || (graph_listener_tls(l) && !state->gateway->frontend_tls);
+}
+
 static uint32_t kind_bit(const char *name)
 {
 	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++)
@@ -79,7 +91,7 @@ static void judge_kinds(struct gateway_state *state, size_t i)
 {
 	const struct listener *l = &state->gateway->listeners[i];
 	struct listener_state *s = &state->listeners[i];
-	const uint32_t fits = strcmp(l->protocol, "HTTP") == 0 ? 1u << KIND_HTTPROUTE | 1u << KIND_GRPCROUTE : 0;
+	const uint32_t fits = is_supported(state, l) ? 1u << KIND_HTTPROUTE | 1u << KIND_GRPCROUTE : 0;
 	condition_set(&s->resolved, COND_LISTENER_RESOLVED_REFS, NULL);
 	s->takes = l->n_kinds ? 0 : fits;
 	for (size_t k = 0; k < l->n_kinds; k++) {
@@ -95,13 +107,18 @@ static void judge_kinds(struct gateway_state *state, size_t i)
 	}
 }
 
-static void judge_listener(struct gateway_state *state, size_t i)
+static void judge_listener(const struct graph *graph, struct gateway_state *state, size_t i)
 {
 	const struct listener *l = &state->gateway->listeners[i];
 	struct listener_state *s = &state->listeners[i];
 	judge_conflicts(state, i);
 	judge_kinds(state, i);
-	if (strcmp(l->protocol, "HTTP") != 0)
+	if (graph_listener_tls(l))
+		graph_judge_certificates(graph, state, i);
+	if (graph_listener_tls(l) && !is_supported(state, l))
+		condition_set(&s->accepted, COND_LISTENER_UNSUPPORTED_PROTOCOL,
+		              "spec.tls.frontend: certificates of clients are not supported");
+	else if (!is_supported(state, l))
 		condition_set(&s->accepted, COND_LISTENER_UNSUPPORTED_PROTOCOL,
 		              "spec.listeners[%zu].protocol: %s is not supported", i, l->protocol);
 	else if (s->conflicted.id == COND_LISTENER_CONFLICTED_PROTOCOL)
@@ -226,7 +243,8 @@ static uint16_t mapped_port(const struct graph_options *options, uint16_t port)
 bool graph_listener_good(const struct gateway_state *state, size_t i)
 {
 	const struct listener_state *s = &state->listeners[i];
-	return !state->accepted.id && !state->programmed.id && s->accepted.id == COND_LISTENER_ACCEPTED && s->takes;
+	return !state->accepted.id && !state->programmed.id && s->accepted.id == COND_LISTENER_ACCEPTED && s->takes &&
+	       (!graph_listener_tls(&state->gateway->listeners[i]) || s->n_certificates);
 }
 
 static void judge_port(const struct graph *graph, struct gateway_state *state, size_t i, struct claim **claims)
@@ -289,7 +307,7 @@ static struct gateway_state *judge_alone(const struct graph *graph, struct node 
 	state->gateway = gateway;
 	state->n_listeners = n;
 	for (size_t i = 0; i < n; i++)
-		judge_listener(state, i);
+		judge_listener(graph, state, i);
 	if (graph_class(graph, gateway->gateway_class_name) == CLASS_REFUSED)
 		condition_set(&state->accepted, COND_GATEWAY_PENDING, "spec.gatewayClassName: GatewayClass %s is not accepted",
 		              gateway->gateway_class_name);
@@ -312,6 +330,8 @@ static void judge_listeners_programmed(struct gateway_state *state)
 			condition_set(&s->programmed, COND_LISTENER_INVALID, "The listener is not accepted");
 		else if (!s->takes)
 			condition_set(&s->programmed, COND_LISTENER_INVALID, "No kind of route can be attached");
+		else if (graph_listener_tls(&state->gateway->listeners[i]) && !s->n_certificates)
+			condition_set(&s->programmed, COND_LISTENER_INVALID, "No certificate can be served");
 		else
 			condition_set(&s->programmed, COND_LISTENER_PENDING, "The Gateway is not programmed");
 	}
@@ -368,8 +388,11 @@ static void settle(struct graph *graph, struct gateway_state *state, struct grap
 	struct gateway_state *old = node->graph;
 	if (is_as_before(old, state)) {
 		state->epoch = old->epoch;
-		for (size_t i = 0; i < state->n_listeners; i++)
+		for (size_t i = 0; i < state->n_listeners; i++) {
 			state->listeners[i].attached = old->listeners[i].attached;
+			if (!graph_same_certificates(&old->listeners[i], &state->listeners[i]))
+				graph_queue(&delta->gateways, node);
+		}
 	} else {
 		state->epoch = ++graph->epoch;
 		graph_queue(&delta->gateways, node);

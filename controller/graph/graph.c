@@ -120,13 +120,18 @@ static void queue_routes(struct node *node, struct graph_delta *delta)
 			graph_queue(&delta->routes, e->from);
 }
 
+static bool is_used_by_gateway(const struct node *node)
+{
+	bool found = false;
+	for (const struct edge *e = node->in[EDGE_USER]; e && !found; e = e->next)
+		found = e->from->kind == KIND_GATEWAY;
+	return found;
+}
+
 /* A Gateway's own Service, or one that a Gateway may have had. */
 static bool is_of_gateway(const struct node *service)
 {
-	bool found = service->flags & NODE_KEPT;
-	for (const struct edge *e = service->in[EDGE_USER]; e && !found; e = e->next)
-		found = e->from->kind == KIND_GATEWAY;
-	return found;
+	return (service->flags & NODE_KEPT) || is_used_by_gateway(service);
 }
 
 static bool is_kept(const struct node *service)
@@ -202,7 +207,13 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 	case KIND_REFERENCEGRANT:
 		if (node->flags & NODE_PARTS)
 			queue_routes(node, delta);
-		return false;
+		return (node->flags & NODE_PARTS) && is_used_by_gateway(node);
+	case KIND_SECRET:
+		if (!object)
+			return false;
+		certificate_unref(node->graph);
+		node->graph = NULL;
+		return is_used_by_gateway(node);
 	case KIND_SERVICE:
 		if (object)
 			queue_routes(node, delta);
@@ -289,6 +300,8 @@ void graph_done(struct graph *graph)
 			gateway_state_free(node->graph);
 		else if (object_kind_is_route(node->kind))
 			route_state_free(node->graph);
+		else if (node->kind == KIND_SECRET)
+			certificate_unref(node->graph);
 		else
 			continue;
 		node->graph = NULL;

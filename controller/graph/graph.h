@@ -7,6 +7,7 @@
 #ifndef HATCHWAY_GRAPH_GRAPH_H
 #define HATCHWAY_GRAPH_GRAPH_H
 
+#include "controller/graph/certificate.h"
 #include "controller/graph/condition.h"
 #include "controller/store/store.h"
 
@@ -27,7 +28,8 @@ struct graph_options {
 	const char *pods_namespace, *pods_service; /* the Service of hatchway's own Pods; NULL */
 };
 
-#define GRAPH_POOL 4096 /* so many ports at most: what a targetPort edited by hand can make HAProxy bind */
+/* So many ports at most: what a targetPort edited by hand can make HAProxy bind. As many for TLS follow. */
+#define GRAPH_POOL 4096
 
 struct listener_state {
 	struct condition accepted, conflicted, resolved, programmed;
@@ -35,6 +37,8 @@ struct listener_state {
 	bool serving;      /* the table has it */
 	uint16_t bind_port; /* serving: where HAProxy listens */
 	uint32_t attached; /* routes whose Accepted is True */
+	struct graph_certificate **certificates; /* with TLS: those that can be served; references */
+	size_t n_certificates;
 };
 
 struct gateway_state {
@@ -165,6 +169,16 @@ bool graph_address(const char *text, char *ret);
 
 void graph_dump(const struct graph *graph, struct buf *out);
 
+/* From an object of one namespace to one of another, of the core group. */
+struct graph_reference {
+	const char *from_kind, *from_namespace, *to_kind, *to_namespace, *to_name;
+};
+/* Does a ReferenceGrant of the other namespace allow it? */
+bool graph_granted(const struct graph *graph, const struct graph_reference *reference);
+
+/* The listener ends TLS: its port is no one's for HTTP. */
+bool graph_listener_tls(const struct listener *listener);
+
 /* ---- between the files of this room ---- */
 
 /* Judges all Gateways of ours; touched ones are marked in delta, their routes queued. */
@@ -175,6 +189,10 @@ void graph_pool(const struct graph *graph, struct gateway_state **states, size_t
 /* service.c: spec.addresses, as a cluster has it; then Programmed, by the Service there is. */
 void graph_judge_address_types(struct gateway_state *state);
 void graph_judge_assigned(const struct graph *graph, struct gateway_state *state);
+/* listener_tls.c: ResolvedRefs, and what can be served. */
+void graph_judge_certificates(const struct graph *graph, struct gateway_state *state, size_t l);
+void graph_certificates_done(struct listener_state *s);
+bool graph_same_certificates(const struct listener_state *a, const struct listener_state *b);
 /* May this listener be served, as far as its own object tells? */
 bool graph_listener_good(const struct gateway_state *state, size_t i);
 void graph_route(struct graph *graph, struct node *node, struct graph_delta *delta);

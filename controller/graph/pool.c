@@ -14,12 +14,17 @@ struct pool {
 	struct gateway_state **states;
 	size_t n;
 	unsigned base, size;
-	uint8_t ports[GRAPH_POOL]; /* FREE, STALE, TAKEN */
+	uint8_t ports[2 * GRAPH_POOL]; /* FREE, STALE, TAKEN; those for TLS from GRAPH_POOL on */
 };
 
 static bool is_in_pool(const struct pool *pool, unsigned port)
 {
-	return port >= pool->base && port < pool->base + pool->size;
+	return port >= pool->base && (port - pool->base) % GRAPH_POOL < pool->size && port - pool->base < 2 * GRAPH_POOL;
+}
+
+static bool is_for_tls(const struct pool *pool, unsigned port)
+{
+	return port - pool->base >= GRAPH_POOL;
 }
 
 /* All listeners of one port share it. */
@@ -40,6 +45,7 @@ static void give_by_service(struct pool *pool, struct gateway_state *state)
 	for (size_t i = 0; service && i < state->n_listeners; i++) {
 		uint16_t port = state->gateway->listeners[i].port, target = graph_target_port(service, port);
 		if (!state->listeners[i].serving && graph_listener_good(state, i) && is_in_pool(pool, target) &&
+		    is_for_tls(pool, target) == graph_listener_tls(&state->gateway->listeners[i]) &&
 		    pool->ports[target - pool->base] == FREE)
 			give(pool, state, port, target);
 	}
@@ -55,9 +61,10 @@ static void mark_stale(struct pool *pool, const struct service *service)
 }
 
 /* 0: there is none. */
-static unsigned lowest(const struct pool *pool, int kind)
+static unsigned lowest(const struct pool *pool, int kind, bool tls)
 {
-	for (unsigned i = 0; i < pool->size; i++)
+	unsigned first = tls ? GRAPH_POOL : 0;
+	for (unsigned i = first; i < first + pool->size; i++)
 		if (pool->ports[i] == kind)
 			return pool->base + i;
 	return 0;
@@ -68,9 +75,10 @@ static void give_free(struct pool *pool, struct gateway_state *state)
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		if (state->listeners[i].serving || !graph_listener_good(state, i))
 			continue;
-		unsigned port = lowest(pool, FREE);
+		bool tls = graph_listener_tls(&state->gateway->listeners[i]);
+		unsigned port = lowest(pool, FREE, tls);
 		if (!port)
-			port = lowest(pool, STALE);
+			port = lowest(pool, STALE, tls);
 		if (port)
 			give(pool, state, state->gateway->listeners[i].port, port);
 		else
@@ -84,7 +92,9 @@ void graph_pool(const struct graph *graph, struct gateway_state **states, size_t
 	struct pool *pool = xcalloc(1, sizeof(*pool));
 	pool->graph = graph;
 	pool->base = graph->options.pool_base;
-	pool->size = 65536 - pool->base < GRAPH_POOL ? 65536 - pool->base : GRAPH_POOL;
+	/* A base so high that there is no room for two has none for TLS; --pool-ports refuses it. */
+	unsigned room = 65536 - pool->base;
+	pool->size = room < GRAPH_POOL ? room : room < 2 * GRAPH_POOL ? room - GRAPH_POOL : GRAPH_POOL;
 	for (size_t g = 0; g < n; g++)
 		give_by_service(pool, states[g]);
 	for (size_t i = 0; i < graph->kept.n; i++)

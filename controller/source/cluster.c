@@ -2,6 +2,8 @@
  * in which bytes came, so that one change is told at once and a burst in as many steps as it came in. */
 #include "controller/source/cluster.h"
 
+#include "controller/source/secrets.h"
+
 #include "hatchway/base/log.h"
 
 struct cluster {
@@ -9,6 +11,10 @@ struct cluster {
 	struct kube_client *client;
 	struct discovery *discovery;
 	struct watch *watches[KIND_COUNT]; /* NULL: not a kind we watch */
+	struct secrets secrets;
+	uv_loop_t *loop;
+	struct watch_times times;
+	const char *controller;
 	struct cluster_events events;
 	unsigned unsynced;
 	bool dirty, complete;
@@ -79,6 +85,8 @@ static void on_put(void *ctx, struct object *object)
 {
 	struct cluster *cluster = ctx;
 	set_dirty(cluster);
+	if (object->kind == KIND_GATEWAY)
+		secrets_refer(&cluster->secrets, object->namespace, object->name, (const struct gateway *)object);
 	cluster->events.source.put(cluster->events.ctx, object);
 }
 
@@ -86,6 +94,8 @@ static void on_delete(void *ctx, enum object_kind kind, const char *namespace, c
 {
 	struct cluster *cluster = ctx;
 	set_dirty(cluster);
+	if (kind == KIND_GATEWAY)
+		secrets_refer(&cluster->secrets, namespace, name, NULL);
 	cluster->events.source.delete(cluster->events.ctx, kind, namespace, name);
 }
 
@@ -106,7 +116,7 @@ static void on_synced(void *ctx)
 {
 	struct cluster *cluster = ctx;
 	BUG_ON(!cluster->unsynced);
-	if (--cluster->unsynced)
+	if (--cluster->unsynced || cluster->complete)
 		return;
 	cluster->complete = true;
 	log_line(LOG_INFO, "cluster read", "server", cluster->access.server, NULL);
@@ -140,15 +150,31 @@ static void on_silent(void *ctx, const char *why)
 	kube_client_reset(cluster->client, why);
 }
 
-static void open_watch(struct cluster *cluster, uv_loop_t *loop, enum object_kind kind,
-                       const struct cluster_options *options)
+static struct watch *new_watch(struct cluster *cluster, enum object_kind kind)
 {
 	const struct watch_events events = {
 	    {on_put, on_delete, NULL, on_problem, cluster}, on_synced, on_status, on_missing, cluster};
-	cluster->watches[kind] =
-	    watch_open(loop, cluster->client, kind, options->controller, &options->watch, &events);
 	cluster->unsynced++;
 	cluster->open++;
+	return watch_open(cluster->loop, cluster->client, kind, cluster->controller, &cluster->times, &events);
+}
+
+static struct watch *open_secret(void *ctx, const char *namespace, const char *name)
+{
+	struct watch *watch = new_watch(ctx, KIND_SECRET);
+	watch_only(watch, namespace, name);
+	watch_serve(watch, "v1", "secrets");
+	return watch;
+}
+
+static void on_part_closed(void *ctx);
+
+static void close_secret(void *ctx, struct watch *watch)
+{
+	struct cluster *cluster = ctx;
+	if (!cluster->closed)
+		watch_serve(watch, NULL, NULL);
+	watch_close(watch, on_part_closed, cluster);
 }
 
 /* ---- beginning and end ---- */
@@ -169,14 +195,18 @@ int cluster_open(uv_loop_t *loop, const struct cluster_options *options, const s
 		return status;
 	}
 	cluster->events = *events;
+	cluster->loop = loop;
+	cluster->times = options->watch;
+	cluster->controller = options->controller;
+	cluster->secrets = (struct secrets){.open = open_secret, .close = close_secret, .ctx = cluster};
 	uv_check_init(loop, &cluster->turn);
 	uv_idle_init(loop, &cluster->hurry);
 	cluster->turn.data = cluster->hurry.data = cluster;
 	uv_check_start(&cluster->turn, on_turn);
 	for (size_t i = 0; i < ARRAY_LEN(fixed_kinds); i++)
-		open_watch(cluster, loop, fixed_kinds[i].kind, options);
+		cluster->watches[fixed_kinds[i].kind] = new_watch(cluster, fixed_kinds[i].kind);
 	for (size_t i = 0; i < ARRAY_LEN(found_kinds); i++)
-		open_watch(cluster, loop, found_kinds[i], options);
+		cluster->watches[found_kinds[i]] = new_watch(cluster, found_kinds[i]);
 	for (size_t i = 0; i < ARRAY_LEN(fixed_kinds); i++)
 		watch_serve(cluster->watches[fixed_kinds[i].kind], fixed_kinds[i].version, fixed_kinds[i].plural);
 	cluster->discovery = discovery_open(loop, cluster->client, &options->discovery, &discovery_events);
@@ -211,6 +241,7 @@ void cluster_close(struct cluster *cluster, void (*cb)(void *ctx), void *ctx)
 	cluster->closed = cb;
 	cluster->closed_ctx = ctx;
 	cluster->open += 3; /* beside the watches */
+	secrets_done(&cluster->secrets);
 	uv_close((uv_handle_t *)&cluster->turn, on_handle_closed);
 	uv_close((uv_handle_t *)&cluster->hurry, on_handle_closed);
 	discovery_close(cluster->discovery, on_part_closed, cluster);
@@ -224,6 +255,8 @@ void cluster_describe(const struct cluster *cluster, struct buf *out)
 	for (size_t kind = 0; kind < KIND_COUNT; kind++)
 		if (cluster->watches[kind])
 			watch_describe(cluster->watches[kind], out);
+	for (const struct secret_watch *secret = cluster->secrets.watches; secret; secret = secret->hh.next)
+		watch_describe(secret->watch, out);
 }
 
 struct kube_client *cluster_client(struct cluster *cluster)

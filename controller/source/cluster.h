@@ -1,6 +1,6 @@
 /* Source `cluster`: the API server of a Kubernetes. Watches Namespaces, Services, EndpointSlices and the Gateway API's
- * kinds that are served; Secrets and ConfigMaps are not watched (nothing refers to them yet, and nobody should need the
- * right to read all of them). */
+ * kinds that are served; of Secrets each one alone that a Gateway refers to. ConfigMaps are not watched: nothing refers to
+ * them yet. */
 #ifndef HATCHWAY_SOURCE_CLUSTER_H
 #define HATCHWAY_SOURCE_CLUSTER_H
 

@@ -37,6 +37,7 @@ struct watch {
 	struct watch_times times;
 	struct watch_events events;
 	char version[16], plural[64]; /* version "": not served */
+	char *namespace, *name;       /* only this one; NULL: all */
 	enum state state;
 	struct kube_request *request;
 	uv_timer_t timer;
@@ -575,7 +576,19 @@ static void add_version(const struct watch *watch, struct buf *out)
 static void add_path(const struct watch *watch, struct buf *out)
 {
 	add_version(watch, out);
+	if (watch->namespace) {
+		buf_adds(out, "/namespaces/");
+		add_escaped(out, watch->namespace);
+	}
 	buf_addf(out, "/%s", watch->plural);
+}
+
+static void add_selector(const struct watch *watch, struct buf *out)
+{
+	if (!watch->name)
+		return;
+	buf_adds(out, "&fieldSelector=metadata.name%3D");
+	add_escaped(out, watch->name);
 }
 
 bool watch_object_path(const struct watch *watch, const char *namespace, const char *name, struct buf *out)
@@ -613,6 +626,7 @@ static void start_list(struct watch *watch)
 	buf_init(&path, 4 * TOKEN_CEILING);
 	add_path(watch, &path);
 	buf_addf(&path, "?limit=%u", watch->expired_pages < EXPIRED_PAGES ? watch->times.page : 0);
+	add_selector(watch, &path);
 	if (watch->page) {
 		buf_adds(&path, "&continue=");
 		add_escaped(&path, watch->page);
@@ -635,6 +649,7 @@ static void start_watch(struct watch *watch)
 	buf_init(&path, 1024);
 	add_path(watch, &path);
 	buf_addf(&path, "?watch=1&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s", seconds, watch->at);
+	add_selector(watch, &path);
 	send_request(watch, path.data, &deadlines, false);
 	buf_done(&path);
 }
@@ -653,6 +668,12 @@ static void go_on(struct watch *watch)
 
 /* ---- the owner's ---- */
 
+void watch_only(struct watch *watch, const char *namespace, const char *name)
+{
+	watch->namespace = xstrdup(namespace);
+	watch->name = xstrdup(name);
+}
+
 void watch_serve(struct watch *watch, const char *version, const char *plural)
 {
 	if (watch->request)
@@ -669,7 +690,8 @@ void watch_serve(struct watch *watch, const char *version, const char *plural)
 		go_on(watch);
 		return;
 	}
-	log_line(LOG_WARN, "kind is not served", "kind", object_kind_name(watch->kind), NULL);
+	if (!watch->name)
+		log_line(LOG_WARN, "kind is not served", "kind", object_kind_name(watch->kind), NULL);
 	watch->state = WATCH_IDLE;
 	forget_unseen(watch, true);
 	set_synced(watch);
@@ -742,6 +764,8 @@ static void on_closed(uv_handle_t *handle)
 	}
 	free(watch->page);
 	free(watch->next_page);
+	free(watch->namespace);
+	free(watch->name);
 	free(watch);
 	closed(ctx);
 }

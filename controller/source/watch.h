@@ -41,6 +41,8 @@ struct watch;
 struct watch *watch_open(uv_loop_t *loop, struct kube_client *client, enum object_kind kind, const char *controller,
                          const struct watch_times *times, const struct watch_events *events);
 void watch_close(struct watch *watch, void (*cb)(void *ctx), void *ctx);
+/* Before it begins: only this object, of a namespace. */
+void watch_only(struct watch *watch, const char *namespace, const char *name);
 /* Begins, or goes on with this version. NULL: the kind is not served any more; all its objects are told as deleted. */
 void watch_serve(struct watch *watch, const char *version, const char *plural);
 struct watch_figures {

@@ -202,6 +202,18 @@ static void target_parameters(struct targets *targets, const struct parameters_r
 		target(targets, KIND_PARAMETERS, ref->namespace, ref->name);
 }
 
+static void targets_of_listener(struct targets *targets, const char *own, const struct listener *listener)
+{
+	for (size_t i = 0; i < listener->n_certificate_refs; i++) {
+		const struct certificate_ref *ref = &listener->certificate_refs[i];
+		if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Secret") != 0)
+			continue;
+		target(targets, KIND_SECRET, ref->namespace, ref->name);
+		if (strcmp(ref->namespace, own) != 0)
+			target(targets, KIND_REFERENCEGRANT, ref->namespace, "");
+	}
+}
+
 static void targets_of_gateway(struct targets *targets, const struct gateway *gateway)
 {
 	char service[SERVICE_NAME_MAX + 1];
@@ -209,6 +221,8 @@ static void targets_of_gateway(struct targets *targets, const struct gateway *ga
 	target(targets, KIND_GATEWAYCLASS, "", gateway->gateway_class_name);
 	target(targets, KIND_SERVICE, gateway->object.namespace, service);
 	target_parameters(targets, gateway->parameters);
+	for (size_t i = 0; i < gateway->n_listeners; i++)
+		targets_of_listener(targets, gateway->object.namespace, &gateway->listeners[i]);
 }
 
 static void targets_of(struct targets *targets, const struct object *object)

@@ -5,7 +5,8 @@
  * refers to and are found from both ends, so a change reaches its dependents without a search:
  *
  *   HTTPRoute, GRPCRoute → Gateway, Service, its Namespace, the grants of a foreign namespace      users of the target
- *   Gateway → GatewayClass, its Service, its parameters                                 users of the target
+ *   Gateway → GatewayClass, its Service, its parameters, the Secrets of its listeners,  users of the target
+ *     the grants of a foreign namespace
  *   GatewayClass → its parameters                                                       users of the target
  *   EndpointSlice → Service (by label), ReferenceGrant → the grants of its namespace    parts of the target
  *
@@ -57,7 +58,7 @@ struct node {
 /* Of a kind that nothing refers to, that refers to one thing at most, and no room keeps anything about. */
 static inline bool node_is_leaf(const struct node *node)
 {
-	return node->kind == KIND_ENDPOINTSLICE || node->kind == KIND_SECRET || node->kind == KIND_CONFIGMAP;
+	return node->kind == KIND_ENDPOINTSLICE || node->kind == KIND_CONFIGMAP;
 }
 
 struct node_list {

@@ -13,13 +13,16 @@
 
 struct haproxy;
 
+/* A pool's ports end before its ports for TLS begin. */
+#define HAPROXY_POOL_TLS 4096
+
 struct haproxy_options {
 	const char *state_dir;       /* absolute, exists, ours, mode 700; short enough for a unix socket's path */
 	const char *binary;          /* HAProxy's path, or NULL: never start one (a Pod), only adopt the one at haproxy.sock,
 	                              * whoever starts it, and whenever; its pids mean nothing here */
 	/* Ports bound in advance, in a Pod: a listener whose bind_port lies in them needs no reload to come or go, and serves
 	 * on every address. One in what a doubling would add doubles them, by one reload; they do not shrink while HAProxy runs,
-	 * also not over a restart of ours. size 0: none. */
+	 * also not over a restart of ours. size 0: none. Those are for HTTP; as many for TLS are HAPROXY_POOL_TLS behind them. */
 	uint16_t pool_base;
 	unsigned pool_size;
 	bool stop_on_exit;           /* haproxy_close() ends the HAProxy it uses: the demo */

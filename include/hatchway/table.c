@@ -33,6 +33,14 @@ static struct table_test *copy_tests(struct arena *a, const struct table_test *f
 	return to;
 }
 
+static const char **copy_texts(struct arena *a, const char *const *from, size_t n)
+{
+	const char **to = arena_array(a, n, sizeof(*to));
+	for (size_t i = 0; i < n; i++)
+		to[i] = arena_strdup(a, from[i]);
+	return to;
+}
+
 static void *copy_listener(struct arena *a, const void *like)
 {
 	const struct table_listener *from = like;
@@ -41,6 +49,19 @@ static void *copy_listener(struct arena *a, const void *like)
 	to->unit.key = arena_strdup(a, from->unit.key);
 	to->bind_address = arena_strdup(a, from->bind_address);
 	to->origin = arena_strdup(a, from->origin);
+	to->sni = arena_strdup(a, from->sni);
+	to->certificates = copy_texts(a, from->certificates, from->n_certificates);
+	return to;
+}
+
+static void *copy_certificate(struct arena *a, const void *like)
+{
+	const struct table_certificate *from = like;
+	struct table_certificate *to = arena_alloc(a, sizeof(*to));
+	*to = *from;
+	to->unit.key = arena_strdup(a, from->unit.key);
+	to->names = copy_texts(a, from->names, from->n_names);
+	to->pem = arena_strdup(a, from->pem);
 	return to;
 }
 
@@ -196,6 +217,11 @@ struct table_host *table_host_new(const struct table_host *like)
 	return unit_new(TABLE_HOST, copy_host, like);
 }
 
+struct table_certificate *table_certificate_new(const struct table_certificate *like)
+{
+	return unit_new(TABLE_CERTIFICATE, copy_certificate, like);
+}
+
 struct table_unit *table_unit_ref(struct table_unit *unit)
 {
 	if (unit)
@@ -330,6 +356,11 @@ const struct table_host *table_host(const struct table *table, const char *liste
 	struct table_unit *unit = table_get(table, TABLE_HOST, key.data);
 	buf_done(&key);
 	return (struct table_host *)unit;
+}
+
+const struct table_certificate *table_certificate(const struct table *table, const char *key)
+{
+	return (struct table_certificate *)table_get(table, TABLE_CERTIFICATE, key);
 }
 
 void table_put(struct table *table, struct table_unit *unit)

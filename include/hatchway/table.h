@@ -5,7 +5,8 @@
  * proportional to the change.
  *
  * Meaning (table_match() is its definition, held against HAProxy's real answers by property tests):
- *   1. The connection's destination names the listener.
+ *   1. The connection's destination names the listener; of several with TLS there, the name the client asks for does (SNI),
+ *      as a host's pattern would.
  *   2. Of the listener's hosts, the most specific pattern matching the request's host wins: exact, then the wildcard with
  *      the most labels, then "". Host: lower-cased, port and one trailing dot removed. `*.a.b` matches one or more labels
  *      in front of `.a.b` (Gateway API, Hostname: suffix match).
@@ -23,7 +24,7 @@
 #include "hatchway/base/buf.h"
 #include "hatchway/base/err.h"
 
-enum table_kind { TABLE_LISTENER, TABLE_BACKEND, TABLE_RULE, TABLE_HOST, TABLE_KINDS };
+enum table_kind { TABLE_LISTENER, TABLE_BACKEND, TABLE_RULE, TABLE_HOST, TABLE_CERTIFICATE, TABLE_KINDS };
 
 struct table_unit {
 	uint32_t refs;
@@ -38,6 +39,19 @@ struct table_listener {
 	uint16_t port;                /* as clients and the Gateway see it */
 	uint16_t bind_port;           /* where HAProxy listens: --port-map, or the pool of a Pod */
 	const char *origin;           /* who wants it, for people: "sample-ingress/sample-gateway" */
+	const char *sni;              /* NULL: in clear. Else TLS, for the names of this pattern; listeners with one address and
+	                               * bind_port are all of TLS, with different patterns, or there is one alone */
+	const char **certificates;    /* keys of TABLE_CERTIFICATEs, sorted; with TLS: at least one */
+	uint32_t n_certificates;
+};
+
+/* A certificate, for the names that clients ask for with SNI. Key: content address of all of it, [a-z0-9]+: another
+ * certificate or other names are another unit. */
+struct table_certificate {
+	struct table_unit unit;
+	const char **names; /* "a.b", "*.a.b" (one label), or "*": whoever asks for no name that a certificate has */
+	uint32_t n_names;
+	const char *pem;    /* chain and private key, as OpenSSL writes them. Secret: no dump, log or error has it */
 };
 
 enum table_protocol { TABLE_HTTP1, TABLE_H2C, TABLE_WEBSOCKET }; /* Service appProtocol; WEBSOCKET is HTTP/1.1 Upgrade */
@@ -137,7 +151,7 @@ struct table_rule {
 	struct table_headers response;  /* on what the client sees; every action but STATUS */
 	struct table_cors *cors;        /* NULL: none; every action but STATUS */
 	struct table_rewrite rewrite;   /* FORWARD: of the request; REDIRECT: of the location (hostname, path) */
-	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: the request's own */
+	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: "http" */
 	struct table_mirror *mirrors;   /* FORWARD only */
 	uint32_t n_mirrors;
 	struct table_retry *retry;      /* NULL: none; FORWARD only */
@@ -192,12 +206,14 @@ struct table_listener *table_listener_new(const struct table_listener *like);
 struct table_backend *table_backend_new(const struct table_backend *like);
 struct table_rule *table_rule_new(const struct table_rule *like);
 struct table_host *table_host_new(const struct table_host *like);
+struct table_certificate *table_certificate_new(const struct table_certificate *like);
 
 struct table_unit *table_unit_ref(struct table_unit *unit); /* NULL stays NULL */
 void table_unit_unref(struct table_unit *unit);             /* ignores NULL */
 bool table_unit_equal(const struct table_unit *a, const struct table_unit *b);
 
-/* One line for the unit and one, indented, for each of its parts; parse(dump(x)) = x. The golden text of a table. */
+/* One line for the unit and one, indented, for each of its parts; parse(dump(x)) = x, but for the PEM of a certificate,
+ * which no dump has. The golden text of a table. */
 void table_unit_dump(const struct table_unit *unit, struct buf *out);
 
 /* ---- tables ---- */
@@ -212,6 +228,7 @@ const struct table_listener *table_listener(const struct table *table, const cha
 const struct table_backend *table_backend(const struct table *table, const char *key);
 const struct table_rule *table_rule(const struct table *table, const char *key);
 const struct table_host *table_host(const struct table *table, const char *listener, const char *pattern);
+const struct table_certificate *table_certificate(const struct table *table, const char *key);
 
 /* Puts the unit in the place of the one of its kind and key; takes over the caller's reference. */
 void table_put(struct table *table, struct table_unit *unit);
@@ -221,7 +238,7 @@ size_t table_count(const struct table *table, enum table_kind kind);
 /* Every unit of the kind, sorted by key, in an array to free(); units are not referenced. */
 struct table_unit **table_sorted(const struct table *table, enum table_kind kind, size_t *ret_n);
 
-/* Listeners, backends, rules, hosts; each sorted by key: any order of puts, same bytes. */
+/* Listeners, backends, rules, hosts, certificates; each sorted by key: any order of puts, same bytes. */
 void table_dump(const struct table *table, struct buf *out);
 /* 0, or -EINVAL with the line in *reterr and the table as far as it came. */
 MUST_CHECK int table_parse(struct table *table, const char *text, struct err *reterr);

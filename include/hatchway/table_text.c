@@ -3,7 +3,7 @@
 
 #include "hatchway/base/words.h"
 
-static const char *const kind_names[] = {"listener", "backend", "rule", "host"};
+static const char *const kind_names[] = {"listener", "backend", "rule", "host", "certificate"};
 static const char *const protocol_names[] = {"http1", "h2c", "websocket"};
 static const char *const action_names[] = {"forward", "redirect", "status"};
 static const char *const path_names[] = {"prefix", "exact", "regex"};
@@ -25,6 +25,15 @@ static void add_pair(struct buf *out, const char *word, const char *value)
 	word_add(out, value);
 }
 
+static void dump_part(struct buf *out, const char *word, const char *value)
+{
+	if (!value)
+		return;
+	buf_addc(out, '\t');
+	add_pair(out, word, value);
+	buf_addc(out, '\n');
+}
+
 static void dump_listener(const struct table_listener *listener, struct buf *out)
 {
 	if (*listener->bind_address)
@@ -32,7 +41,18 @@ static void dump_listener(const struct table_listener *listener, struct buf *out
 	add_number(out, "port", listener->port);
 	add_number(out, "bind", listener->bind_port);
 	add_pair(out, "origin", listener->origin);
+	if (listener->sni)
+		add_pair(out, "tls", listener->sni);
 	buf_addc(out, '\n');
+	for (size_t i = 0; i < listener->n_certificates; i++)
+		dump_part(out, "certificate", listener->certificates[i]);
+}
+
+static void dump_certificate(const struct table_certificate *certificate, struct buf *out)
+{
+	buf_addc(out, '\n');
+	for (size_t i = 0; i < certificate->n_names; i++)
+		dump_part(out, "name", certificate->names[i]);
 }
 
 static void dump_backend(const struct table_backend *backend, struct buf *out)
@@ -69,15 +89,6 @@ static void dump_header_lists(const char *side, const struct table_headers *head
 	dump_headers(side, "set", headers->set, headers->n_set, out);
 	dump_headers(side, "add", headers->add, headers->n_add, out);
 	dump_headers(side, "remove", headers->remove, headers->n_remove, out);
-}
-
-static void dump_part(struct buf *out, const char *word, const char *value)
-{
-	if (!value)
-		return;
-	buf_addc(out, '\t');
-	add_pair(out, word, value);
-	buf_addc(out, '\n');
 }
 
 static void dump_part_number(struct buf *out, const char *word, long long number, long long unset)
@@ -213,6 +224,8 @@ void table_unit_dump(const struct table_unit *unit, struct buf *out)
 		dump_listener((const struct table_listener *)unit, out);
 	else if (unit->kind == TABLE_BACKEND)
 		dump_backend((const struct table_backend *)unit, out);
+	else if (unit->kind == TABLE_CERTIFICATE)
+		dump_certificate((const struct table_certificate *)unit, out);
 	else
 		dump_rule((const struct table_rule *)unit, out);
 }
@@ -240,6 +253,7 @@ struct parser {
 	struct table_backend backend;
 	struct table_rule rule;
 	struct table_host host;
+	struct table_certificate certificate;
 	const char **words;
 	int n, at;
 };
@@ -301,7 +315,23 @@ static bool parse_listener(struct parser *p)
 		return false;
 	listener->port = (uint16_t)port;
 	listener->bind_port = (uint16_t)bind;
-	return accept(p, "origin") && (listener->origin = next(p));
+	if (!accept(p, "origin") || !(listener->origin = next(p)))
+		return false;
+	return !accept(p, "tls") || (listener->sni = next(p));
+}
+
+static bool text_add(struct parser *p, const char *word, const char ***list, uint32_t *n)
+{
+	const char *text = accept(p, word) ? next(p) : NULL;
+	*list = list_add(&p->arena, *list, *n, sizeof(text));
+	(*list)[(*n)++] = text;
+	return text;
+}
+
+static bool parse_certificate(struct parser *p)
+{
+	p->certificate = (struct table_certificate){.unit.key = next(p), .pem = ""};
+	return p->certificate.unit.key;
 }
 
 static bool parse_backend(struct parser *p)
@@ -562,6 +592,8 @@ static void parse_end(struct parser *p)
 		table_put(p->table, &table_rule_new(&p->rule)->unit);
 	else if (p->kind == TABLE_HOST)
 		table_put(p->table, &table_host_new(&p->host)->unit);
+	else if (p->kind == TABLE_CERTIFICATE)
+		table_put(p->table, &table_certificate_new(&p->certificate)->unit);
 	p->kind = TABLE_KINDS;
 }
 
@@ -571,10 +603,11 @@ static bool parse_unit(struct parser *p)
 	parse_end(p);
 	if (!name_of(p, kind_names, TABLE_KINDS, &kind))
 		return false;
-	bool ok = kind == TABLE_LISTENER  ? parse_listener(p)
-	          : kind == TABLE_BACKEND ? parse_backend(p)
-	          : kind == TABLE_RULE    ? parse_rule(p)
-	                                  : parse_host(p);
+	bool ok = kind == TABLE_LISTENER      ? parse_listener(p)
+	          : kind == TABLE_BACKEND     ? parse_backend(p)
+	          : kind == TABLE_RULE        ? parse_rule(p)
+	          : kind == TABLE_CERTIFICATE ? parse_certificate(p)
+	                                      : parse_host(p);
 	if (ok)
 		p->kind = (enum table_kind)kind;
 	return ok;
@@ -586,6 +619,10 @@ static bool parse_part(struct parser *p)
 		return parse_backend_part(p);
 	if (p->kind == TABLE_RULE)
 		return parse_rule_part(p);
+	if (p->kind == TABLE_LISTENER)
+		return text_add(p, "certificate", &p->listener.certificates, &p->listener.n_certificates);
+	if (p->kind == TABLE_CERTIFICATE)
+		return text_add(p, "name", &p->certificate.names, &p->certificate.n_names);
 	return p->kind == TABLE_HOST && parse_host_part(p);
 }
 

@@ -1,0 +1,88 @@
+/* Judges a listener's certificateRefs (Gateway API, ListenerTLSConfig): kind, ReferenceGrant, Secret, and what is in it. One
+ * that is no use does not keep the others from being served. */
+#include "controller/graph/graph.h"
+
+#include <string.h>
+
+static bool is_permitted(const struct graph *graph, const char *namespace, const struct certificate_ref *ref)
+{
+	if (strcmp(namespace, ref->namespace) == 0)
+		return true;
+	return graph_granted(graph, &(struct graph_reference){object_kind_name(KIND_GATEWAY), namespace, "Secret",
+	                                                       ref->namespace, ref->name});
+}
+
+static struct graph_certificate *read_once(struct node *secret)
+{
+	if (!secret->graph)
+		secret->graph = certificate_read((const struct secret *)secret->object);
+	return secret->graph;
+}
+
+/* NULL: `why` says so. */
+static struct graph_certificate *judge(const struct graph *graph, const char *namespace, const struct certificate_ref *ref,
+                                       size_t l, size_t i, struct condition *why)
+{
+	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Secret") != 0) {
+		condition_set(why, COND_LISTENER_INVALID_CERTIFICATE,
+		              "spec.listeners[%zu].tls.certificateRefs[%zu]: kind %s%s%s is not supported, only Secret is", l, i,
+		              ref->group, *ref->group ? "/" : "", ref->kind);
+		return NULL;
+	}
+	if (!is_permitted(graph, namespace, ref)) {
+		condition_set(why, COND_LISTENER_REF_NOT_PERMITTED,
+		              "spec.listeners[%zu].tls.certificateRefs[%zu]: no ReferenceGrant in namespace %s allows Secret %s to "
+		              "Gateways of namespace %s", l, i, ref->namespace, ref->name, namespace);
+		return NULL;
+	}
+	struct node *secret = store_find(graph->store, KIND_SECRET, ref->namespace, ref->name);
+	struct graph_certificate *certificate = secret && secret->object ? read_once(secret) : NULL;
+	if (certificate && certificate->pem)
+		return certificate;
+	condition_set(why, COND_LISTENER_INVALID_CERTIFICATE, "spec.listeners[%zu].tls.certificateRefs[%zu]: Secret %s/%s%s%s", l,
+	              i, ref->namespace, ref->name, certificate ? ": " : " not found", certificate ? certificate->error : "");
+	return NULL;
+}
+
+void graph_judge_certificates(const struct graph *graph, struct gateway_state *state, size_t l)
+{
+	const struct listener *listener = &state->gateway->listeners[l];
+	struct listener_state *s = &state->listeners[l];
+	struct buf until;
+	buf_init(&until, CONDITION_MESSAGE);
+	s->certificates = xcalloc(listener->n_certificate_refs + 1, sizeof(*s->certificates));
+	for (size_t i = 0; i < listener->n_certificate_refs; i++) {
+		const struct certificate_ref *ref = &listener->certificate_refs[i];
+		struct condition why = {0};
+		struct graph_certificate *certificate = judge(graph, state->node->namespace, ref, l, i, &why);
+		if (certificate) {
+			s->certificates[s->n_certificates++] = certificate_ref(certificate);
+			buf_addf(&until, "; the certificate of Secret %s/%s ends %s", ref->namespace, ref->name, certificate->until);
+		} else if (s->resolved.id == COND_LISTENER_RESOLVED_REFS) {
+			condition_copy(&s->resolved, &why);
+		}
+		condition_done(&why);
+	}
+	if (!listener->n_certificate_refs && s->resolved.id == COND_LISTENER_RESOLVED_REFS)
+		condition_set(&s->resolved, COND_LISTENER_INVALID_CERTIFICATE, "spec.listeners[%zu].tls: there is no certificateRef", l);
+	if (s->resolved.id == COND_LISTENER_RESOLVED_REFS)
+		condition_set(&s->resolved, COND_LISTENER_RESOLVED_REFS, "Every reference is resolved%s", until.data);
+	buf_done(&until);
+}
+
+void graph_certificates_done(struct listener_state *s)
+{
+	for (size_t i = 0; i < s->n_certificates; i++)
+		certificate_unref(s->certificates[i]);
+	free(s->certificates);
+}
+
+bool graph_same_certificates(const struct listener_state *a, const struct listener_state *b)
+{
+	if (a->n_certificates != b->n_certificates)
+		return false;
+	for (size_t i = 0; i < a->n_certificates; i++)
+		if (strcmp(a->certificates[i]->digest, b->certificates[i]->digest) != 0)
+			return false;
+	return true;
+}
