@@ -1,6 +1,7 @@
 /* What others do to the files, to the socket and to what HAProxy holds is noticed within a second or two, and made good. */
 #define TESTBED_PORT 22400
 #include "haproxy/testbed.h"
+#include "haproxy/process.h"
 
 #include <fcntl.h>
 
@@ -308,6 +309,38 @@ static void test_binds_during_reload(void **state)
 	testbed_end(bed);
 }
 
+/* Nothing can be reloaded then: it is said before somebody needs it, names the file, and the end finds the master. */
+static void test_master_socket_deleted(void **state)
+{
+	struct testbed *bed = *state;
+	char keys[2][16];
+	struct sync_bind binds[2];
+
+	bed->stop_on_exit = true;
+	testbed_open(bed);
+	world(bed);
+	testbed_sleep(bed, 500);
+	int master = testbed_pid(bed, "master"), worker = testbed_pid(bed, "worker");
+	assert_int_equal(process_master_of(worker), master);
+	shell(bed, "rm master.sock");
+	unsigned lines = lines_logged(bed, 2500);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "%u", bed->port + 100 * i);
+		binds[i] = (struct sync_bind){keys[i], "127.0.0.1", (uint16_t)(bed->port + 100 * i)};
+	}
+	sync_submit(bed->sync, ++bed->generation, binds, 2);
+	testbed_run_until(bed, testbed_applied, 5000);
+	testbed_close(bed, false);
+	bool left = !kill(master, 0);
+	if (left)
+		kill(master, SIGTERM);
+	assert_int_equal(lines, 1);
+	assert_non_null(strstr(bed->refusals, "master.sock"));
+	assert_non_null(strstr(bed->refusals, "restart HAProxy"));
+	assert_false(left);
+	testbed_end(bed);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +353,7 @@ int main(int argc, char **argv)
 		testbed_test(test_directory_moved),
 		testbed_test(test_files_refused),
 		testbed_test(test_binds_during_reload),
+		testbed_test(test_master_socket_deleted),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

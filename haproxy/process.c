@@ -177,6 +177,7 @@ struct process_task {
 	uv_connect_t connect;
 	uv_write_t write;
 	uv_shutdown_t shutdown;
+	char *path; /* of the master socket */
 	const char *question;
 	void (*answered)(struct process_task *task);
 	process_cb *cb; /* NULL: told, or cancelled */
@@ -195,6 +196,7 @@ static void on_closed(uv_handle_t *handle)
 	if (--task->handles)
 		return;
 	buf_done(&task->answer);
+	free(task->path);
 	free(task->log);
 	free(task);
 }
@@ -393,8 +395,12 @@ static void on_master_connect(uv_connect_t *connect, int status)
 	/* It closes after the answer only if we have said that no more comes; a reload closes by itself. */
 	if (!status && task->answered != reload_answered)
 		status = uv_shutdown(&task->shutdown, (uv_stream_t *)&task->pipe, NULL);
-	if (status)
-		master_end(task, status, uv_strerror(status));
+	if (status) {
+		char why[400];
+		snprintf(why, sizeof(why), "%s: %s; HAProxy serves on, but without its master it takes no new ports: restart HAProxy",
+		         task->path, uv_strerror(status));
+		master_end(task, status, why);
+	}
 }
 
 static struct process_task *master_ask(uv_loop_t *loop, const char *state_dir, const char *question,
@@ -412,6 +418,7 @@ static struct process_task *master_ask(uv_loop_t *loop, const char *state_dir, c
 	task->handles = 2;
 	task->pipe.data = task->timer.data = task->connect.data = task;
 	uv_timer_start(&task->timer, on_master_timer, MASTER_DEADLINE_MS, 0);
+	task->path = xstrdup(path.data);
 	uv_pipe_connect(&task->connect, &task->pipe, path.data, on_master_connect);
 	buf_done(&path);
 	return task;
@@ -425,6 +432,40 @@ struct process_task *process_reload(uv_loop_t *loop, const char *state_dir, proc
 struct process_task *process_master(uv_loop_t *loop, const char *state_dir, process_cb *cb, void *ctx)
 {
 	return master_ask(loop, state_dir, "show proc\n", master_answered, cb, ctx);
+}
+
+/* "4711 (haproxy) S 4710 …": the parent. */
+static int parent_of(int pid)
+{
+	char path[64], text[512] = "", *end;
+	int parent = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	FILE *f = fopen(path, "re");
+	if (f && fgets(text, sizeof(text), f) && (end = strrchr(text, ')')) && sscanf(end, ") %*c %d", &parent) != 1)
+		parent = 0;
+	if (f)
+		fclose(f);
+	return parent;
+}
+
+/* Its program; false: it is not there, or not ours to see. */
+static bool program_of(int pid, char out[4096])
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	ssize_t n = pid > 1 ? readlink(path, out, 4095) : -1;
+	out[n > 0 ? n : 0] = 0;
+	return n > 0;
+}
+
+int process_master_of(int worker)
+{
+	char a[4096], b[4096];
+	int master = worker > 1 ? parent_of(worker) : 0;
+
+	return program_of(worker, a) && program_of(master, b) && !strcmp(a, b) ? master : 0;
 }
 
 /* A child on its way is not stopped: an HAProxy half started is worse than one started. */

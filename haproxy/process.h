@@ -38,6 +38,9 @@ struct process_task *process_reload(uv_loop_t *loop, const char *state_dir, proc
 /* Asks the master for its pid; text of cb is the number. */
 struct process_task *process_master(uv_loop_t *loop, const char *state_dir, process_cb *cb, void *ctx);
 
+/* The master of this worker: its parent, if that is the same program; else 0. For when the master socket is gone. */
+int process_master_of(int worker);
+
 void process_task_cancel(struct process_task *task);
 
 #endif

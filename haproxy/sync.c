@@ -104,6 +104,7 @@ struct sync {
 	struct step *run;
 	unsigned surprises;
 	bool surprised, alone, synced;
+	bool masterless; /* told that master.sock is gone */
 	char *state_text; /* what was told last */
 	enum haproxy_state state;
 	uint64_t watch_due, retry_due, reload_due; /* no reload before */
@@ -197,6 +198,7 @@ static void on_session_closed(void *ctx, int error, const char *why)
 	bool connecting = sync->phase == PHASE_CONNECT;
 
 	sync->session = NULL;
+	sync->pid = 0; /* it may have gone, and the number be another's */
 	drop_session(sync);
 	uv_timer_stop(&sync->turn);
 	if (sync->phase == PHASE_RELOAD) {
@@ -978,6 +980,19 @@ static void on_watched(void *ctx, const char *difference)
 	free(why);
 }
 
+/* Once, when it has gone: whoever needs the next reload shall not be the first to hear of it. */
+static void look_for_master(struct sync *sync)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%.100s/master.sock", sync->state_dir);
+	bool gone = access(path, F_OK) && errno == ENOENT;
+	if (gone && !sync->masterless)
+		log_line(LOG_ERROR, "master.sock is gone; HAProxy serves on, but takes no new ports until it is restarted", "file", path,
+		         (const char *)NULL);
+	sync->masterless = gone;
+}
+
 /* Files, the socket's name, and what HAProxy holds: has somebody else been at them? */
 static void watch_all(struct sync *sync)
 {
@@ -988,6 +1003,7 @@ static void watch_all(struct sync *sync)
 		disk_touch_all(sync->disk);
 		disk_soon(sync, 0);
 	}
+	look_for_master(sync);
 	if (socket_gone(sync) && sync->reload_due <= now_ms(sync)) {
 		heal_socket(sync);
 		return;
@@ -1274,9 +1290,11 @@ static void on_stopping(uv_timer_t *timer)
 static void on_master_to_stop(void *ctx, int error, const char *text)
 {
 	struct sync *sync = ctx;
-	int pid = error ? 0 : atoi(text);
+	int pid = error ? sync->binary ? process_master_of(sync->pid) : 0 : atoi(text);
 
 	sync->task = NULL;
+	if (error && pid <= 1 && sync->pid && !kill(sync->pid, 0))
+		log_line(LOG_ERROR, "HAProxy is not stopped: it serves on", "error", text, (const char *)NULL);
 	sync->stopping = pid;
 	if (pid > 1 && !kill(pid, SIGUSR1))
 		uv_timer_start(&sync->retry, on_stopping, 10, 10);
