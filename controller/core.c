@@ -166,7 +166,7 @@ static void touch(void *ctx, const struct origin *origin)
 {
 	struct core *core = ctx;
 	graph_touch(&core->status, origin->node);
-	if (origin->node->kind == KIND_HTTPROUTE && node_route(origin->node))
+	if (object_kind_is_route(origin->node->kind) && node_route(origin->node))
 		graph_touch_parents(&core->graph, node_route(origin->node), &core->status);
 }
 

@@ -209,7 +209,7 @@ static void check_attached(const struct walk *w)
 	size_t accepted = 0, attached = 0;
 	for (size_t i = 0; i < w->n_status; i++) {
 		const char *text = strchr(w->status[i], '\n');
-		if (strstr(text, "\nkind: HTTPRoute\n"))
+		if (strstr(text, "\nkind: HTTPRoute\n") || strstr(text, "\nkind: GRPCRoute\n"))
 			accepted += times(text, "reason: Accepted\n      status: \"True\"");
 		for (const char *p = text; strstr(text, "\nkind: Gateway\n") && (p = strstr(p, "attachedRoutes: ")); p++) {
 			unsigned long n = strtoul(p + strlen("attachedRoutes: "), NULL, 10);

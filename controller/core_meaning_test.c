@@ -1,15 +1,16 @@
 /* The table means what the objects say: for random worlds and requests, the rule table_match() finds is the one a plain
- * reading of the specification finds in the Gateways and HTTPRoutes themselves. Who is attached where is taken from the
+ * reading of the specification finds in the Gateways and routes themselves. Who is attached where is taken from the
  * graph's dump; hostnames, isolation and precedence are worked out here, slowly, from facts of the API alone.
  * HATCHWAY_SEED=n replays a world. */
 #include "controller/core_world.h"
+#include "controller/graph/hostname.h"
 
 #include <regex.h>
 #include <strings.h>
 
 struct request {
 	const char *host, *method, *path, *query_name, *query_value;
-	struct table_header header;
+	struct table_header headers[2]; /* the second: the content type */
 };
 
 /* ---- what the graph says ---- */
@@ -57,7 +58,7 @@ static bool is_attached(const char *dump, const struct http_route *r, const stru
 {
 	char head[256];
 	snprintf(head, sizeof(head), "  parent Gateway %s/%s attached to listener ", g->object.namespace, g->object.name);
-	for (const char *line = block(dump, "HTTPRoute", &r->object); line; line = next_line(line))
+	for (const char *line = block(dump, object_kind_name(r->object.kind), &r->object); line; line = next_line(line))
 		if (strncmp(line, head, strlen(head)) == 0 && is_listed(line + strlen(head), l->name))
 			return true;
 	return false;
@@ -111,7 +112,7 @@ static int route_rank(const struct http_route *r, const char *host)
 
 static bool is_pattern_fine(const char *pattern)
 {
-	return !strchr(pattern, '[') && strncmp(pattern, "(*", 2) != 0;
+	return strcmp(pattern, "[") != 0 && strcmp(pattern, "/r[") != 0 && strncmp(pattern, "(*", 2) != 0;
 }
 
 static bool value_matches(const char *pattern, bool is_regex, const char *value)
@@ -133,6 +134,16 @@ static size_t prefix_length(const char *path)
 	return path[n - 1] == '/' ? n - 1 : n;
 }
 
+/* "/service/method"; a part that is not asked for is any. */
+static bool grpc_matches(const struct http_match *m, const char *path)
+{
+	char whole[128];
+	if (!m->grpc_service && !m->grpc_method)
+		return true;
+	snprintf(whole, sizeof(whole), "/(%s)/(%s)", m->grpc_service ? m->grpc_service : "[^/]+", m->grpc_method ? m->grpc_method : "[^/]+");
+	return value_matches(whole, true, path);
+}
+
 static bool path_matches(const struct http_match *m, const char *path)
 {
 	if (m->path_type == PATH_MATCH_EXACT)
@@ -140,12 +151,14 @@ static bool path_matches(const struct http_match *m, const char *path)
 	if (m->path_type == PATH_MATCH_REGEX)
 		return value_matches(m->path, true, path);
 	size_t n = prefix_length(m->path);
-	return strncmp(m->path, path, n) == 0 && (!path[n] || path[n] == '/');
+	return strncmp(m->path, path, n) == 0 && (!path[n] || path[n] == '/') && grpc_matches(m, path);
 }
 
 static bool is_fine(const struct http_match *m)
 {
 	if (m->path_type == PATH_MATCH_REGEX && !is_pattern_fine(m->path))
+		return false;
+	if (m->grpc_method && !is_pattern_fine(m->grpc_method))
 		return false;
 	for (size_t i = 0; i < m->n_query_params; i++)
 		if (m->query_params[i].regex && !is_pattern_fine(m->query_params[i].value))
@@ -158,14 +171,19 @@ static bool matches(const struct http_match *m, const struct request *q)
 	if (!is_fine(m) || !path_matches(m, q->path) || (m->method && strcmp(m->method, q->method) != 0))
 		return false;
 	for (size_t i = 0; i < m->n_headers; i++)
-		if (strcasecmp(m->headers[i].name, q->header.name) != 0 ||
-		    !value_matches(m->headers[i].value, m->headers[i].regex, q->header.value))
+		if (strcasecmp(m->headers[i].name, q->headers[0].name) != 0 ||
+		    !value_matches(m->headers[i].value, m->headers[i].regex, q->headers[0].value))
 			return false;
 	for (size_t i = 0; i < m->n_query_params; i++)
 		if (strcmp(m->query_params[i].name, q->query_name) != 0 ||
 		    !value_matches(m->query_params[i].value, m->query_params[i].regex, q->query_value))
 			return false;
 	return true;
+}
+
+static bool is_grpc(const struct request *q)
+{
+	return strcmp(q->headers[1].value, "text/plain") != 0;
 }
 
 /* ---- precedence ---- */
@@ -181,6 +199,15 @@ static long path_score(const struct http_match *m)
 	static const long types[] = {[PATH_MATCH_EXACT] = 3000, [PATH_MATCH_REGEX] = 2000, [PATH_MATCH_PREFIX] = 1000};
 	size_t n = m->path_type == PATH_MATCH_PREFIX ? prefix_length(m->path) : strlen(m->path);
 	return types[m->path_type] + (m->path_type == PATH_MATCH_EXACT ? 0 : (long)n);
+}
+
+/* Of patterns: those that ask for a service first, then the longest. */
+static long grpc_score(const struct http_match *m)
+{
+	if (!m->grpc_service && !m->grpc_method)
+		return 0;
+	return (m->grpc_service ? 1000 + (long)strlen("(?:)") + (long)strlen(m->grpc_service) : (long)strlen("[^/]+")) +
+	       (m->grpc_method ? (long)strlen("(?:)") + (long)strlen(m->grpc_method) : (long)strlen("[^/]+"));
 }
 
 static int route_order(const struct object *a, const struct object *b)
@@ -199,7 +226,9 @@ static bool is_better(const struct found *a, const struct found *b)
 	const struct http_match *y = &b->route->rules[b->rule].matches[b->match];
 	const long steps[] = {
 	        a->host - b->host,
+	        (long)a->route->object.kind - (long)b->route->object.kind, /* gRPC's own before HTTP's */
 	        path_score(x) - path_score(y),
+	        grpc_score(x) - grpc_score(y),
 	        (x->method != NULL) - (y->method != NULL),
 	        (long)x->n_headers - (long)y->n_headers,
 	        (long)x->n_query_params - (long)y->n_query_params,
@@ -213,17 +242,52 @@ static bool is_better(const struct found *a, const struct found *b)
 	return false;
 }
 
+/* A route's hostnames on a listener, as those of the two together. */
+static bool stands_on(const struct http_route *r, const struct listener *l, const char *pattern)
+{
+	const char *own = l->hostname ? l->hostname : "";
+	for (size_t i = 0; i < r->n_hostnames; i++) {
+		const char *both = hostname_intersect(own, r->hostnames[i]);
+		if (both && strcmp(both, pattern) == 0)
+			return true;
+	}
+	return !r->n_hostnames && strcmp(own, pattern) == 0;
+}
+
+/* Does an HTTPRoute stand on the host that answers for the name? Then GRPCRoutes there see gRPC's content type only. */
+static bool is_shared(const struct walk *w, const char *dump, const struct gateway *g, const struct listener *l,
+                      const struct http_route *r, const char *host)
+{
+	const char *own = l->hostname ? l->hostname : "", *pattern = r->n_hostnames ? NULL : own;
+	int best = -1;
+	for (size_t i = 0; i < r->n_hostnames; i++) {
+		int rank = host_matches(r->hostnames[i], host) ? (int)host_rank(r->hostnames[i]) : -1;
+		if (rank > best) {
+			best = rank;
+			pattern = hostname_intersect(own, r->hostnames[i]);
+		}
+	}
+	for (size_t i = 0; pattern && i < w->n; i++) {
+		const struct http_route *other = (const struct http_route *)w->world[i];
+		if (other->object.kind == KIND_HTTPROUTE && is_attached(dump, other, g, l) && stands_on(other, l, pattern))
+			return true;
+	}
+	return false;
+}
+
 static struct found search(const struct walk *w, const char *dump, const struct gateway *g, uint16_t port,
                            const struct request *q)
 {
 	struct found best = {0};
 	const struct listener *l = listener_for(dump, g, port, q->host);
 	for (size_t i = 0; l && i < w->n; i++) {
-		if (w->world[i]->kind != KIND_HTTPROUTE)
+		if (!object_kind_is_route(w->world[i]->kind))
 			continue;
 		struct found f = {.route = (const struct http_route *)w->world[i]};
 		f.host = route_rank(f.route, q->host);
 		if (f.host < 0 || !is_attached(dump, f.route, g, l))
+			continue;
+		if (f.route->object.kind == KIND_GRPCROUTE && !is_grpc(q) && is_shared(w, dump, g, l, f.route, q->host))
 			continue;
 		for (f.rule = 0; f.rule < f.route->n_rules; f.rule++)
 			for (f.match = 0; f.match < f.route->rules[f.rule].n_matches; f.match++)
@@ -255,7 +319,8 @@ static struct request a_request(struct walk *w)
 	        .path = PICK(w, "/", "/a", "/a/", "/a/b", "/ab", "/abc", "/abc/d", "/rx", "/a/b/c"),
 	        .query_name = PICK(w, "q", "q", "p"),
 	        .query_value = PICK(w, "1", "aa"),
-	        .header = {PICK(w, "x", "Y", "z"), PICK(w, "1", "1", "2")},
+	        .headers = {{PICK(w, "x", "Y", "z"), PICK(w, "1", "1", "2")},
+	                    {"content-type", PICK(w, "text/plain", "application/grpc", "application/grpc+proto")}},
 	};
 }
 
@@ -266,16 +331,17 @@ static bool ask(struct walk *w, const char *dump, const struct table_listener *l
 	snprintf(query, sizeof(query), "%s=%s", q.query_name, q.query_value);
 	const struct table_entry *entry = table_match(
 	        core_table(w->core),
-	        &(struct table_request){listener->unit.key, q.host, q.method, q.path, query, &q.header, 1}, NULL);
+	        &(struct table_request){listener->unit.key, q.host, q.method, q.path, query, q.headers, 2}, NULL);
 	struct found found = search(w, dump, gateway_of(w, listener), listener->port, &q);
-	snprintf(expected, sizeof(expected), "%s/%s/%zu", found.route ? found.route->object.namespace : "",
-	         found.route ? found.route->object.name : "", found.rule);
+	snprintf(expected, sizeof(expected), "%s/%s/%s%zu", found.route ? found.route->object.namespace : "",
+	         found.route ? found.route->object.name : "",
+	         found.route && found.route->object.kind == KIND_GRPCROUTE ? "grpc-" : "", found.rule);
 	const char *got = entry ? entry->rule : "//0";
 	size_t n = strlen(expected);
 	if (strncmp(got, expected, n) != 0 || (got[n] && got[n] != '@')) {
 		char *table = fixture_table(w->core);
 		fail_msg("%s %s%s?%s %s: %s on port %s: table says %s, the objects %s\n%s%s", q.method, q.host, q.path, query,
-		         q.header.name, q.header.value, listener->unit.key, got, expected, table, dump);
+		         q.headers[0].name, q.headers[0].value, listener->unit.key, got, expected, table, dump);
 	}
 	return entry != NULL;
 }

@@ -154,9 +154,8 @@ static inline void make_backend_ref(struct walk *w)
 		say(w, "      kind: Bucket\n      group: x.y\n");
 }
 
-static inline void make_route(struct walk *w)
+static inline void make_parents(struct walk *w)
 {
-	head(w, "gateway.networking.k8s.io/v1", "HTTPRoute", a_namespace(w), PICK(w, "r1", "r2", "r3"));
 	say(w, "spec:\n  parentRefs:\n");
 	for (unsigned i = 0, n = 1 + roll(w, 2); i < n; i++) {
 		say(w, "  - name: %s\n", PICK(w, "g1", "g2"));
@@ -168,6 +167,21 @@ static inline void make_route(struct walk *w)
 	}
 	if (roll(w, 3))
 		say(w, "  hostnames: [%s, %s]\n", a_hostname(w), roll(w, 2) ? "q.z" : a_hostname(w));
+}
+
+static inline void make_backend_refs(struct walk *w)
+{
+	unsigned k = roll(w, 3);
+	if (k)
+		say(w, "    backendRefs:\n");
+	for (unsigned b = 0; b < k; b++)
+		make_backend_ref(w);
+}
+
+static inline void make_route(struct walk *w)
+{
+	head(w, "gateway.networking.k8s.io/v1", "HTTPRoute", a_namespace(w), PICK(w, "r1", "r2", "r3"));
+	make_parents(w);
 	say(w, "  rules:\n");
 	for (unsigned i = 0, n = 1 + roll(w, 3); i < n; i++) {
 		say(w, "  - matches:\n");
@@ -175,15 +189,42 @@ static inline void make_route(struct walk *w)
 			make_match(w);
 		if (make_filter(w))
 			continue;
-		unsigned k = roll(w, 3);
-		if (k)
-			say(w, "    backendRefs:\n");
-		for (unsigned b = 0; b < k; b++)
-			make_backend_ref(w);
+		make_backend_refs(w);
 		if (!roll(w, 6))
 			say(w, "    retry: {attempts: %s, codes: [500]}\n", PICK(w, "1", "2"));
 		if (!roll(w, 4))
 			say(w, "    timeouts: {request: 2s, backendRequest: %s}\n", PICK(w, "1s", "500ms"));
+	}
+}
+
+/* Services and methods that HTTPRoutes have as paths, too. */
+static inline void make_method(struct walk *w)
+{
+	say(w, "    - method: {%s}\n",
+	    PICK(w, "service: a, method: b", "service: a, method: b", "service: a", "service: abc", "method: b",
+	         "type: RegularExpression, service: \"a.*\"", "type: RegularExpression, service: \"[ab]+\", method: \"b|c\"",
+	         "type: RegularExpression, method: \"[\"", "type: RegularExpression, method: \"b?b\"", "service: a, method: d"));
+	if (!roll(w, 3))
+		say(w, "      headers: [{name: %s, value: \"1\"}]\n", PICK(w, "x", "X", "y"));
+}
+
+static inline void make_grpc_route(struct walk *w)
+{
+	head(w, "gateway.networking.k8s.io/v1", "GRPCRoute", a_namespace(w), PICK(w, "r1", "r2", "r3"));
+	make_parents(w);
+	say(w, "  rules:\n");
+	for (unsigned i = 0, n = 1 + roll(w, 3); i < n; i++) {
+		say(w, "  - name: n%u\n", i);
+		unsigned matches = roll(w, 4);
+		if (matches)
+			say(w, "    matches:\n");
+		for (unsigned m = 0; m < matches; m++)
+			make_method(w);
+		if (!roll(w, 4))
+			say(w, "    filters: [{%s}]\n",
+			    PICK(w, "type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: s, value: v}]}",
+			         "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}"));
+		make_backend_refs(w);
 	}
 }
 
@@ -196,7 +237,7 @@ static inline void make_service(struct walk *w)
 	}
 	say(w, "spec:\n  ports:\n  - {name: web, port: 80, protocol: %s", PICK(w, "TCP", "TCP", "TCP", "UDP"));
 	if (!roll(w, 3))
-		say(w, ", appProtocol: %s", PICK(w, "kubernetes.io/h2c", "kubernetes.io/ws", "http", "mysql"));
+		say(w, ", appProtocol: %s", PICK(w, "kubernetes.io/h2c", "kubernetes.io/ws", "http", "mysql", "grpc"));
 	say(w, "}\n");
 	if (roll(w, 2))
 		say(w, "  - {name: tls, port: 443}\n");
@@ -279,7 +320,7 @@ static inline void make_grant(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", a_namespace(w), PICK(w, "t1", "t2"));
 	say(w, "spec:\n  from: [{group: gateway.networking.k8s.io, kind: %s, namespace: %s}]\n",
-	    PICK(w, "HTTPRoute", "HTTPRoute", "Gateway"), a_namespace(w));
+	    PICK(w, "HTTPRoute", "HTTPRoute", "GRPCRoute", "Gateway"), a_namespace(w));
 	say(w, "  to: [{group: \"\", kind: %s%s}]\n", PICK(w, "Service", "Service", "Secret"),
 	    PICK(w, "", ", name: s1", ", name: s2"));
 }
@@ -308,7 +349,7 @@ static inline void world_put(void *ctx, struct object *object)
 static inline void step(struct walk *w)
 {
 	static void (*const make[])(struct walk *w) = {make_namespace, make_class, make_gateway, make_route,   make_route,
-	                                               make_route,     make_route, make_route,   make_service, make_service,
+	                                               make_route,     make_route, make_route,   make_grpc_route, make_grpc_route, make_service, make_service,
 	                                               make_slice,     make_slice, make_grant, make_gateway,
 	                                               make_parameters, make_gateway_service, make_gateway_service,
 	                                               make_gateway_slice, make_pods};

@@ -141,8 +141,8 @@ static void print_host(void *ctx, const struct table_host *host)
 	walk->hosts++;
 	const char *rank = strstr(host->pattern, HOST_RANK);
 	if (rank)
-		buf_addf(walk->out, "host      %.*s, routes with less specific hostnames\n", (int)(rank - host->pattern),
-		         host->pattern);
+		buf_addf(walk->out, "host      %.*s, the %ss that come next\n", (int)(rank - host->pattern), host->pattern,
+		         strtoul(rank + strlen(HOST_RANK), NULL, 10) & 1 ? "GRPCRoute" : "HTTPRoute");
 	else
 		buf_addf(walk->out, "host      %s\n", *host->pattern ? host->pattern : "any (\"\")");
 	if (refusal)
@@ -156,6 +156,8 @@ static void print_entry(void *ctx, const struct table_entry *entry, const char *
 	const struct table_match *match = &entry->match;
 	buf_addf(out, "          %s %s", why ? "-" : "*", types[match->path_type]);
 	word_add(out, match->path);
+	if (match->path_regex)
+		buf_addf(out, " path ~ \"%s\"", match->path_regex);
 	if (match->method)
 		buf_addf(out, " method %s", match->method);
 	for (size_t i = 0; i < match->n_headers; i++)

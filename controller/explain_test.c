@@ -96,7 +96,7 @@ static const struct explain_case cases[] = {
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
 	 "host      t.org\n"
 	 "          - exact /hello  -> nowhere  (no: path)\n"
-	 "host      t.org, routes with less specific hostnames\n"
+	 "host      t.org, the HTTPRoutes that come next\n"
 	 "          * prefix /  -> sample/helloworld/1  matches\n"
 	 "rule      sample/helloworld/1\n"
 	 "answer    301 redirect, scheme https\n", NONE},

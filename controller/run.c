@@ -148,12 +148,16 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 {
 	struct run *run = ctx;
 	char text[32], took[32];
+	bool fresh = !run->served || generation != run->applied; /* or it was made good again */
 	run->applied = generation;
 	vitals_applied(&run->vitals, generation, n, uv_hrtime());
 	tell_held(run);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)generation);
 	snprintf(took, sizeof(took), "%.3f", (double)(uv_hrtime() - run->submitted_at_ns) / 1e6);
-	log_line(LOG_INFO, run->served ? "applied" : "serving", "generation", text, "ms", took, NULL);
+	if (fresh)
+		log_line(LOG_INFO, run->served ? "applied" : "serving", "generation", text, "ms", took, NULL);
+	else
+		log_line(LOG_INFO, "applied again", "generation", text, NULL);
 	run->served = true;
 	for (size_t i = 0; i < n; i++)
 		log_line(LOG_WARN, "refused", "object", refusals[i].key, "error", refusals[i].text, NULL);

@@ -176,7 +176,7 @@ static bool add_test(struct build *b, const struct table_test *test, bool header
 /* false: an entry of this path that needs no test. */
 static bool entry_conditional(const struct table_match *match)
 {
-	return match->path_type == TABLE_REGEX || match->method || match->n_headers || match->n_queries;
+	return match->path_type == TABLE_REGEX || match->path_regex || match->method || match->n_headers || match->n_queries;
 }
 
 /* false: the tests cannot be expressed. */
@@ -187,9 +187,10 @@ static bool add_tests(struct build *b, const struct table_match *match, struct b
 		buf_adds(word, "m:");
 		encode_text(match->method, word);
 	}
-	if (match->path_type == TABLE_REGEX) {
+	const char *regex = match->path_type == TABLE_REGEX ? match->path : match->path_regex;
+	if (regex) {
 		buf_addf(word, "%sp", word->len ? "," : "");
-		ok = add_regex(b, match->path, word);
+		ok = add_regex(b, regex, word);
 	}
 	for (size_t i = 0; i < match->n_headers && ok; i++)
 		ok = add_test(b, &match->headers[i], true, word);

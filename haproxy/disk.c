@@ -137,8 +137,8 @@ static bool item_line(const struct item *item, struct buf *out)
 		return server_line(item, out);
 	buf_adds(out, item->kind == ITEM_BACKEND ? "backend " : "");
 	buf_adds(out, item->key);
-	buf_adds(out, item->kind == ITEM_BACKEND ? " from http" : " ");
-	buf_adds(out, item->kind == ITEM_BACKEND ? "" : item->value);
+	buf_adds(out, item->kind == ITEM_BACKEND ? " from " : " ");
+	buf_adds(out, item->kind == ITEM_BACKEND ? backend_defaults(item->key) : item->value);
 	return true;
 }
 
@@ -803,6 +803,8 @@ static int make_folders(const char *dir, struct err *reterr)
 {
 	char path[4096];
 
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return err_set(reterr, -errno, "%s: %s", dir, strerror(errno));
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
 		if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, folders[i]) >= sizeof(path))
 			return err_set(reterr, -ENAMETOOLONG, "%s is too long a path", dir);

@@ -2,6 +2,8 @@
 #define TESTBED_PORT 22400
 #include "haproxy/testbed.h"
 
+#include <fcntl.h>
+
 static void world(struct testbed *bed)
 {
 	image_set(bed->wanted, ITEM_BACKEND, "a.b:80", "http");
@@ -14,7 +16,7 @@ static void world(struct testbed *bed)
 	testbed_run_until(bed, testbed_settled, 10000);
 }
 
-static void shell(struct testbed *bed, const char *format, ...)
+static void PRINTF_LIKE(2, 3) shell(struct testbed *bed, const char *format, ...)
 {
 	char command[1000] = "", line[800];
 	va_list args;
@@ -209,6 +211,103 @@ static void test_reload_in_vain(void **state)
 	testbed_end(bed);
 }
 
+/* ---- what cannot be made good at once ---- */
+
+/* What is logged in `ms`, counted in lines. */
+static unsigned lines_logged(struct testbed *bed, unsigned ms)
+{
+	FILE *f = tmpfile();
+	int before = dup(2), c;
+	unsigned n = 0;
+
+	assert_non_null(f);
+	dup2(fileno(f), 2);
+	testbed_sleep(bed, ms);
+	dup2(before, 2);
+	close(before);
+	rewind(f);
+	while ((c = fgetc(f)) != EOF) {
+		fputc(c, stderr);
+		n += c == '\n';
+	}
+	fclose(f);
+	return n;
+}
+
+/* Neither words nor work without end; HAProxy serves on, and what is at its socket is done. */
+static void test_directory_moved(void **state)
+{
+	struct testbed *bed = *state;
+	int master;
+
+	testbed_open(bed);
+	world(bed);
+	testbed_sleep(bed, 500);
+	master = testbed_pid(bed, "master");
+	assert_true(master > 1);
+	shell(bed, "mv $PWD $PWD.away");
+	clock_t before = clock();
+	unsigned lines = lines_logged(bed, 6000);
+	double cpu = (double)(clock() - before) / CLOCKS_PER_SEC;
+	image_set(bed->wanted, ITEM_PATH, "80/com.y#/", "a.b:80");
+	sync_submit(bed->sync, ++bed->generation, NULL, 0);
+	uint64_t generation = bed->generation;
+	testbed_sleep(bed, 500);
+	bool there_again = there(bed, "haproxy.cfg");
+	testbed_close(bed, true);
+	kill(master, SIGTERM);
+	shell(bed, "rm -rf $PWD.away");
+	assert_int_equal(bed->applied, generation);
+	assert_true(there_again);
+	assert_in_range(lines, 1, 12);
+	assert_true(cpu < 1);
+}
+
+static void test_files_refused(void **state)
+{
+	struct testbed *bed = *state;
+
+	testbed_open(bed);
+	world(bed);
+	testbed_sleep(bed, 500);
+	shell(bed, "rm -r maps haproxy.sock && touch maps");
+	unsigned lines = lines_logged(bed, 6000);
+	assert_in_range(lines, 2, 12);
+	assert_int_equal(counters(bed).reloads, 0);
+	shell(bed, "rm maps");
+	testbed_sleep(bed, 9000);
+	assert_true(there(bed, "maps/path.map"));
+	assert_true(there(bed, "haproxy.sock"));
+	assert_healed(bed);
+	testbed_end(bed);
+}
+
+/* The newer ones follow the first reload; nobody is told of a trouble that is none. */
+static void test_binds_during_reload(void **state)
+{
+	struct testbed *bed = *state;
+	char keys[3][16];
+	struct sync_bind binds[3];
+
+	testbed_open(bed);
+	world(bed);
+	testbed_sleep(bed, 500);
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "%u", bed->port + 100 * i);
+		binds[i] = (struct sync_bind){keys[i], "127.0.0.1", (uint16_t)(bed->port + 100 * i)};
+	}
+	sync_submit(bed->sync, ++bed->generation, binds, 2);
+	testbed_sleep(bed, 10);
+	assert_int_equal(counters(bed).reloads, 0);
+	uint64_t from = uv_hrtime();
+	sync_submit(bed->sync, ++bed->generation, binds, 3);
+	testbed_run_until(bed, testbed_applied, 5000);
+	assert_int_equal(bed->n_refusals, 0);
+	assert_int_equal(counters(bed).reloads, 2);
+	assert_true(uv_hrtime() - from < 1000000000u);
+	testbed_end(bed);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +317,9 @@ int main(int argc, char **argv)
 		testbed_test(test_files_removed),
 		testbed_test(test_stray_files),
 		testbed_test(test_reload_in_vain),
+		testbed_test(test_directory_moved),
+		testbed_test(test_files_refused),
+		testbed_test(test_binds_during_reload),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

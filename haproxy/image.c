@@ -6,6 +6,7 @@
 
 #include "hatchway/base/hash.h"
 #include "hatchway/base/words.h"
+#include "hatchway/table.h"
 
 const char *const item_kind_names[ITEM_KINDS] = {
 	[ITEM_BACKEND] = "backend", [ITEM_SERVER] = "server", [ITEM_REGEX] = "regex", [ITEM_CHAIN] = "chain",
@@ -318,6 +319,14 @@ int image_parse(struct image *image, const char *text, struct err *reterr)
 	}
 	arena_done(&scratch);
 	return 0;
+}
+
+/* ---- backends ---- */
+
+const char *backend_defaults(const char *name)
+{
+	size_t n = strlen(name), m = strlen(TABLE_GRPC);
+	return n > m && !strcmp(name + n - m, TABLE_GRPC) ? "grpc" : "http";
 }
 
 /* ---- server values ---- */

@@ -76,6 +76,9 @@ const struct item **image_sorted(const struct image *image, size_t *ret_n);
 void image_dump(const struct image *image, struct buf *out);
 MUST_CHECK int image_parse(struct image *image, const char *text, struct err *reterr);
 
+/* The named defaults a backend is made from. HAProxy does not tell which they were, so its name does. */
+const char *backend_defaults(const char *name);
+
 /* ---- the value of a server item: "127.0.0.1:5000 weight 1 ready", "[::1]:80 weight 256 drain h2c",
  *      "unix@/state/500.sock weight 1 ready" ---- */
 enum server_state { SERVER_READY, SERVER_DRAIN, SERVER_MAINT };

@@ -215,7 +215,7 @@ int reader_stat_line(struct reading *reading, char *line, struct err *reterr)
 	if (!status || !p)
 		return err_set(reterr, -EPROTO, "show stat said \"%.100s\"", line);
 	if (reader_is_ours(line))
-		hold(reading, ITEM_BACKEND, line, strstr(status, "(UNPUB)") ? BACKEND_UNPUBLISHED : READER_DEFAULTS);
+		hold(reading, ITEM_BACKEND, line, strstr(status, "(UNPUB)") ? BACKEND_UNPUBLISHED : backend_defaults(line));
 	return 0;
 }
 

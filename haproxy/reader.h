@@ -5,9 +5,6 @@
 #include "haproxy/command.h"
 #include "haproxy/session.h"
 
-/* The named defaults that backends are made from; HAProxy does not tell, and there is only this one. */
-#define READER_DEFAULTS "http"
-
 /* An entry that must go and has no name of its own: the second of duplicates, or one that is no item. */
 struct reader_extra {
 	unsigned map;

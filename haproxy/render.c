@@ -372,7 +372,7 @@ static void backend_refresh(struct render *render, struct node *node)
 	bool wanted = node->backend.uses;
 	refusal_drop(render, node);
 	if (wanted)
-		image_set(render->wanted, ITEM_BACKEND, node->key, "http");
+		image_set(render->wanted, ITEM_BACKEND, node->key, backend_defaults(node->key));
 	backend_servers(render, node, node->backend.made ? backend_unit(node->shown) : NULL,
 	                wanted ? backend_unit(node->unit) : NULL);
 	if (!wanted && node->backend.made)
@@ -464,7 +464,9 @@ static const char *split_name(struct render *render, const struct table_rule *ru
 		buf_addf(&b, "\n%s", targets[i].key ? targets[i].key : "");
 	struct digest digest = digest_of(b.data, b.len);
 	buf_done(&b);
-	return arena_printf(&render->scratch, "%s:split-%.10s", rule->origin, digest.text);
+	const char *last = targets[n - 1].key; /* invalid ones come first, and kinds do not mix */
+	bool grpc = last && strcmp(backend_defaults(last), "http") != 0;
+	return arena_printf(&render->scratch, "%s:split-%.10s%s", rule->origin, digest.text, grpc ? TABLE_GRPC : "");
 }
 
 static bool wish_has(const struct wish *wish, const char *key)
@@ -735,7 +737,7 @@ static const char *rule_reference(struct render *render, struct node *node, cons
 static void split_show(struct render *render, const struct backing *was, const struct wish *wish)
 {
 	if (wish->split)
-		image_set(render->wanted, ITEM_BACKEND, wish->split, "http");
+		image_set(render->wanted, ITEM_BACKEND, wish->split, backend_defaults(wish->split));
 	for (uint32_t i = 0; i < wish->n_servers; i++)
 		image_set(render->wanted, ITEM_SERVER, wish->servers[i], wish->values[i]);
 	if (!was || !was->split)

@@ -6,7 +6,7 @@
  *   rule   "<rule id>" → "<backend>|<field>|…", content-addressed; the fields are listed in routing.cfg
  *   chain, regex   see haproxy/chain.h; a regex's value is %-encoded
  *   backend "sample.hello:80" for a Service port that a rule sends all its traffic to, "sample.route:split-<digest>" for a
- *   rule with several; both from the named defaults "http". */
+ *   rule with several; both from the named defaults "http", or "grpc". */
 #ifndef HATCHWAY_HAPROXY_RENDER_H
 #define HATCHWAY_HAPROXY_RENDER_H
 

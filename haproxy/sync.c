@@ -26,6 +26,9 @@
 #define REMOVE_RETRY_MAX_MS 10000
 #define REMOVE_AT_ONCE 200 /* so that a change never waits long behind removals */
 #define DISK_AFTER_MS 250
+/* After files could not be written: 1 s until the next try, then twice as long each time. */
+#define DISK_AGAIN_MS 1000
+#define DISK_AGAIN_MAX_MS 16000
 #define WATCH_MS 1000     /* how long a reload by hand goes unnoticed */
 #define REFUSED_RETRY_MS 5000
 /* After a reload that failed, or changed nothing: 1 s until the next one, then twice as long each time. */
@@ -76,6 +79,8 @@ struct sync {
 	uv_timer_t retry, disk_timer, turn; /* turn: removals, refusals and the watch, in the idle phase */
 	unsigned failures, master_tries;
 	unsigned respell; /* reloads still to come that bring haproxy.sock back */
+	int flush_error;      /* of the last flush */
+	unsigned flush_tries; /* since the last one that was good */
 	bool wiped; /* HAProxy did not start on the old files; they are empty now */
 	bool trim;       /* the reading left much free memory between what stays */
 	bool from_files; /* HAProxy has just started on what we wrote: the files need not be compared */
@@ -97,9 +102,12 @@ struct sync {
 	struct step *run;
 	unsigned surprises;
 	bool surprised, alone, synced;
+	char *state_text; /* what was told last */
+	enum haproxy_state state;
 	uint64_t watch_due, retry_due, reload_due; /* no reload before */
 	unsigned reload_tries;                     /* since what runs was last what is wanted */
 	char *reload_why;                          /* the last one did not help */
+	char *reload_to;                           /* the mark of the last one that was done */
 	struct haproxy_counters counters;
 
 	void (*close_cb)(void *ctx);
@@ -121,6 +129,11 @@ static uint64_t now_ms(const struct sync *sync)
 static void tell_state(struct sync *sync, enum haproxy_state state, const char *text)
 {
 	sync->synced = state == HAPROXY_SYNCED;
+	if (sync->state_text && sync->state == state && !strcmp(sync->state_text, text))
+		return; /* no news */
+	free(sync->state_text);
+	sync->state_text = xstrdup(text);
+	sync->state = state;
 	sync->events.state(sync->events.ctx, state, text);
 }
 
@@ -233,7 +246,21 @@ static void disk_soon(struct sync *sync, uint64_t ms)
 		uv_timer_start(&sync->disk_timer, on_disk_timer, ms, 0);
 }
 
-static void after_flush(struct sync *sync, int error);
+static void after_flush(struct sync *sync, int error, const char *why);
+
+/* A disk that is full stays so for a while, and is told about once. */
+static uint64_t count_flush(struct sync *sync, int error, const char *why)
+{
+	uint64_t ms = sync->flush_tries < 4 ? (uint64_t)DISK_AGAIN_MS << sync->flush_tries : DISK_AGAIN_MAX_MS;
+
+	if (error && error != sync->flush_error)
+		log_line(LOG_ERROR, "files not written", "error", why, (const char *)NULL);
+	else if (!error && sync->flush_error)
+		log_line(LOG_INFO, "files are written again", (const char *)NULL);
+	sync->flush_error = error;
+	sync->flush_tries = error ? sync->flush_tries + 1 : 0;
+	return error ? ms : DISK_AFTER_MS;
+}
 
 static void on_flushed(void *ctx, int error, const char *why)
 {
@@ -243,17 +270,16 @@ static void on_flushed(void *ctx, int error, const char *why)
 		close_step(sync);
 		return;
 	}
-	if (error)
-		log_line(LOG_ERROR, "files not written", "error", why, (const char *)NULL);
+	uint64_t again_ms = count_flush(sync, error, why);
 	if (sync->phase == PHASE_START || sync->phase == PHASE_RELOAD || sync->phase == PHASE_CLOSE) {
-		after_flush(sync, error);
+		after_flush(sync, error, why);
 		return;
 	}
 	if (sync->trim)
 		give_back_memory();
 	sync->trim = false;
 	if (error || sync->flush_again || disk_dirty(sync->disk))
-		disk_soon(sync, error ? 1000 : DISK_AFTER_MS);
+		disk_soon(sync, again_ms);
 	sync->flush_again = false;
 }
 
@@ -278,7 +304,7 @@ static void flush_now(struct sync *sync)
 static void on_started(void *ctx, int error, const char *why);
 static void on_reloaded(void *ctx, int error, const char *why);
 
-static void after_flush(struct sync *sync, int error)
+static void after_flush(struct sync *sync, int error, const char *why)
 {
 	if (sync->flush_again) {
 		sync->flush_again = false;
@@ -292,11 +318,11 @@ static void after_flush(struct sync *sync, int error)
 		if (!sync->binary)
 			wait_and_retry(sync, ABSENT_RETRY_MS);
 		else if (error)
-			on_started(sync, error, "the files cannot be written");
+			on_started(sync, error, why);
 		else
 			sync->task = process_start(sync->loop, sync->binary, sync->state_dir, on_started, sync);
 	} else if (error) {
-		on_reloaded(sync, error, "the files cannot be written");
+		on_reloaded(sync, error, why);
 	} else {
 		sync->task = process_reload(sync->loop, sync->state_dir, on_reloaded, sync);
 	}
@@ -464,7 +490,7 @@ static void reload_is_vain(struct sync *sync, const char *why)
 {
 	char seconds[32];
 
-	snprintf(seconds, sizeof(seconds), "%.0f", (double)(sync->reload_due - now_ms(sync)) / 1000 + 0.5);
+	snprintf(seconds, sizeof(seconds), "%.0f", (double)(sync->reload_due - now_ms(sync)) / 1000);
 	log_line(LOG_ERROR, "the reload did not help", "error", why, "again_in_s", seconds, (const char *)NULL);
 	free(sync->reload_why);
 	sync->reload_why = xstrdup(why);
@@ -485,6 +511,8 @@ static void on_reloaded(void *ctx, int error, const char *why)
 			begin_reload(sync);
 			return;
 		}
+		free(sync->reload_to);
+		sync->reload_to = xstrdup(sync->binds.mark);
 		sync->from_files = true;
 		drop_session(sync);
 		sync->all = true;
@@ -509,12 +537,14 @@ static void check_binds(struct sync *sync)
 	sync->binds_new = false;
 	sync->refusals_new |= binds_probe(&sync->binds, &sync->events);
 	sync->retry_due = now_ms(sync) + REFUSED_RETRY_MS;
-	if (!binds_differ(&sync->binds)) {
+	/* What the reload went for has changed since: another one is not in vain. */
+	bool helped = sync->reload_to && !strcmp(sync->reload_to, sync->binds.running);
+	if (!socket_gone(sync) && (helped || !binds_differ(&sync->binds))) {
 		sync->reload_tries = 0;
 		sync->reload_due = 0;
 		free(sync->reload_why);
 		sync->reload_why = NULL;
-	} else if (sync->reload_due > now_ms(sync)) {
+	} else if (binds_differ(&sync->binds) && sync->reload_due > now_ms(sync)) {
 		if (!sync->reload_why)
 			reload_is_vain(sync, "HAProxy reloads, but not to haproxy.cfg of the state directory; how was it started?");
 		binds_refuse_new(&sync->binds, sync->reload_why, &sync->events);
@@ -926,7 +956,9 @@ static void on_watched(void *ctx, const char *difference)
 /* Files, the socket's name, and what HAProxy holds: has somebody else been at them? */
 static void watch_all(struct sync *sync)
 {
-	if (disk_disturbed(sync->disk)) {
+	sync->watch_due = now_ms(sync) + WATCH_MS;
+	/* While files cannot be written there is nothing to compare: the next flush does it. */
+	if (!sync->flush_error && disk_disturbed(sync->disk)) {
 		log_line(LOG_WARN, "somebody else has been at the files of the state directory; they are compared", (const char *)NULL);
 		disk_touch_all(sync->disk);
 		disk_soon(sync, 0);
@@ -1173,6 +1205,8 @@ static void sync_free(struct sync *sync)
 	close(sync->lock_fd);
 	free(sync->state_dir);
 	free(sync->reload_why);
+	free(sync->reload_to);
+	free(sync->state_text);
 	free(sync->binary);
 	free(sync->socket);
 	free(sync);

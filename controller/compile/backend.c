@@ -4,9 +4,9 @@
 #include <ctype.h>
 #include <string.h>
 
-const char *backend_key(struct arena *scratch, const char *namespace, const char *name, uint16_t port)
+const char *backend_key(struct arena *scratch, const char *namespace, const char *name, uint16_t port, bool grpc)
 {
-	return arena_printf(scratch, "%s.%s:%u", namespace, name, port);
+	return arena_printf(scratch, "%s.%s:%u%s", namespace, name, port, grpc ? TABLE_GRPC : "");
 }
 
 static void queue(struct compile *compile, struct backend *backend)
@@ -23,57 +23,60 @@ static void queue(struct compile *compile, struct backend *backend)
 }
 
 /* The Service a valid reference names has a node: the route's edge. */
-static struct backend *want(struct compile *compile, const struct backend_ref *ref)
+static struct backend *want(struct compile *compile, const struct backend_ref *ref, bool grpc)
 {
 	struct node *service = store_find(compile->graph->store, KIND_SERVICE, ref->namespace, ref->name);
 	BUG_ON(!service);
 	struct backend *backend = service->compile;
-	while (backend && backend->port != ref->port)
+	while (backend && (backend->port != ref->port || backend->grpc != grpc))
 		backend = backend->next;
 	if (backend)
 		return backend;
 	backend = xcalloc(1, sizeof(*backend));
 	backend->port = ref->port;
+	backend->grpc = grpc;
 	backend->service = service;
 	backend->next = service->compile;
 	service->compile = backend;
 	return backend;
 }
 
-static void use(struct compile *compile, const struct backend_ref *ref)
+static void use(struct compile *compile, const struct backend_ref *ref, bool grpc)
 {
-	struct backend *backend = want(compile, ref);
+	struct backend *backend = want(compile, ref, grpc);
 	if (!backend->uses++)
 		queue(compile, backend);
 }
 
-static void unuse(struct compile *compile, const struct backend_ref *ref)
+static void unuse(struct compile *compile, const struct backend_ref *ref, bool grpc)
 {
-	struct backend *backend = want(compile, ref);
+	struct backend *backend = want(compile, ref, grpc);
 	BUG_ON(!backend->uses);
 	if (!--backend->uses)
 		queue(compile, backend);
 }
 
-static void each_ref(struct compile *compile, const struct table_rule *rule, const struct http_rule *source,
-                     void (*what)(struct compile *compile, const struct backend_ref *ref))
+static void each_ref(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index,
+                     void (*what)(struct compile *compile, const struct backend_ref *ref, bool grpc))
 {
+	const struct http_rule *source = &route->rules[index];
+	const bool grpc = route->object.kind == KIND_GRPCROUTE;
 	for (size_t i = 0; i < rule->n_refs; i++)
 		if (rule->refs[i].backend)
-			what(compile, &source->backend_refs[i]);
+			what(compile, &source->backend_refs[i], grpc);
 	for (size_t i = 0; i < rule->n_mirrors; i++)
 		if (rule->mirrors[i].backend)
-			what(compile, &source->mirrors[i].ref);
+			what(compile, &source->mirrors[i].ref, grpc);
 }
 
-void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_rule *source)
+void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index)
 {
-	each_ref(compile, rule, source, use);
+	each_ref(compile, rule, route, index, use);
 }
 
-void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_rule *source)
+void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index)
 {
-	each_ref(compile, rule, source, unuse);
+	each_ref(compile, rule, route, index, unuse);
 }
 
 void backends_touch(struct compile *compile, const struct node *service)
@@ -228,9 +231,9 @@ static const struct service_port *find_port(const struct backend *backend)
 	return NULL;
 }
 
-static enum table_protocol protocol_of(const struct service_port *port)
+static enum table_protocol protocol_of(const struct service_port *port, bool grpc)
 {
-	if (port->app_protocol && strcmp(port->app_protocol, "kubernetes.io/h2c") == 0)
+	if (grpc || (port->app_protocol && strcmp(port->app_protocol, "kubernetes.io/h2c") == 0))
 		return TABLE_H2C;
 	if (port->app_protocol && strcmp(port->app_protocol, "kubernetes.io/ws") == 0)
 		return TABLE_WEBSOCKET;
@@ -257,7 +260,7 @@ static struct table_unit *build(const struct backend *backend, const char *key)
 	}
 	const struct table_backend like = {
 	        .unit = {.key = key},
-	        .protocol = protocol_of(port),
+	        .protocol = protocol_of(port, backend->grpc),
 	        .endpoints = endpoints,
 	        .n_endpoints = list.n,
 	};
@@ -295,7 +298,8 @@ void backends_build(struct compile *compile, struct table_changes *changes)
 		backend->queued = false;
 		struct arena scratch;
 		arena_init(&scratch);
-		const char *key = backend_key(&scratch, backend->service->namespace, backend->service->name, backend->port);
+		const char *key = backend_key(&scratch, backend->service->namespace, backend->service->name, backend->port,
+		                              backend->grpc);
 		table_change(compile->table, changes, TABLE_BACKEND, key, backend->uses ? build(backend, key) : NULL);
 		arena_done(&scratch);
 		if (!backend->uses)

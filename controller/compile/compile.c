@@ -26,7 +26,7 @@ void compile_done(struct compile *compile, struct store *store)
 {
 	struct hashed_walk walk = {.set = &store->nodes};
 	for (struct node *node; (node = hashed_walk(&walk));) {
-		if (node->kind == KIND_HTTPROUTE)
+		if (object_kind_is_route(node->kind))
 			route_units_free(node->compile);
 		else if (node->kind == KIND_GATEWAY)
 			free(node->compile);

@@ -4,8 +4,9 @@
  *   port      an address and port of one Gateway                 → TABLE_LISTENER
  *   host      a hostname on a port; listeners' hostnames always, → TABLE_HOST
  *             others while a route is a member
- *   route     its memberships in hosts, its rules                → TABLE_RULE, "namespace/route/index[@listener]"
- *   backend   a Service port that some rule sends requests to    → TABLE_BACKEND, "namespace.service:port"
+ *   route     its memberships in hosts, its rules                → TABLE_RULE, "namespace/route/index[@listener]",
+ *                                                                  of a GRPCRoute "namespace/route/grpc-index"
+ *   backend   a Service port that some rule sends requests to    → TABLE_BACKEND, "namespace.service:port[-grpc]"
  *
  * Isolation of listeners: a hostname belongs to the listener with the most specific hostname that covers it; a route
  * gets only those of its hostnames that belong to a listener it is attached to. So no two listeners share a host, and the
@@ -13,7 +14,11 @@
  *
  * Precedence by hostname (HTTPRouteSpec.hostnames) is that of the routes' own hostnames. On a listener's own host, routes
  * for "a.b", "*.b" and no hostname may meet: each rank is a unit of its own there and falls to the next, the first under
- * the host's pattern, the others under patterns that no request asks for. */
+ * the host's pattern, the others under patterns that no request asks for.
+ *
+ * GRPCRoutes and HTTPRoutes are never merged (GRPCRouteRule.matches): where both stand on one host, those for gRPC are a
+ * rank of their own just above, and see requests of gRPC's content type only. A host without HTTPRoutes gives its GRPCRoutes
+ * every request, and so needs no test. */
 #ifndef HATCHWAY_COMPILE_COMPILE_H
 #define HATCHWAY_COMPILE_COMPILE_H
 
@@ -23,7 +28,7 @@
 #include <uthash.h>
 
 /* rank: how specific the route's own hostname is, of which the host's is the intersection with the listener's: all of
- * them cover the host, so the longer is the narrower. 0: the route names none. */
+ * them cover the host, so the longer is the narrower. Twice that, and 1 more for a GRPCRoute. */
 struct membership {
 	struct host *host;
 	struct node *route;
@@ -68,6 +73,7 @@ struct backend {
 	struct backend *next; /* of the Service: node->compile */
 	uint32_t uses;
 	uint16_t port;
+	bool grpc; /* for GRPCRoutes */
 	bool queued;
 };
 
@@ -77,7 +83,7 @@ struct gateway_ports {
 	struct port *ports[];
 };
 
-/* node->compile of an HTTPRoute. */
+/* node->compile of a route. */
 struct route_units {
 	struct http_route *route; /* the version compiled; a reference */
 	size_t n_members;
@@ -100,7 +106,7 @@ void compile_update(struct compile *compile, const struct graph_delta *delta, st
 
 /* What asked for a unit. */
 struct origin {
-	struct node *node; /* a Gateway or an HTTPRoute */
+	struct node *node; /* a Gateway or a route */
 	uint16_t port;     /* of the Gateway's listener; 0 for routes */
 	size_t rule;       /* of a route: the rule that the unit is, or that uses the backend; ORIGIN_WHOLE for hosts */
 	size_t of;         /* a rule's unit is one of so many */
@@ -141,7 +147,6 @@ void route_compile(struct compile *compile, struct node *route, struct table_cha
 /* One of a route's units; found again by its key, not kept. */
 struct route_rule {
 	size_t index;
-	const struct http_rule *source;
 	const struct port *port;
 	const char *key;
 };
@@ -153,16 +158,22 @@ void route_units_free(struct route_units *units);
 /* The outcome depends on the listener: a redirect that names neither port nor scheme. */
 bool rule_is_per_listener(const struct http_rule *rule);
 const char *rule_key(struct arena *scratch, const struct http_route *route, size_t rule, const struct port *port);
+/* Back from a key; NULL: there is no such route. */
+struct node *rule_route(const struct compile *compile, const char *key);
+bool rule_is_of(const char *key, const struct node *route);
 struct table_rule *rule_build(const struct compile *compile, const struct route_state *state, size_t rule,
                               const struct port *port, const char *key);
 /* A prefix without its trailing "/"; others as they are. */
 const char *rule_path(struct arena *scratch, const struct http_match *match);
+#define RULE_ANY "/[^/]+"
+/* What a GRPCRoute asks of service and method that no path says; one it does not ask for is RULE_ANY. NULL: nothing. */
+const char *rule_path_regex(struct arena *scratch, const struct http_match *match);
 
 /* backend.c */
-const char *backend_key(struct arena *scratch, const char *namespace, const char *name, uint16_t port);
-/* A rule's references that are valid; source: what it was built from. */
-void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_rule *source);
-void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_rule *source);
+const char *backend_key(struct arena *scratch, const char *namespace, const char *name, uint16_t port, bool grpc);
+/* A rule's references that are valid; source: what it was built from, rule `index` of `route`. */
+void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index);
+void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index);
 void backends_touch(struct compile *compile, const struct node *service);
 void backends_build(struct compile *compile, struct table_changes *changes);
 void backends_free(struct backend *first);

@@ -1,5 +1,5 @@
-/* Hosts: which routes' matches stand in which order on a hostname (Gateway API, HTTPRouteSpec.hostnames and
- * HTTPRouteRule.matches), and the wider hostname tried next. */
+/* Hosts: which routes' matches stand in which order on a hostname (Gateway API, HTTPRouteSpec.hostnames,
+ * HTTPRouteRule.matches and GRPCRouteRule.matches), and the wider hostname tried next. */
 #include "controller/compile/compile.h"
 #include "controller/graph/hostname.h"
 
@@ -183,8 +183,18 @@ static size_t path_length(const struct table_match *m)
 	return m->path_type == TABLE_PREFIX && strcmp(m->path, "/") == 0 ? 0 : strlen(m->path);
 }
 
+/* The most characters of a matching service, then method. Patterns: a service that is asked for, then the longest text. */
+static int path_regex_cmp(const char *a, const char *b)
+{
+	if (!a || !b)
+		return compare(!a, !b);
+	int c = compare(strncmp(a, RULE_ANY, strlen(RULE_ANY)) == 0, strncmp(b, RULE_ANY, strlen(RULE_ANY)) == 0);
+	return c ? c : compare(strlen(b), strlen(a));
+}
+
 /* Exact, regular expressions (the longest text first: the specification leaves their order to us), prefixes by falling
- * length; of the same path: method, most headers, most queries. */
+ * length; of the same path: method, most headers, most queries. This is GRPCRoute's order, too: its services and methods
+ * are paths. */
 static int match_cmp(const struct table_match *a, const struct table_match *b)
 {
 	int c = path_rank(a->path_type) - path_rank(b->path_type);
@@ -192,6 +202,8 @@ static int match_cmp(const struct table_match *a, const struct table_match *b)
 		c = compare(path_length(b), path_length(a));
 	if (!c && a->path_type != TABLE_REGEX)
 		c = strcmp(a->path, b->path);
+	if (!c)
+		c = path_regex_cmp(a->path_regex, b->path_regex);
 	if (!c)
 		c = compare(b->method != NULL, a->method != NULL);
 	if (!c)
@@ -215,7 +227,7 @@ static int candidate_cmp(const void *va, const void *vb)
 static struct table_test *tests(struct arena *scratch, const struct value_match *from, size_t n, bool any_case,
                                 uint16_t *ret_n)
 {
-	struct table_test *list = arena_array(scratch, n, sizeof(*list));
+	struct table_test *list = arena_array(scratch, n + 1, sizeof(*list)); /* see only_grpc() */
 	uint16_t used = 0;
 	for (size_t i = 0; i < n; i++) {
 		bool seen = false;
@@ -235,9 +247,24 @@ static void fill(struct arena *scratch, struct candidate *c, const struct http_m
 	struct table_match *m = &c->entry.match;
 	m->path_type = types[match->path_type];
 	m->path = rule_path(scratch, match);
+	m->path_regex = rule_path_regex(scratch, match);
 	m->method = match->method;
 	m->headers = tests(scratch, match->headers, match->n_headers, true, &m->n_headers);
 	m->queries = tests(scratch, match->query_params, match->n_query_params, false, &m->n_queries);
+}
+
+/* RFC of the protocol: "application/grpc", or that and "+proto", "+json"…; gRPC-Web is another protocol. */
+static void only_grpc(struct table_match *m)
+{
+	m->headers[m->n_headers++] = (struct table_test){"content-type", "(?i)application/grpc([+;].*)?", true};
+}
+
+static bool has_http_routes(const struct host *host)
+{
+	for (const struct membership *m = host->members; m; m = m->next)
+		if (m->route->kind == KIND_HTTPROUTE)
+			return true;
+	return false;
 }
 
 static size_t count_matches(const struct http_route *route)
@@ -252,6 +279,7 @@ static size_t add_route(struct arena *scratch, const struct host *host, const st
                         struct candidate *list)
 {
 	const struct http_route *route = state->route;
+	const bool guarded = route->object.kind == KIND_GRPCROUTE && has_http_routes(host);
 	size_t n = 0, match = 0;
 	for (size_t r = 0; r < route->n_rules; r++) {
 		const struct http_rule *rule = &route->rules[r];
@@ -263,6 +291,8 @@ static size_t add_route(struct arena *scratch, const struct host *host, const st
 			*c = (struct candidate){.route = &route->object, .rule = (uint32_t)r, .match = (uint32_t)m};
 			c->entry.rule = key;
 			fill(scratch, c, &rule->matches[m]);
+			if (guarded)
+				only_grpc(&c->entry.match);
 		}
 	}
 	return n;
@@ -324,21 +354,13 @@ static struct entries gather_touched(struct arena *scratch, const struct host *h
 	return sorted(scratch, list, n);
 }
 
-/* "namespace/route/" of a rule's key. */
-static bool is_rule_of(const char *key, const struct node *route)
-{
-	size_t n = strlen(route->namespace), m = strlen(route->name);
-	return strncmp(key, route->namespace, n) == 0 && key[n] == '/' && strncmp(key + n + 1, route->name, m) == 0 &&
-	       key[n + 1 + m] == '/';
-}
-
 static struct entries untouched(struct arena *scratch, const struct host *host, const struct table_host *last)
 {
 	struct entries kept = {arena_array(scratch, last->n_entries, sizeof(*kept.items)), 0};
 	for (size_t i = 0; i < last->n_entries; i++) {
 		bool gone = false;
 		for (size_t t = 0; host->touched && t < host->touched->n && !gone; t++)
-			gone = is_rule_of(last->entries[i].rule, host->touched->routes[t]);
+			gone = rule_is_of(last->entries[i].rule, host->touched->routes[t]);
 		if (!gone)
 			kept.items[kept.n++] = last->entries[i];
 	}
@@ -348,9 +370,7 @@ static struct entries untouched(struct arena *scratch, const struct host *host, 
 /* The route a rule's key names. */
 static const struct object *owner(const struct compile *compile, const char *key)
 {
-	char namespace[256], name[256];
-	int n = sscanf(key, "%255[^/]/%255[^/]/", namespace, name);
-	const struct node *node = n == 2 ? store_find(compile->graph->store, KIND_HTTPROUTE, namespace, name) : NULL;
+	const struct node *node = rule_route(compile, key);
 	BUG_ON(!node || !node->object);
 	return node->object;
 }

@@ -14,21 +14,11 @@ static bool origin_listener(const struct compile *compile, const char *key, orig
 	return true;
 }
 
-/* "namespace/route/index…": neither names nor namespaces hold a "/". */
-static struct node *find_route(const struct compile *compile, const char *key, struct arena *scratch)
-{
-	const char *name = strchr(key, '/'), *end = name ? strchr(name + 1, '/') : NULL;
-	if (!end)
-		return NULL;
-	return store_find(compile->graph->store, KIND_HTTPROUTE, arena_strndup(scratch, key, (size_t)(name - key)),
-	                  arena_strndup(scratch, name + 1, (size_t)(end - name - 1)));
-}
-
 static bool origin_rule(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
 {
 	struct arena scratch;
 	arena_init(&scratch);
-	struct node *node = find_route(compile, key, &scratch);
+	struct node *node = rule_route(compile, key);
 	size_t n, rule = ORIGIN_WHOLE, of = 0;
 	const struct route_rule *rules = route_rules(&scratch, node ? node->compile : NULL, &n);
 	for (size_t i = 0; i < n; i++)
@@ -93,7 +83,7 @@ static bool origin_backend_of(const struct compile *compile, struct node *route,
 	return found;
 }
 
-/* "namespace.service:port": a namespace holds no ".". */
+/* "namespace.service:port[-grpc]": a namespace holds no ".". */
 struct node *compile_service(const struct compile *compile, const char *key, uint16_t *ret_port)
 {
 	const char *name = strchr(key, '.'), *end = strrchr(key, ':');

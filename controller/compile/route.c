@@ -72,21 +72,22 @@ static void add_hostname(struct compile *compile, const struct gateway_state *ga
 /* See struct membership. "*.b" and "a.b" have as many characters. */
 static size_t rank_of(const char *hostname)
 {
-	return strlen(hostname) + (*hostname != '*');
+	return 2 * (strlen(hostname) + (*hostname != '*'));
 }
 
 static void add_listener(struct compile *compile, const struct gateway_state *gateway, size_t listener,
                          const struct http_route *route, struct host_list *list)
 {
 	const char *own = gateway->gateway->listeners[listener].hostname;
+	const size_t grpc = route->object.kind == KIND_GRPCROUTE;
 	if (!own)
 		own = "";
 	if (!route->n_hostnames)
-		add_hostname(compile, gateway, listener, own, 0, list);
+		add_hostname(compile, gateway, listener, own, grpc, list);
 	for (size_t i = 0; i < route->n_hostnames; i++) {
 		const char *hostname = hostname_intersect(own, route->hostnames[i]);
 		if (hostname)
-			add_hostname(compile, gateway, listener, hostname, rank_of(route->hostnames[i]), list);
+			add_hostname(compile, gateway, listener, hostname, rank_of(route->hostnames[i]) + grpc, list);
 	}
 }
 
@@ -124,6 +125,7 @@ static bool is_same_tests(const struct value_match *a, size_t n_a, const struct 
 static bool is_same_match(const struct http_match *a, const struct http_match *b)
 {
 	return a->path_type == b->path_type && strcmp(a->path, b->path) == 0 && is_same_text(a->method, b->method) &&
+	       is_same_text(a->grpc_service, b->grpc_service) && is_same_text(a->grpc_method, b->grpc_method) &&
 	       is_same_tests(a->headers, a->n_headers, b->headers, b->n_headers) &&
 	       is_same_tests(a->query_params, a->n_query_params, b->query_params, b->n_query_params);
 }
@@ -184,7 +186,7 @@ struct route_rule *route_rules(struct arena *scratch, const struct route_units *
 			const struct port *port = units->members[i].host->port;
 			if (!has_port_before(units, i))
 				rules[(*ret_n)++] = (struct route_rule){
-				        r, &route->rules[r], port, rule_key(scratch, route, r, port)};
+				        r, port, rule_key(scratch, route, r, port)};
 		}
 	}
 	return rules;
@@ -194,7 +196,7 @@ static void put_rule(struct compile *compile, const struct route_state *state, c
                      struct table_changes *changes)
 {
 	struct table_rule *rule = rule_build(compile, state, r->index, r->port, r->key);
-	backend_use(compile, rule, r->source);
+	backend_use(compile, rule, state->route, r->index);
 	table_change(compile->table, changes, TABLE_RULE, r->key, &rule->unit);
 }
 
@@ -220,7 +222,7 @@ static void replace_rules(struct compile *compile, const struct route_units *old
 	for (size_t i = 0; i < n_new; i++)
 		put_rule(compile, state, &rules[i], changes);
 	for (size_t i = 0; i < n_old; i++) {
-		backend_unuse(compile, (struct table_rule *)units[i], gone[i].source);
+		backend_unuse(compile, (struct table_rule *)units[i], old->route, gone[i].index);
 		table_unit_unref(units[i]);
 		if (!has_rule(rules, n_new, gone[i].key))
 			table_change(compile->table, changes, TABLE_RULE, gone[i].key, NULL);

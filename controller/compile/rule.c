@@ -1,8 +1,10 @@
-/* Rules: what is done with a request that an HTTPRoute rule matches (Gateway API, HTTPRouteRule.filters, backendRefs and
+/* Rules: what is done with a request that a rule of a route matches (Gateway API, HTTPRouteRule.filters, backendRefs and
  * timeouts). */
 #include "controller/compile/compile.h"
 
 #include <string.h>
+
+#define GRPC_RULE "grpc-"
 
 static const struct http_filter *find_in(const struct http_filter *filters, size_t n, enum filter_type type)
 {
@@ -28,7 +30,31 @@ const char *rule_key(struct arena *scratch, const struct http_route *route, size
 	const struct object *o = &route->object;
 	if (rule_is_per_listener(&route->rules[rule]))
 		return arena_printf(scratch, "%s/%s/%zu@%s", o->namespace, o->name, rule, port->key);
-	return arena_printf(scratch, "%s/%s/%zu", o->namespace, o->name, rule);
+	return arena_printf(scratch, "%s/%s/%s%zu", o->namespace, o->name, o->kind == KIND_GRPCROUTE ? GRPC_RULE : "", rule);
+}
+
+/* Neither names nor namespaces hold a "/". */
+struct node *rule_route(const struct compile *compile, const char *key)
+{
+	const char *name = strchr(key, '/'), *end = name ? strchr(name + 1, '/') : NULL;
+	if (!end)
+		return NULL;
+	struct arena scratch;
+	arena_init(&scratch);
+	bool grpc = strncmp(end + 1, GRPC_RULE, strlen(GRPC_RULE)) == 0;
+	struct node *node = store_find(compile->graph->store, grpc ? KIND_GRPCROUTE : KIND_HTTPROUTE,
+	                               arena_strndup(&scratch, key, (size_t)(name - key)),
+	                               arena_strndup(&scratch, name + 1, (size_t)(end - name - 1)));
+	arena_done(&scratch);
+	return node;
+}
+
+bool rule_is_of(const char *key, const struct node *route)
+{
+	size_t n = strlen(route->namespace), m = strlen(route->name);
+	return strncmp(key, route->namespace, n) == 0 && key[n] == '/' && strncmp(key + n + 1, route->name, m) == 0 &&
+	       key[n + 1 + m] == '/' &&
+	       (strncmp(key + n + m + 2, GRPC_RULE, strlen(GRPC_RULE)) == 0) == (route->kind == KIND_GRPCROUTE);
 }
 
 const char *rule_path(struct arena *scratch, const struct http_match *match)
@@ -37,6 +63,16 @@ const char *rule_path(struct arena *scratch, const struct http_match *match)
 	if (match->path_type != PATH_MATCH_PREFIX || n < 2 || match->path[n - 1] != '/')
 		return match->path;
 	return arena_strndup(scratch, match->path, n - 1);
+}
+
+/* A service or method that is not asked for is any. */
+const char *rule_path_regex(struct arena *scratch, const struct http_match *match)
+{
+	const char *any = RULE_ANY, *service = match->grpc_service, *method = match->grpc_method;
+	if (!service && !method)
+		return NULL;
+	return arena_printf(scratch, "%s%s", service ? arena_printf(scratch, "/(?:%s)", service) : any,
+	                    method ? arena_printf(scratch, "/(?:%s)", method) : any);
 }
 
 static struct table_header *header_list(struct arena *scratch, const struct http_header *from, size_t n)
@@ -143,8 +179,9 @@ static void fill_mirrors(struct arena *scratch, const struct compile *compile, c
 		const struct http_mirror *from = &rule->mirrors[i];
 		like->mirrors[i].numerator = (uint32_t)from->numerator;
 		like->mirrors[i].denominator = (uint32_t)from->denominator;
-		if (graph_ref(compile->graph, route->object.namespace, &from->ref, NULL, NULL))
-			like->mirrors[i].backend = backend_key(scratch, from->ref.namespace, from->ref.name, from->ref.port);
+		if (graph_ref(compile->graph, &route->object, &from->ref, NULL, NULL))
+			like->mirrors[i].backend = backend_key(scratch, from->ref.namespace, from->ref.name, from->ref.port,
+			                                       route->object.kind == KIND_GRPCROUTE);
 	}
 }
 
@@ -157,8 +194,9 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 		const struct backend_ref *ref = &rule->backend_refs[i];
 		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
 		like->refs[i].edits = edits(scratch, ref);
-		if (graph_ref(compile->graph, route->object.namespace, ref, NULL, NULL))
-			like->refs[i].backend = backend_key(scratch, ref->namespace, ref->name, ref->port);
+		if (graph_ref(compile->graph, &route->object, ref, NULL, NULL))
+			like->refs[i].backend = backend_key(scratch, ref->namespace, ref->name, ref->port,
+			                                    route->object.kind == KIND_GRPCROUTE);
 	}
 }
 

@@ -1,27 +1,28 @@
-/* Judges one backendRef (Gateway API, HTTPBackendRef): its kind, the ReferenceGrant it needs, the Service, its port. */
+/* Judges one backendRef (Gateway API, HTTPBackendRef and GRPCBackendRef): its kind, the ReferenceGrant it needs, the Service, its port. */
 #include "controller/graph/graph.h"
 
 #include <string.h>
 
-static bool grant_allows(const struct reference_grant *grant, const char *namespace, const char *service)
+static bool grant_allows(const struct reference_grant *grant, const struct object *route, const char *service)
 {
 	bool from = false, to = false;
 	for (size_t i = 0; i < grant->n_from; i++)
-		from |= strcmp(grant->from[i].group, GATEWAY_API_GROUP) == 0 && strcmp(grant->from[i].kind, "HTTPRoute") == 0 &&
-		        strcmp(grant->from[i].namespace, namespace) == 0;
+		from |= strcmp(grant->from[i].group, GATEWAY_API_GROUP) == 0 && 
+		        strcmp(grant->from[i].kind, object_kind_name(route->kind)) == 0 &&
+		        strcmp(grant->from[i].namespace, route->namespace) == 0;
 	for (size_t i = 0; i < grant->n_to; i++)
 		to |= strcmp(grant->to[i].group, "") == 0 && strcmp(grant->to[i].kind, "Service") == 0 &&
 		      (!grant->to[i].name || strcmp(grant->to[i].name, service) == 0);
 	return from && to;
 }
 
-static bool is_permitted(const struct graph *graph, const char *namespace, const struct backend_ref *ref)
+static bool is_permitted(const struct graph *graph, const struct object *route, const struct backend_ref *ref)
 {
-	if (strcmp(namespace, ref->namespace) == 0)
+	if (strcmp(route->namespace, ref->namespace) == 0)
 		return true;
 	const struct node *grants = store_find(graph->store, KIND_REFERENCEGRANT, ref->namespace, "");
 	for (const struct edge *e = grants ? grants->in[EDGE_PART] : NULL; e; e = e->next)
-		if (e->from->object && grant_allows((const struct reference_grant *)e->from->object, namespace, ref->name))
+		if (e->from->object && grant_allows((const struct reference_grant *)e->from->object, route, ref->name))
 			return true;
 	return false;
 }
@@ -48,26 +49,29 @@ static const struct service_port *find_port(const struct service *service, uint1
 	return found;
 }
 
-/* What HAProxy can speak to a server in clear: HTTP/1.1, also upgraded to WebSocket, and HTTP/2. */
-static bool is_spoken(const char *app_protocol)
+/* What HAProxy can speak to a server in clear: HTTP/1.1, also upgraded to WebSocket, and HTTP/2, which is all that gRPC
+ * is spoken over. */
+static bool is_spoken(enum object_kind route, const char *app_protocol)
 {
-	static const char *const known[] = {"", "http", "kubernetes.io/ws", "kubernetes.io/h2c"};
-	for (size_t i = 0; app_protocol && i < ARRAY_LEN(known); i++)
+	static const char *const http[] = {"", "http", "kubernetes.io/ws", "kubernetes.io/h2c", NULL};
+	static const char *const grpc[] = {"", "grpc", "kubernetes.io/h2c", NULL};
+	const char *const *known = route == KIND_GRPCROUTE ? grpc : http;
+	for (size_t i = 0; app_protocol && known[i]; i++)
 		if (strcmp(app_protocol, known[i]) == 0)
 			return true;
 	return !app_protocol;
 }
 
-static enum condition_id judge(const struct graph *graph, const char *namespace, const struct backend_ref *ref,
+static enum condition_id judge(const struct graph *graph, const struct object *route, const struct backend_ref *ref,
                                const struct service_port **ret, struct buf *message)
 {
 	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Service") != 0)
 		return why(message, COND_ROUTE_INVALID_KIND, "kind %s%s%s is not supported, only Service is", ref->group,
 		           *ref->group ? "/" : "", ref->kind);
-	if (!is_permitted(graph, namespace, ref))
+	if (!is_permitted(graph, route, ref))
 		return why(message, COND_ROUTE_REF_NOT_PERMITTED,
-		           "Service %s/%s: no ReferenceGrant in namespace %s allows it to HTTPRoutes of namespace %s",
-		           ref->namespace, ref->name, ref->namespace, namespace);
+		           "Service %s/%s: no ReferenceGrant in namespace %s allows it to %ss of namespace %s",
+		           ref->namespace, ref->name, ref->namespace, object_kind_name(route->kind), route->namespace);
 	const struct node *node = store_find(graph->store, KIND_SERVICE, ref->namespace, ref->name);
 	const struct service *service = node ? (const struct service *)node->object : NULL;
 	if (!service)
@@ -82,18 +86,18 @@ static enum condition_id judge(const struct graph *graph, const char *namespace,
 	if (strcmp(port->protocol, "TCP") != 0)
 		return why(message, COND_ROUTE_UNSUPPORTED_PROTOCOL, "Service %s/%s: port %u is for %s", ref->namespace,
 		           ref->name, ref->port, port->protocol);
-	if (!is_spoken(port->app_protocol))
+	if (!is_spoken(route->kind, port->app_protocol))
 		return why(message, COND_ROUTE_UNSUPPORTED_PROTOCOL, "Service %s/%s: port %u: appProtocol %s is not supported",
 		           ref->namespace, ref->name, ref->port, port->app_protocol);
 	*ret = port;
 	return COND_ROUTE_RESOLVED_REFS;
 }
 
-const struct service_port *graph_ref(const struct graph *graph, const char *namespace, const struct backend_ref *ref,
+const struct service_port *graph_ref(const struct graph *graph, const struct object *route, const struct backend_ref *ref,
                                      enum condition_id *ret_why, struct buf *message)
 {
 	const struct service_port *port = NULL;
-	enum condition_id id = judge(graph, namespace, ref, &port, message);
+	enum condition_id id = judge(graph, route, ref, &port, message);
 	if (ret_why)
 		*ret_why = id;
 	return port;

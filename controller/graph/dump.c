@@ -63,7 +63,7 @@ static void dump_ref(const struct graph *graph, const struct http_route *route, 
 	enum condition_id why;
 	buf_addf(out, "  rule %zu to %s %s/%s:%u weight %d", r, ref->kind, ref->namespace, ref->name, ref->port,
 	         (int)ref->weight);
-	if (!graph_ref(graph, route->object.namespace, ref, &why, NULL))
+	if (!graph_ref(graph, &route->object, ref, &why, NULL))
 		buf_addf(out, ": %s", condition_kind(why)->reason);
 	buf_addc(out, '\n');
 }
@@ -74,7 +74,7 @@ static void dump_mirror(const struct graph *graph, const struct http_route *rout
 	enum condition_id why;
 	buf_addf(out, "  rule %zu mirrors to %s %s/%s:%u", r, mirror->ref.kind, mirror->ref.namespace, mirror->ref.name,
 	         mirror->ref.port);
-	if (!graph_ref(graph, route->object.namespace, &mirror->ref, &why, NULL))
+	if (!graph_ref(graph, &route->object, &mirror->ref, &why, NULL))
 		buf_addf(out, ": %s", condition_kind(why)->reason);
 	buf_addc(out, '\n');
 }
@@ -85,7 +85,7 @@ static void dump_route(const struct graph *graph, const struct node *node, struc
 	if (!state) /* put, but not updated yet */
 		return;
 	const struct http_route *route = state->route;
-	buf_addf(out, "HTTPRoute %s/%s\n", node->namespace, node->name);
+	buf_addf(out, "%s %s/%s\n", object_kind_name(node->kind), node->namespace, node->name);
 	for (size_t i = 0; i < state->n_parents; i++)
 		dump_parent(graph, state, i, out);
 	for (size_t r = 0; r < route->n_rules; r++) {
@@ -109,7 +109,7 @@ static void dump_class(const struct graph *graph, const struct node *node, struc
 
 void graph_dump(const struct graph *graph, struct buf *out)
 {
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE};
+	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE};
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct node_list nodes = {0};
 		store_list(graph->store, kinds[k], &nodes);

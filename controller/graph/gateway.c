@@ -66,20 +66,29 @@ static void judge_conflicts(struct gateway_state *state, size_t i)
 	}
 }
 
+static uint32_t kind_bit(const char *name)
+{
+	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++)
+		if (object_kind_is_route(kind) && strcmp(object_kind_name(kind), name) == 0)
+			return 1u << kind;
+	return 0;
+}
+
 /* allowedRoutes.kinds: what of it we know. None given: the protocol's kinds. */
 static void judge_kinds(struct gateway_state *state, size_t i)
 {
 	const struct listener *l = &state->gateway->listeners[i];
 	struct listener_state *s = &state->listeners[i];
-	bool http = strcmp(l->protocol, "HTTP") == 0;
+	const uint32_t fits = strcmp(l->protocol, "HTTP") == 0 ? 1u << KIND_HTTPROUTE | 1u << KIND_GRPCROUTE : 0;
 	condition_set(&s->resolved, COND_LISTENER_RESOLVED_REFS, NULL);
-	s->http = http && !l->n_kinds;
+	s->takes = l->n_kinds ? 0 : fits;
 	for (size_t k = 0; k < l->n_kinds; k++) {
 		const struct route_group_kind *kind = &l->kinds[k];
-		bool known = strcmp(kind->group, GATEWAY_API_GROUP) == 0 && strcmp(kind->kind, "HTTPRoute") == 0;
-		if (known && http)
-			s->http = true;
-		else if (s->resolved.id == COND_LISTENER_RESOLVED_REFS)
+		const uint32_t bit = strcmp(kind->group, GATEWAY_API_GROUP) == 0 ? fits & kind_bit(kind->kind) : 0;
+		s->takes |= bit;
+		if (bit)
+			continue;
+		if (s->resolved.id == COND_LISTENER_RESOLVED_REFS)
 			condition_set(&s->resolved, COND_LISTENER_INVALID_ROUTE_KINDS,
 			              "spec.listeners[%zu].allowedRoutes.kinds[%zu]: %s cannot be attached to protocol %s", i, k,
 			              kind->kind, l->protocol);
@@ -217,7 +226,7 @@ static uint16_t mapped_port(const struct graph_options *options, uint16_t port)
 bool graph_listener_good(const struct gateway_state *state, size_t i)
 {
 	const struct listener_state *s = &state->listeners[i];
-	return !state->accepted.id && !state->programmed.id && s->accepted.id == COND_LISTENER_ACCEPTED && s->http;
+	return !state->accepted.id && !state->programmed.id && s->accepted.id == COND_LISTENER_ACCEPTED && s->takes;
 }
 
 static void judge_port(const struct graph *graph, struct gateway_state *state, size_t i, struct claim **claims)
@@ -301,7 +310,7 @@ static void judge_listeners_programmed(struct gateway_state *state)
 			condition_set(&s->programmed, COND_LISTENER_PROGRAMMED, NULL);
 		else if (s->accepted.id != COND_LISTENER_ACCEPTED)
 			condition_set(&s->programmed, COND_LISTENER_INVALID, "The listener is not accepted");
-		else if (!s->http)
+		else if (!s->takes)
 			condition_set(&s->programmed, COND_LISTENER_INVALID, "No kind of route can be attached");
 		else
 			condition_set(&s->programmed, COND_LISTENER_PENDING, "The Gateway is not programmed");
@@ -347,7 +356,7 @@ static bool is_as_before(const struct gateway_state *old, const struct gateway_s
 	for (size_t i = 0; i < new->n_listeners; i++)
 		if (old->listeners[i].serving != new->listeners[i].serving ||
 		    old->listeners[i].bind_port != new->listeners[i].bind_port ||
-		    old->listeners[i].http != new->listeners[i].http)
+		    old->listeners[i].takes != new->listeners[i].takes)
 			return false;
 	return true;
 }

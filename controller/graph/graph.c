@@ -116,7 +116,7 @@ void graph_queue(struct node_list *list, struct node *node)
 static void queue_routes(struct node *node, struct graph_delta *delta)
 {
 	for (struct edge *e = node->in[EDGE_USER]; e; e = e->next)
-		if (e->from->kind == KIND_HTTPROUTE)
+		if (object_kind_is_route(e->from->kind))
 			graph_queue(&delta->routes, e->from);
 }
 
@@ -195,6 +195,7 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 			queue_routes(node, delta);
 		return false;
 	case KIND_HTTPROUTE:
+	case KIND_GRPCROUTE:
 		if (object)
 			graph_queue(&delta->routes, node);
 		return false;
@@ -286,7 +287,7 @@ void graph_done(struct graph *graph)
 	for (struct node *node; (node = hashed_walk(&walk));) {
 		if (node->kind == KIND_GATEWAY)
 			gateway_state_free(node->graph);
-		else if (node->kind == KIND_HTTPROUTE)
+		else if (object_kind_is_route(node->kind))
 			route_state_free(node->graph);
 		else
 			continue;

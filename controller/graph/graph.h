@@ -1,5 +1,5 @@
-/* Who attaches to whom, what is valid, and every condition with its reason: Gateways, their listeners and HTTPRoutes, as the
- * Gateway API judges them. Status documents and the routing table are two readings of it. No word of HAProxy's here, and no
+/* Who attaches to whom, what is valid, and every condition with its reason: Gateways, their listeners, HTTPRoutes and GRPCRoutes,
+ * as the Gateway API judges them. Status documents and the routing table are two readings of it. No word of HAProxy's here, and no
  * error returns: what is wrong with an object is a condition of it.
  *
  * graph_update() judges again only what a dirty node of the store can have changed: a route by itself, its Services,
@@ -31,7 +31,7 @@ struct graph_options {
 
 struct listener_state {
 	struct condition accepted, conflicted, resolved, programmed;
-	bool http;         /* takes HTTPRoutes */
+	uint32_t takes;    /* bit by enum object_kind: the routes that may be attached */
 	bool serving;      /* the table has it */
 	uint16_t bind_port; /* serving: where HAProxy listens */
 	uint32_t attached; /* routes whose Accepted is True */
@@ -143,9 +143,9 @@ void graph_set_release(struct graph *graph, const char *version, const char *why
 /* SupportedVersion, of every class of ours. */
 void graph_release_condition(const struct graph *graph, struct condition *ret);
 
-/* The port of the Service that a backendRef of a route in `namespace` may be sent to, or NULL: then *ret_why is the
- * condition and `message` (may be NULL) has the sentence. */
-const struct service_port *graph_ref(const struct graph *graph, const char *namespace, const struct backend_ref *ref,
+/* The port of the Service that a backendRef of the route may be sent to, or NULL: then *ret_why is the condition and
+ * `message` (may be NULL) has the sentence. */
+const struct service_port *graph_ref(const struct graph *graph, const struct object *route, const struct backend_ref *ref,
                                      enum condition_id *ret_why, struct buf *message);
 
 /* What hatchway does not do of a rule yet, as "field: sentence"; false: nothing. Such a rule answers 500. */

@@ -1,4 +1,4 @@
-/* Judges HTTPRoutes: to which listeners each parentRef attaches it, what of its rules hatchway cannot do, and its
+/* Judges HTTPRoutes and GRPCRoutes: to which listeners each parentRef attaches it, what of its rules hatchway cannot do, and its
  * references (Gateway API, RouteParentStatus). */
 #include "controller/graph/graph.h"
 #include "controller/graph/hostname.h"
@@ -70,7 +70,7 @@ static struct attachment attach(const struct graph *graph, const struct gateway_
 		if (!is_selected(ref, l))
 			continue;
 		a.selected++;
-		if (!gateway->listeners[i].http)
+		if (!(gateway->listeners[i].takes >> route->object.kind & 1))
 			continue;
 		a.kind_allowed++;
 		if (!is_namespace_allowed(graph, gateway->gateway, l, route->object.namespace))
@@ -112,8 +112,8 @@ static void judge_parent(const struct graph *graph, struct route_state *state, s
 		say_nothing_selected(&parent->accepted, i, ref);
 	else if (!a.kind_allowed)
 		condition_set(&parent->accepted, COND_ROUTE_NOT_ALLOWED,
-		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s takes HTTPRoutes", i, ref->namespace,
-		              ref->name);
+		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s takes %ss", i, ref->namespace,
+		              ref->name, object_kind_name(route->object.kind));
 	else if (!a.allowed)
 		condition_set(&parent->accepted, COND_ROUTE_NOT_ALLOWED,
 		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s allows routes of namespace %s", i,
@@ -174,10 +174,12 @@ static bool is_mirror_unsupported(const struct http_rule *rule, struct buf *mess
 	return false;
 }
 
+/* gRPC is mirrored by nobody yet: GRPCRoutes have the filter, and no mirrors. */
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 {
 	for (size_t i = 0; i < rule->n_filters; i++)
-		if (rule->filters[i].type >= FILTER_EXTERNAL_AUTH) {
+		if (rule->filters[i].type >= FILTER_EXTERNAL_AUTH ||
+		    (rule->filters[i].type == FILTER_REQUEST_MIRROR && !rule->n_mirrors)) {
 			if (message)
 				buf_addf(message, "filters[%zu]: %s is not supported", i, rule->filters[i].type_name);
 			return true;
@@ -207,6 +209,10 @@ static bool is_pattern_bad(const char *field, size_t i, const char *pattern, str
 bool graph_match_bad(const struct http_match *match, struct buf *message)
 {
 	if (match->path_type == PATH_MATCH_REGEX && is_pattern_bad("path.value", SIZE_MAX, match->path, message))
+		return true;
+	if (match->grpc_service && is_pattern_bad("method.service", SIZE_MAX, match->grpc_service, message))
+		return true;
+	if (match->grpc_method && is_pattern_bad("method.method", SIZE_MAX, match->grpc_method, message))
 		return true;
 	for (size_t i = 0; i < match->n_headers; i++)
 		if (match->headers[i].regex && is_pattern_bad("headers", i, match->headers[i].value, message))
@@ -300,11 +306,11 @@ static void judge_ref(const struct graph *graph, const struct route_state *state
                       const char *where, enum condition_id *first, struct buf *message)
 {
 	enum condition_id id;
-	if (graph_ref(graph, state->route->object.namespace, ref, &id, NULL))
+	if (graph_ref(graph, &state->route->object, ref, &id, NULL))
 		return;
 	also(message);
 	buf_addf(message, "%s: ", where);
-	graph_ref(graph, state->route->object.namespace, ref, NULL, message);
+	graph_ref(graph, &state->route->object, ref, NULL, message);
 	if (*first == COND_ROUTE_RESOLVED_REFS)
 		*first = id;
 }

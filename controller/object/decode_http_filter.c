@@ -1,4 +1,4 @@
-/* Owns the filters of an HTTPRoute's rules and backendRefs: the union, its CEL rules, and what each filter keeps.
+/* Owns the filters of an HTTPRoute's or GRPCRoute's rules and backendRefs: the union, its CEL rules, and what each filter keeps.
  * External auth and extension filters are checked here in full but kept by type only.
  * ExternalAuth is of the experimental channel: let in so that the route gets its condition instead of a refusal. */
 #include "controller/object/decode_reader.h"
@@ -263,6 +263,20 @@ static const struct schema_field filter_fields[] = {
 };
 static const struct schema filter_schema = {SCHEMA_OBJECT, .fields = filter_fields, .check = check_filter};
 const struct schema schema_http_filters = {SCHEMA_LIST, .max = 16, .items = &filter_schema, .check = check_filters};
+
+static const char *const grpc_filter_types[] = {"ResponseHeaderModifier", "RequestHeaderModifier", "RequestMirror", "ExtensionRef",
+                                                NULL};
+static const struct schema grpc_filter_type_schema = {SCHEMA_STRING, .choices = grpc_filter_types};
+static const struct schema_field grpc_filter_fields[] = {
+    {"type", &grpc_filter_type_schema, SCHEMA_REQUIRED, NULL},
+    {"requestHeaderModifier", &modifier_schema, SCHEMA_OPTIONAL, NULL},
+    {"responseHeaderModifier", &modifier_schema, SCHEMA_OPTIONAL, NULL},
+    {"requestMirror", &mirror_schema, SCHEMA_OPTIONAL, NULL},
+    {"extensionRef", &extension_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
+};
+static const struct schema grpc_filter_schema = {SCHEMA_OBJECT, .fields = grpc_filter_fields, .check = check_filter};
+const struct schema schema_grpc_filters = {SCHEMA_LIST, .max = 16, .items = &grpc_filter_schema, .check = check_filters};
 
 /* exists_one(): a type that may not be repeated is there once or not at all. */
 bool decode_filters_replace_prefix(const struct node *filters, const char *filter)

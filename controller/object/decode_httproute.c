@@ -1,52 +1,9 @@
-/* Owns HTTPRoute but its filters: OpenAPI and CEL rules, defaults, and the struct. v1beta1 is v1 by another name.
+/* Owns what only HTTPRoute has, but its filters: OpenAPI and CEL rules, defaults, and the struct. v1beta1 is v1 by another name.
  * Source: apis/v1/httproute_types.go, shared_types.go, and the standard channel's CRD. retry is of
  * the experimental channel, as is sessionPersistence, which is noticed and not read. */
-#include "controller/object/decode_reader.h"
+#include "controller/object/decode_route.h"
 
 enum { versions = 1 << VERSION_V1 | 1 << VERSION_V1BETA1 };
-
-/* ---- parentRefs ---- */
-
-static bool same_parent(const struct node *a, const struct node *b)
-{
-	return node_equal(node_get(a, "group"), node_get(b, "group")) &&
-	       node_equal(node_get(a, "kind"), node_get(b, "kind")) &&
-	       node_equal(node_get(a, "name"), node_get(b, "name")) &&
-	       node_equal(node_get(a, "namespace"), node_get(b, "namespace"));
-}
-
-static int check_parents(struct schema_walk *walk, const struct node *self)
-{
-	for (size_t i = 0; i < self->n; i++) {
-		for (size_t k = 0; k < i; k++) {
-			const struct node *a = self->items[i], *b = self->items[k];
-			if (!same_parent(a, b))
-				continue;
-			if (!node_get(a, "sectionName") != !node_get(b, "sectionName"))
-				return schema_fail(walk, a, "",
-				                   "sectionName must be specified when parentRefs includes 2 or more "
-				                   "references to the same parent");
-			if (node_equal(node_get(a, "sectionName"), node_get(b, "sectionName")))
-				return schema_fail(walk, a, "",
-				                   "sectionName must be unique when parentRefs includes 2 or more "
-				                   "references to the same parent");
-		}
-	}
-	return 0;
-}
-
-static const struct schema_field parent_fields[] = {
-    {"group", &schema_group, SCHEMA_OPTIONAL, "gateway.networking.k8s.io"},
-    {"kind", &schema_kind, SCHEMA_OPTIONAL, "Gateway"},
-    {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
-    {"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
-    {"sectionName", &schema_section_name, SCHEMA_OPTIONAL, NULL},
-    {"port", &schema_port, SCHEMA_OPTIONAL, NULL},
-    {.name = NULL},
-};
-static const struct schema parent_schema = {SCHEMA_OBJECT, .fields = parent_fields};
-static const struct schema parents_schema = {SCHEMA_LIST, .max = 32, .items = &parent_schema, .check = check_parents};
-static const struct schema hostnames_schema = {SCHEMA_LIST, .max = 16, .items = &schema_hostname};
 
 /* ---- matches ---- */
 
@@ -82,7 +39,6 @@ static int check_path(struct schema_walk *walk, const struct node *self)
 }
 
 static const char *const path_types[] = {"Exact", "PathPrefix", "RegularExpression", NULL};
-static const char *const value_types[] = {"Exact", "RegularExpression", NULL};
 static const char *const methods[] = {"GET",     "HEAD",    "POST",  "PUT",   "DELETE",
                                       "CONNECT", "OPTIONS", "TRACE", "PATCH", NULL};
 static const struct schema path_type_schema = {SCHEMA_STRING, .choices = path_types};
@@ -93,21 +49,10 @@ static const struct schema_field path_fields[] = {
     {.name = NULL},
 };
 static const struct schema path_schema = {SCHEMA_OBJECT, .fields = path_fields, .check = check_path};
-static const struct schema value_type_schema = {SCHEMA_STRING, .choices = value_types};
-static const struct schema header_name_schema = {SCHEMA_STRING, .min = 1, .max = 256, .format = &format_header_name};
-static const struct schema header_value_schema = {SCHEMA_STRING, .min = 1, .max = 4096};
 static const struct schema param_value_schema = {SCHEMA_STRING, .min = 1, .max = 1024};
-static const struct schema_field header_fields[] = {
-    {"type", &value_type_schema, SCHEMA_OPTIONAL, "Exact"},
-    {"name", &header_name_schema, SCHEMA_REQUIRED, NULL},
-    {"value", &header_value_schema, SCHEMA_REQUIRED, NULL},
-    {.name = NULL},
-};
-static const struct schema header_schema = {SCHEMA_OBJECT, .fields = header_fields};
-static const struct schema headers_schema = {SCHEMA_LIST, .max = 16, .items = &header_schema, .unique = "name"};
 static const struct schema_field param_fields[] = {
-    {"type", &value_type_schema, SCHEMA_OPTIONAL, "Exact"},
-    {"name", &header_name_schema, SCHEMA_REQUIRED, NULL},
+    {"type", &schema_value_type, SCHEMA_OPTIONAL, "Exact"},
+    {"name", &schema_header_name, SCHEMA_REQUIRED, NULL},
     {"value", &param_value_schema, SCHEMA_REQUIRED, NULL},
     {.name = NULL},
 };
@@ -116,36 +61,13 @@ static const struct schema params_schema = {SCHEMA_LIST, .max = 16, .items = &pa
 static const struct schema method_schema = {SCHEMA_STRING, .choices = methods};
 static const struct schema_field match_fields[] = {
     {"path", &path_schema, SCHEMA_DEFAULT_EMPTY, NULL},
-    {"headers", &headers_schema, SCHEMA_OPTIONAL, NULL},
+    {"headers", &schema_header_tests, SCHEMA_OPTIONAL, NULL},
     {"queryParams", &params_schema, SCHEMA_OPTIONAL, NULL},
     {"method", &method_schema, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
 static const struct schema match_schema = {SCHEMA_OBJECT, .fields = match_fields};
 static const struct schema matches_schema = {SCHEMA_LIST, .max = 64, .items = &match_schema};
-
-/* ---- backendRefs ---- */
-
-static int check_backend_ref(struct schema_walk *walk, const struct node *self)
-{
-	if (node_is(self, "group", "") && node_is(self, "kind", "Service") && !node_get(self, "port"))
-		return schema_fail(walk, self, "", "Must have port for Service reference");
-	return 0;
-}
-
-static const struct schema weight_schema = {SCHEMA_INTEGER, .min = 0, .max = 1000000};
-static const struct schema_field backend_fields[] = {
-    {"group", &schema_group, SCHEMA_OPTIONAL, ""},
-    {"kind", &schema_kind, SCHEMA_OPTIONAL, "Service"},
-    {"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
-    {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
-    {"port", &schema_port, SCHEMA_OPTIONAL, NULL},
-    {"weight", &weight_schema, SCHEMA_OPTIONAL, "1"},
-    {"filters", &schema_http_filters, SCHEMA_OPTIONAL, NULL},
-    {.name = NULL},
-};
-static const struct schema backend_schema = {SCHEMA_OBJECT, .fields = backend_fields, .check = check_backend_ref};
-static const struct schema backends_schema = {SCHEMA_LIST, .max = 16, .items = &backend_schema};
 
 /* ---- rules ---- */
 
@@ -208,18 +130,9 @@ static int check_rule(struct schema_walk *walk, const struct node *self)
 	return check_prefix_filters(walk, self);
 }
 
-static int check_rules(struct schema_walk *walk, const struct node *self)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < self->n; i++)
-		n += node_count(self->items[i], "matches");
-	if (n > 128)
-		return schema_fail(walk, self, "",
-		                   "While 16 rules and 64 matches per rule are allowed, the total number of "
-		                   "matches across all rules in a route must be less than 128");
-	return 0;
-}
-
+static const struct schema_field backend_fields[] = {DECODE_BACKEND_REF_FIELDS(&schema_http_filters)};
+static const struct schema backend_schema = {SCHEMA_OBJECT, .fields = backend_fields, .check = decode_check_backend_ref};
+static const struct schema backends_schema = {SCHEMA_LIST, .max = 16, .items = &backend_schema};
 static const struct schema duration_schema = {SCHEMA_STRING, .format = &format_duration};
 static const struct schema_field timeouts_fields[] = {
     {"request", &duration_schema, SCHEMA_OPTIONAL, NULL},
@@ -249,10 +162,10 @@ static const struct schema_field rule_fields[] = {
 };
 static const struct schema rule_schema = {SCHEMA_OBJECT, .fields = rule_fields, .check = check_rule};
 static const struct schema rules_schema = {SCHEMA_LIST, .min = 1, .max = 16, .items = &rule_schema,
-                                           .check = check_rules};
+                                           .check = decode_check_rules};
 static const struct schema_field spec_fields[] = {
-    {"parentRefs", &parents_schema, SCHEMA_OPTIONAL, NULL},
-    {"hostnames", &hostnames_schema, SCHEMA_OPTIONAL, NULL},
+    {"parentRefs", &schema_parent_refs, SCHEMA_OPTIONAL, NULL},
+    {"hostnames", &schema_hostnames, SCHEMA_OPTIONAL, NULL},
     {"rules", &rules_schema, SCHEMA_DEFAULT_EMPTY, NULL},
     {"useDefaultGateways", &schema_any, SCHEMA_OPTIONAL, NULL}, /* experimental channel: known, not read */
     {.name = NULL},
@@ -263,39 +176,6 @@ static const struct schema route_schema = {SCHEMA_OBJECT, .fields = route_fields
 
 /* ---- into the block ---- */
 
-static const char *own_namespace(struct decode_reader *reader, const struct node *ref)
-{
-	const char *namespace = decode_text(reader, ref, "namespace");
-	return namespace ? namespace : reader->object->namespace;
-}
-
-static void decode_parents(struct decode_reader *reader, const struct node *list, struct http_route *route)
-{
-	route->parent_refs = DECODE_ARRAY(reader, list, &route->n_parent_refs, struct parent_ref);
-	for (size_t i = 0; i < route->n_parent_refs; i++) {
-		const struct node *in = list->items[i];
-		struct parent_ref *ref = &route->parent_refs[i];
-		ref->group = decode_text(reader, in, "group");
-		ref->kind = decode_text(reader, in, "kind");
-		ref->name = decode_text(reader, in, "name");
-		ref->namespace_given = node_get(in, "namespace") != NULL;
-		ref->namespace = own_namespace(reader, in);
-		ref->section_name = decode_text(reader, in, "sectionName");
-		ref->port = (uint16_t)node_integer(in, "port", 0);
-	}
-}
-
-static struct value_match *decode_values(struct decode_reader *reader, const struct node *list, uint16_t *ret_n)
-{
-	struct value_match *values = DECODE_ARRAY(reader, list, ret_n, struct value_match);
-	for (size_t i = 0; i < *ret_n; i++) {
-		values[i].name = decode_text(reader, list->items[i], "name");
-		values[i].value = decode_text(reader, list->items[i], "value");
-		values[i].regex = node_is(list->items[i], "type", "RegularExpression");
-	}
-	return values;
-}
-
 static void decode_match(struct decode_reader *reader, const struct node *in, struct http_match *match)
 {
 	const struct node *path = node_get(in, "path");
@@ -304,8 +184,8 @@ static void decode_match(struct decode_reader *reader, const struct node *in, st
 	                                                                : PATH_MATCH_PREFIX;
 	match->path = decode_text(reader, path, "value");
 	match->method = decode_text(reader, in, "method");
-	match->headers = decode_values(reader, node_get(in, "headers"), &match->n_headers);
-	match->query_params = decode_values(reader, node_get(in, "queryParams"), &match->n_query_params);
+	match->headers = decode_value_tests(reader, node_get(in, "headers"), &match->n_headers);
+	match->query_params = decode_value_tests(reader, node_get(in, "queryParams"), &match->n_query_params);
 }
 
 /* `matches: []` passes the CRD; the specification reads it as the default match. */
@@ -320,27 +200,6 @@ static void decode_matches(struct decode_reader *reader, const struct node *list
 	rule->matches = arena_alloc(reader->arena, sizeof(*rule->matches));
 	rule->matches[0].path_type = PATH_MATCH_PREFIX;
 	rule->matches[0].path = "/";
-}
-
-void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref)
-{
-	ref->group = decode_text(reader, in, "group");
-	ref->kind = decode_text(reader, in, "kind");
-	ref->namespace = own_namespace(reader, in);
-	ref->name = decode_text(reader, in, "name");
-	ref->port = (uint16_t)node_integer(in, "port", 0);
-}
-
-static void decode_backends(struct decode_reader *reader, const struct node *list, struct http_rule *rule)
-{
-	rule->backend_refs = DECODE_ARRAY(reader, list, &rule->n_backend_refs, struct backend_ref);
-	for (size_t i = 0; i < rule->n_backend_refs; i++) {
-		const struct node *in = list->items[i];
-		struct backend_ref *ref = &rule->backend_refs[i];
-		decode_ref(reader, in, ref);
-		ref->weight = (int32_t)node_integer(in, "weight", 1);
-		ref->filters = decode_http_filters(reader, node_get(in, "filters"), &ref->n_filters);
-	}
 }
 
 static int64_t duration_ms(const struct node *in, const char *key)
@@ -369,7 +228,7 @@ static void decode_rule(struct decode_reader *reader, const struct node *in, str
 	decode_matches(reader, node_get(in, "matches"), rule);
 	rule->filters = decode_http_filters(reader, node_get(in, "filters"), &rule->n_filters);
 	rule->mirrors = decode_http_mirrors(reader, node_get(in, "filters"), &rule->n_mirrors);
-	decode_backends(reader, node_get(in, "backendRefs"), rule);
+	decode_backend_refs(reader, node_get(in, "backendRefs"), rule);
 	rule->request_timeout_ms = duration_ms(node_get(in, "timeouts"), "request");
 	rule->backend_timeout_ms = duration_ms(node_get(in, "timeouts"), "backendRequest");
 	rule->retry = decode_retry(reader, node_get(in, "retry"));
@@ -380,7 +239,7 @@ static void decode_route_into(struct decode_reader *reader, const struct node *d
 {
 	struct http_route *route = (struct http_route *)object;
 	const struct node *spec = node_get(document, "spec"), *list = node_get(spec, "rules");
-	decode_parents(reader, node_get(spec, "parentRefs"), route);
+	decode_parent_refs(reader, node_get(spec, "parentRefs"), route);
 	route->hostnames = decode_texts(reader, spec, "hostnames", &route->n_hostnames);
 	route->rules = DECODE_ARRAY(reader, list, &route->n_rules, struct http_rule);
 	for (size_t i = 0; i < route->n_rules; i++)

@@ -24,13 +24,14 @@ struct decode_kind {
 };
 
 extern const struct decode_kind decode_namespace, decode_gateway_class, decode_gateway, decode_http_route,
+    decode_grpc_route,
     decode_reference_grant, decode_service, decode_endpoint_slice, decode_secret, decode_config_map, decode_parameters;
 
 /* ---- shared schemas ---- */
 
 extern const struct schema schema_group, schema_kind, schema_object_name, schema_namespace, schema_section_name,
     schema_hostname, schema_port, schema_bool, schema_any_string, schema_any, schema_labels, schema_strings,
-    schema_string_list, schema_label_selector, schema_http_filters;
+    schema_string_list, schema_label_selector, schema_http_filters, schema_grpc_filters;
 
 /* A list item that may carry only the filter x under "type: X": all CEL rules of one filter and of a list of them. */
 bool decode_filters_replace_prefix(const struct node *filters, const char *filter);

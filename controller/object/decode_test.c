@@ -232,7 +232,7 @@ static void test_strict_kinds(void **state)
 	    {"v2", "Service", true},
 	    {"apps/v1", "Service", true},
 	    {"discovery.k8s.io/v1beta1", "EndpointSlice", true},
-	    {"gateway.networking.k8s.io/v1", "GRPCRoute", false},
+	    {"gateway.networking.k8s.io/v1", "TLSRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "TLSRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "TCPRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "UDPRoute", false},
@@ -401,6 +401,89 @@ static void test_route_matches(void **state)
 	             AT_MATCH "queryParams[0].value: Too long");
 	run_repeated("{rules: [{matches: [{headers: [{name: ", "n", 257, ", value: b}]}]}]}",
 	             AT_MATCH "headers[0].name: Too long");
+}
+
+/* ---- GRPCRoute ---- */
+
+#define GRPC(cases)                                                                                                    \
+	run("{apiVersion: " API ", kind: GRPCRoute, metadata: {name: r, namespace: ns}, spec: ", "}",                  \
+	    "GRPCRoute ns/r", cases, ARRAY_LEN(cases))
+#define METHOD(text) "{rules: [{matches: [{method: {" text "}}]}]}"
+#define AT_METHOD "spec.rules[0].matches[0].method: "
+#define GRPC_FILTER(text) "{rules: [{filters: [{" text "}]}]}"
+
+static void test_grpc_route(void **state)
+{
+	static const struct rule_case cases[] = {
+	    {"{}", NULL},
+	    {"{rules: []}", NULL},
+	    {"{rules: [{}]}", NULL},
+	    {"{rules: [{name: one, matches: [{}], sessionPersistence: {}}]}", NULL},
+	    {METHOD("service: foo.Bar, method: Get_2"), NULL},
+	    {METHOD("service: .foo._bar"), NULL},
+	    {METHOD("type: RegularExpression, service: 'a/[('"), NULL},
+	    {METHOD("type: RegularExpression, service: ''"), NULL},
+	    {METHOD(""), AT_METHOD "One or both of 'service' or 'method' must be specified"},
+	    {METHOD("type: RegularExpression"), AT_METHOD "One or both of 'service' or 'method' must be specified"},
+	    {METHOD("service: ''"), AT_METHOD "service must only contain valid characters (matching ^(?i)\\.?[a-z_]"},
+	    {METHOD("service: foo/bar"), AT_METHOD "service must only contain valid characters"},
+	    {METHOD("service: foo."), AT_METHOD "service must only contain valid characters"},
+	    {METHOD("service: foo..bar"), AT_METHOD "service must only contain valid characters"},
+	    {METHOD("service: 1foo"), AT_METHOD "service must only contain valid characters"},
+	    {METHOD("method: 1a"), AT_METHOD "method must only contain valid characters (matching ^[A-Za-z_][A-Za-z_0-9]*$)"},
+	    {METHOD("method: a.b"), AT_METHOD "method must only contain valid characters"},
+	    {METHOD("type: Prefix, method: a"), "spec.rules[0].matches[0].method.type: Unsupported value: \"Prefix\""},
+	    {"{rules: [{matches: [{headers: [{name: a, value: b}, {name: a, value: c}]}]}]}",
+	     "spec.rules[0].matches[0].headers[1]: Duplicate value: {\"name\":\"a\"}"},
+	    {"{hostnames: ['a_b']}", "spec.hostnames[0]: Invalid value"},
+	    {"{parentRefs: [{name: g}, {name: g}]}", "spec.parentRefs: sectionName must be unique"},
+	    {"{rules: [{backendRefs: [{name: s}]}]}", "spec.rules[0].backendRefs[0]: Must have port for Service reference"},
+	    {"{rules: [{backendRefs: [{name: s, port: 1, filters: [{type: URLRewrite}]}]}]}",
+	     "spec.rules[0].backendRefs[0].filters[0].type: Unsupported value: \"URLRewrite\""},
+	    {GRPC_FILTER("type: RequestHeaderModifier, requestHeaderModifier: {remove: [a]}"), NULL},
+	    {GRPC_FILTER("type: RequestMirror, requestMirror: {backendRef: {name: s, port: 1}}"), NULL},
+	    {GRPC_FILTER("type: CORS"), "spec.rules[0].filters[0].type: Unsupported value: \"CORS\""},
+	    {GRPC_FILTER("type: RequestHeaderModifier"),
+	     "spec.rules[0].filters[0]: filter.requestHeaderModifier must be specified for RequestHeaderModifier filter.type"},
+	};
+	GRPC(cases);
+}
+
+/* What a method becomes: the path it is, a prefix of it, or patterns. */
+static void test_grpc_paths(void **state)
+{
+	static const struct {
+		const char *spec;
+		enum path_match_type type;
+		const char *path, *service, *method;
+	} cases[] = {
+	    {"{rules: [{}]}", PATH_MATCH_PREFIX, "/", "", ""},
+	    {"{rules: [{matches: []}]}", PATH_MATCH_PREFIX, "/", "", ""},
+	    {"{rules: [{matches: [{}]}]}", PATH_MATCH_PREFIX, "/", "", ""},
+	    {METHOD("service: a.B, method: C"), PATH_MATCH_EXACT, "/a.B/C", "", ""},
+	    {METHOD("service: a.B"), PATH_MATCH_PREFIX, "/a.B", "", ""},
+	    {METHOD("method: C"), PATH_MATCH_PREFIX, "/", "", "C"},
+	    {METHOD("type: RegularExpression, service: a.*, method: C+"), PATH_MATCH_PREFIX, "/", "a.*", "C+"},
+	    {METHOD("type: RegularExpression, service: a.*, method: ''"), PATH_MATCH_PREFIX, "/", "a.*", ""},
+	    {METHOD("type: RegularExpression, service: '', method: ''"), PATH_MATCH_PREFIX, "/", "", ""},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[512];
+		struct object *object = NULL;
+		struct err err = {.text = ""};
+		unsigned line;
+		snprintf(text, sizeof(text), "{apiVersion: " API ", kind: GRPCRoute, metadata: {name: r}, spec: %s}", cases[i].spec);
+		assert_int_equal(decode(text, &object, &line, &err), 1);
+		const struct http_route *route = (const struct http_route *)object;
+		assert_int_equal(route->n_rules, 1);
+		assert_int_equal(route->rules[0].n_matches, 1);
+		const struct http_match *match = route->rules[0].matches;
+		assert_int_equal(match->path_type, cases[i].type);
+		assert_string_equal(match->path, cases[i].path);
+		assert_string_equal(match->grpc_service ? match->grpc_service : "", cases[i].service);
+		assert_string_equal(match->grpc_method ? match->grpc_method : "", cases[i].method);
+		object_unref(object);
+	}
 }
 
 #define FILTERS_OF(text) "{rules: [{filters: [" text "]}]}"
@@ -1169,7 +1252,8 @@ int main(void)
 	    cmocka_unit_test(test_strict_fields),  cmocka_unit_test(test_lenient_fields),
 	    cmocka_unit_test(test_strict_kinds),   cmocka_unit_test(test_route_shape),
 	    cmocka_unit_test(test_route_parents),  cmocka_unit_test(test_route_path),
-	    cmocka_unit_test(test_route_matches),  cmocka_unit_test(test_filter_union),
+	    cmocka_unit_test(test_route_matches),  cmocka_unit_test(test_grpc_route),
+	    cmocka_unit_test(test_grpc_paths),  cmocka_unit_test(test_filter_union),
 	    cmocka_unit_test(test_filter_lists),   cmocka_unit_test(test_filter_fields),
 	    cmocka_unit_test(test_replace_prefix), cmocka_unit_test(test_route_backends),
 	    cmocka_unit_test(test_route_timeouts), cmocka_unit_test(test_gateway_listeners),

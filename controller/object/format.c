@@ -116,6 +116,30 @@ static bool matches_header_name(const char *s)
 	return is_all(s, is_header_char);
 }
 
+/* The first character past an identifier as C has it; NULL: there is none. */
+static const char *skip_identifier(const char *s)
+{
+	if (!is_letter(*s) && *s != '_')
+		return NULL;
+	while (is_alnum(*s) || *s == '_')
+		s++;
+	return s;
+}
+
+static bool matches_grpc_service(const char *s)
+{
+	s = skip_identifier(s + (*s == '.'));
+	while (s && *s == '.')
+		s = skip_identifier(s + 1);
+	return s && !*s;
+}
+
+static bool matches_grpc_method(const char *s)
+{
+	s = skip_identifier(s);
+	return s && !*s;
+}
+
 /* The pattern's second half is not anchored at its start: any text may stand before the last letter of the domain. */
 static bool matches_protocol(const char *s)
 {

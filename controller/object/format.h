@@ -25,6 +25,8 @@ struct format {
 	X(group, "^$|^" FORMAT_DOMAIN_PATTERN "$")                                                                     \
 	X(kind, "^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")                                                               \
 	X(header_name, "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$")                                                          \
+	X(grpc_service, "^(?i)\\.?[a-z_][a-z_0-9]*(\\.[a-z_][a-z_0-9]*)*$")                                             \
+	X(grpc_method, "^[A-Za-z_][A-Za-z_0-9]*$")                                                                     \
 	X(protocol, "^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|" FORMAT_DOMAIN_PATTERN "\\/[A-Za-z0-9]+$")              \
 	X(address_type, "^Hostname|IPAddress|NamedAddress|" FORMAT_DOMAIN_PATTERN FORMAT_TAIL_PATTERN)                 \
 	X(controller_name, "^" FORMAT_DOMAIN_PATTERN FORMAT_TAIL_PATTERN)                                              \

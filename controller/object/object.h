@@ -15,6 +15,7 @@
 	X(GATEWAYCLASS, "GatewayClass", "gateway.networking.k8s.io", false)                                            \
 	X(GATEWAY, "Gateway", "gateway.networking.k8s.io", true)                                                       \
 	X(HTTPROUTE, "HTTPRoute", "gateway.networking.k8s.io", true)                                                   \
+	X(GRPCROUTE, "GRPCRoute", "gateway.networking.k8s.io", true)                                                   \
 	X(REFERENCEGRANT, "ReferenceGrant", "gateway.networking.k8s.io", true)                                         \
 	X(SERVICE, "Service", "", true)                                                                                \
 	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true)                                                    \
@@ -31,6 +32,11 @@ enum object_kind {
 
 const char *object_kind_name(enum object_kind kind);
 const char *object_kind_group(enum object_kind kind);
+/* Whose struct is http_route. */
+static inline bool object_kind_is_route(enum object_kind kind)
+{
+	return kind == KIND_HTTPROUTE || kind == KIND_GRPCROUTE;
+}
 bool object_kind_namespaced(enum object_kind kind);
 
 struct key_value {
@@ -217,6 +223,8 @@ struct http_match {
 	struct value_match *headers, *query_params;
 	uint16_t n_headers, n_query_params;
 	enum path_match_type path_type; /* default PathPrefix "/" */
+	/* Of a GRPCRoute whose path says less than its method: regular expressions of the path's two parts; NULL: any. */
+	const char *grpc_service, *grpc_method;
 };
 
 struct http_mirror {
@@ -245,11 +253,12 @@ struct http_rule {
 	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
 };
 
+/* HTTPRoute or GRPCRoute, as object.kind says: gRPC is HTTP, "/service/method" its path. */
 struct http_route {
 	struct object object;
 	struct parent_ref *parent_refs;
 	const char **hostnames; /* lower case */
-	struct http_rule *rules; /* default: one rule with the default match and no backends */
+	struct http_rule *rules; /* HTTPRoute's default: one rule with the default match and no backends */
 	uint32_t n_hostnames;
 	uint16_t n_parent_refs, n_rules;
 };

@@ -210,9 +210,11 @@ static bool refuse(struct connection *c, enum fault fault)
 
 static const char *plural_of(enum object_kind kind)
 {
-	static const char *const plurals[] = {"namespaces",     "gatewayclasses",  "gateways",
-	                                      "httproutes",     "referencegrants", "services",
-	                                      "endpointslices", "secrets",         "configmaps"};
+	static const char *const plurals[KIND_COUNT] = {
+	    [KIND_NAMESPACE] = "namespaces",   [KIND_GATEWAYCLASS] = "gatewayclasses",      [KIND_GATEWAY] = "gateways",
+	    [KIND_HTTPROUTE] = "httproutes",   [KIND_GRPCROUTE] = "grpcroutes",             [KIND_SERVICE] = "services",
+	    [KIND_SECRET] = "secrets",         [KIND_REFERENCEGRANT] = "referencegrants",   [KIND_CONFIGMAP] = "configmaps",
+	    [KIND_PARAMETERS] = "parameters", [KIND_ENDPOINTSLICE] = "endpointslices"};
 	return plurals[kind];
 }
 

@@ -2,7 +2,7 @@
  * is `kubectl delete`. Follows sub-folders; ignores names that begin with "." or end with "~", and what is not .yaml,
  * .yml, .json. A broken file keeps the objects it last gave, across restarts, and is reported with its line; so is an
  * object given by two files (first path in byte order wins). Generation counts up when an object's spec changes. A
- * Gateway or HTTPRoute without creationTimestamp was created when it was first seen, which restarts do not change; the
+ * Gateway or route without creationTimestamp was created when it was first seen, which restarts do not change; the
  * later burst is the younger one. */
 #ifndef HATCHWAY_SOURCE_FILE_H
 #define HATCHWAY_SOURCE_FILE_H

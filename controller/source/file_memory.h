@@ -1,5 +1,5 @@
 /* What source `file` remembers across restarts, in a folder of its own (mode 700: manifests may hold Secrets): a copy
- * of the text of every file that was read well, and since when each Gateway and HTTPRoute without a creationTimestamp
+ * of the text of every file that was read well, and since when each Gateway and route without a creationTimestamp
  * has been there. Writing is done by a worker thread, after delivery; nothing is synced to disk, so a power cut may
  * cost what is new. */
 #ifndef HATCHWAY_SOURCE_FILE_MEMORY_H

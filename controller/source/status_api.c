@@ -600,7 +600,7 @@ static void api_add(void *ctx, enum object_kind kind, const char *namespace, con
 		return;
 	struct item *item = find_item(api, key, n);
 	bool held = api->forbidden_until_ms[kind] != 0;
-	if (!text && kind != KIND_HTTPROUTE) {
+	if (!text && !object_kind_is_route(kind)) {
 		drop_item(item);
 		return;
 	}

@@ -21,6 +21,7 @@ static const char *const *fields_of(enum object_kind kind)
 	case KIND_GATEWAY:
 		return gateway_fields;
 	case KIND_HTTPROUTE:
+	case KIND_GRPCROUTE:
 		return route_fields;
 	default:
 		return NULL;
@@ -104,7 +105,7 @@ static uint64_t digest_of_fields(enum object_kind kind, const struct node *statu
 struct status_seen status_see(enum object_kind kind, const struct node *status, const char *controller)
 {
 	struct status_seen seen = {0};
-	if (kind == KIND_HTTPROUTE)
+	if (object_kind_is_route(kind))
 		seen = see_parents(node_get(status, "parents"), controller);
 	else if (status_kind(kind))
 		seen.digest = digest_of_fields(kind, status, "");
@@ -203,7 +204,7 @@ static void write_field(enum object_kind kind, const char *field, struct node *w
 {
 	struct node *value = (struct node *)(uintptr_t)node_get(wanted, field); /* wanted is the caller's to change */
 	const struct node *before = node_get(old, field);
-	if (kind == KIND_HTTPROUTE)
+	if (object_kind_is_route(kind))
 		value = with_others(value, before, is_others_parent, controller, scratch);
 	else if (value && !strcmp(field, "conditions"))
 		value = with_others(value, before, is_others_condition, controller, scratch);

@@ -187,10 +187,11 @@ static void put_listener(struct document *d, size_t i, uint32_t unattached)
 	buf_addf(d->out, "  - attachedRoutes: %u\n", state->listeners[i].attached - unattached);
 	put_conditions(d, i + 1, "    ", "    ", hash_bytes(l->name, strlen(l->name), 1));
 	put_field(d->out, "    ", "name", l->name);
-	if (!state->listeners[i].http)
-		buf_adds(d->out, "    supportedKinds: []\n");
-	else
-		buf_adds(d->out, "    supportedKinds:\n    - group: " GATEWAY_API_GROUP "\n      kind: HTTPRoute\n");
+	const uint32_t takes = state->listeners[i].takes;
+	buf_addf(d->out, "    supportedKinds:%s\n", takes ? "" : " []");
+	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++)
+		if (takes >> kind & 1)
+			buf_addf(d->out, "    - group: " GATEWAY_API_GROUP "\n      kind: %s\n", object_kind_name(kind));
 }
 
 static void put_gateway(struct document *d)

@@ -135,13 +135,13 @@ static void gateways(const struct graph *graph, const struct refusals *refusals,
 	grid_print(&grid, out);
 }
 
-static void routes(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+static void routes(const struct graph *graph, enum object_kind kind, const char *title, const struct refusals *refusals, struct buf *out)
 {
 	struct grid grid = {0};
 	struct node_list nodes = {0};
 	arena_init(&grid.arena);
-	grid_add(&grid, (const char *[COLUMNS]){"HTTPROUTE", "HOSTNAMES", "ACCEPTED", "RESOLVEDREFS"});
-	store_list(graph->store, KIND_HTTPROUTE, &nodes);
+	grid_add(&grid, (const char *[COLUMNS]){title, "HOSTNAMES", "ACCEPTED", "RESOLVEDREFS"});
+	store_list(graph->store, kind, &nodes);
 	for (size_t i = 0; i < nodes.n; i++) {
 		const struct http_route *route = (const struct http_route *)nodes.items[i]->object;
 		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
@@ -247,7 +247,7 @@ static size_t missing_references(const struct graph *graph, const struct node *n
 		buf_addf(out, ": spec.gatewayClassName: GatewayClass %s not found\n", class);
 		return 1;
 	}
-	const struct http_route *route = node->kind == KIND_HTTPROUTE ? (const struct http_route *)node->object : NULL;
+	const struct http_route *route = object_kind_is_route(node->kind) ? (const struct http_route *)node->object : NULL;
 	for (size_t i = 0; route && i < route->n_parent_refs; i++) {
 		const struct parent_ref *ref = &route->parent_refs[i];
 		const struct node *found = store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name);
@@ -280,7 +280,7 @@ static size_t say_not_held(const char *not_held, struct buf *out)
 
 static size_t problems(const struct graph *graph, const struct refusals *refusals, struct buf *out)
 {
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE};
+	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE};
 	size_t n = nobodys_refusals(refusals, out);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct node_list nodes = {0};
@@ -307,7 +307,11 @@ size_t status_table(const struct graph *graph, const struct refusals *refusals, 
 	buf_addc(out, '\n');
 	gateways(graph, refusals, not_held, out);
 	buf_addc(out, '\n');
-	routes(graph, refusals, out);
+	routes(graph, KIND_HTTPROUTE, "HTTPROUTE", refusals, out);
+	if (graph->store->n_objects[KIND_GRPCROUTE]) {
+		buf_addc(out, '\n');
+		routes(graph, KIND_GRPCROUTE, "GRPCROUTE", refusals, out);
+	}
 	struct buf named;
 	buf_init(&named, out->limit);
 	size_t n_named = problems(graph, refusals, &named);

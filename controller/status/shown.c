@@ -225,7 +225,7 @@ void status_unattached(const struct gateway_state *state, const struct refusals 
 		for (next = i + 1; next < refusals->n && refusals->items[next].node == node;)
 			next++;
 		const struct refusals own = {refusals->items + i, next - i};
-		const struct route_state *route = node && node->kind == KIND_HTTPROUTE ? node_route(node) : NULL;
+		const struct route_state *route = node && object_kind_is_route(node->kind) ? node_route(node) : NULL;
 		uint64_t listeners = route && is_route_refused(route, &own) ? counted_at(route, state) : 0;
 		for (size_t l = 0; l < state->n_listeners; l++)
 			ret[l] += listeners >> l & 1;
@@ -241,7 +241,7 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 		show_class(&list, graph, node);
 	else if (node->kind == KIND_GATEWAY && node_gateway(node))
 		show_gateway(&list, graph, node, refusals);
-	else if (node->kind == KIND_HTTPROUTE && node_route(node))
+	else if (object_kind_is_route(node->kind) && node_route(node))
 		show_route(&list, node, refusals);
 	return list;
 }

@@ -12,19 +12,19 @@ void status_why_rule(const struct node *node, size_t rule, struct buf *out)
 	struct buf what;
 	buf_init(&what, CONDITION_MESSAGE);
 	if (graph_rule_unsupported(source, &what))
-		buf_addf(out, "HTTPRoute %s/%s: spec.rules[%zu].%s\n", node->namespace, node->name, rule, what.data);
+		buf_addf(out, "%s %s/%s: spec.rules[%zu].%s\n", object_kind_name(node->kind), node->namespace, node->name, rule, what.data);
 	for (size_t m = 0; m < source->n_matches; m++) {
 		buf_clear(&what);
 		if (graph_match_bad(&source->matches[m], &what))
-			buf_addf(out, "HTTPRoute %s/%s: spec.rules[%zu].matches[%zu].%s\n", node->namespace, node->name, rule, m,
-			         what.data);
+			buf_addf(out, "%s %s/%s: spec.rules[%zu].matches[%zu].%s\n", object_kind_name(node->kind), node->namespace,
+			         node->name, rule, m, what.data);
 	}
 	buf_done(&what);
 }
 
 void status_why_nowhere(const struct node *node, size_t rule, struct buf *out)
 {
-	buf_addf(out, "HTTPRoute %s/%s: spec.rules[%zu].backendRefs: %s\n", node->namespace, node->name, rule,
+	buf_addf(out, "%s %s/%s: spec.rules[%zu].backendRefs: %s\n", object_kind_name(node->kind), node->namespace, node->name, rule,
 	         node_route(node)->route->rules[rule].n_backend_refs ? "every weight is 0" : "there are none");
 }
 
@@ -35,9 +35,9 @@ void status_why_ref(const struct graph *graph, const struct node *node, size_t r
 	struct buf message;
 	buf_init(&message, CONDITION_MESSAGE);
 	if (ref < source->n_backend_refs &&
-	    !graph_ref(graph, node->namespace, &source->backend_refs[ref], &id, &message))
-		buf_addf(out, "HTTPRoute %s/%s: spec.rules[%zu].backendRefs[%zu]: %s: %s\n", node->namespace, node->name, rule,
-		         ref, condition_kind(id)->reason, message.data);
+	    !graph_ref(graph, node->object, &source->backend_refs[ref], &id, &message))
+		buf_addf(out, "%s %s/%s: spec.rules[%zu].backendRefs[%zu]: %s: %s\n", object_kind_name(node->kind), node->namespace,
+		         node->name, rule, ref, condition_kind(id)->reason, message.data);
 	buf_done(&message);
 }
 

@@ -221,6 +221,7 @@ static void targets_of(struct targets *targets, const struct object *object)
 		targets_of_gateway(targets, (const struct gateway *)object);
 		break;
 	case KIND_HTTPROUTE:
+	case KIND_GRPCROUTE:
 		targets_of_route(targets, (const struct http_route *)object);
 		break;
 	case KIND_REFERENCEGRANT:

@@ -4,7 +4,7 @@
  * a Service that does not exist yet has a node with the routes that wait for it. Edges lead from the referrer to what it
  * refers to and are found from both ends, so a change reaches its dependents without a search:
  *
- *   HTTPRoute → Gateway, Service, its Namespace, the grants of a foreign namespace      users of the target
+ *   HTTPRoute, GRPCRoute → Gateway, Service, its Namespace, the grants of a foreign namespace      users of the target
  *   Gateway → GatewayClass, its Service, its parameters                                 users of the target
  *   GatewayClass → its parameters                                                       users of the target
  *   EndpointSlice → Service (by label), ReferenceGrant → the grants of its namespace    parts of the target

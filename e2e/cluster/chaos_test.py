@@ -25,7 +25,7 @@ from bed import Bed, check, gateway, route, rule, service, wait
 POD = "10.245.0."
 ROUNDS = int(os.environ.get("ROUNDS", 12))
 MANY = [int(n) for n in os.environ.get("MANY", "1000 5000").split()]
-KINDS = ("namespaces", "services", "endpointslices", "gatewayclasses", "gateways", "httproutes", "referencegrants")
+KINDS = ("namespaces", "services", "endpointslices", "gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants")
 STABLE = "stable.example.com"
 
 

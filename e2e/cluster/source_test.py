@@ -23,7 +23,7 @@ NAME = os.environ.setdefault("NAME", f"hatchway-source-{os.getpid()}")
 VAR = pathlib.Path(os.environ.setdefault("VAR", f"/var/lib/{NAME}"))
 SEED = int(os.environ.get("HATCHWAY_SEED") or random.randrange(1 << 32))
 NODE = "10.201.0.1"
-KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,httproutes,referencegrants"
+KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,httproutes,grpcroutes,referencegrants"
 
 
 def run(*command, text=None, check=True, timeout=120):
@@ -190,8 +190,8 @@ metadata: {{name: hatchway}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: hatchway}}
 subjects: [{{kind: User, name: hatchway}}]
 """
-ALL_KINDS = "gatewayclasses, gateways, httproutes, referencegrants"
-ALL_STATUSES = "gatewayclasses/status, gateways/status, httproutes/status"
+ALL_KINDS = "gatewayclasses, gateways, httproutes, grpcroutes, referencegrants"
+ALL_STATUSES = "gatewayclasses/status, gateways/status, httproutes/status, grpcroutes/status"
 BASE = """
 apiVersion: v1
 kind: Namespace

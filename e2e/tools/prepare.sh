@@ -52,6 +52,7 @@ for what in "${@:-build}"; do
 		command_from cppcheck cppcheck
 		command_from python3 python3
 		command_from nghttpd nghttp2-server
+		file_from '/usr/lib/python3/dist-packages/grpc/__init__.py' python3-grpcio
 		command_from git git
 		;;
 	bench)

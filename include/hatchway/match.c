@@ -67,7 +67,8 @@ static bool path_matches(const struct table_match *match, const char *path)
 		return regex_matches(match->path, path);
 	if (n && match->path[n - 1] == '/')
 		n--;
-	return !strncmp(path, match->path, n) && (path[n] == 0 || path[n] == '/');
+	return !strncmp(path, match->path, n) && (path[n] == 0 || path[n] == '/') &&
+	       (!match->path_regex || regex_matches(match->path_regex, path));
 }
 
 static bool value_matches(const struct table_test *test, const char *value)

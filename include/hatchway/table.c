@@ -151,6 +151,7 @@ static void *copy_host(struct arena *a, const void *like)
 		struct table_entry *entry = &to->entries[i];
 		entry->match = *match;
 		entry->match.path = arena_strdup(a, match->path);
+		entry->match.path_regex = arena_strdup(a, match->path_regex);
 		entry->match.method = arena_strdup(a, match->method);
 		entry->match.headers = copy_tests(a, match->headers, match->n_headers);
 		entry->match.queries = copy_tests(a, match->queries, match->n_queries);

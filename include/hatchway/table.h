@@ -49,7 +49,9 @@ struct table_endpoint {
 	bool draining;       /* no new work; what runs may end (EndpointSlice: serving and terminating) */
 };
 
-/* One port of one Service. No endpoints: 503. Key: "namespace.service:port". */
+/* One port of one Service. No endpoints: 503. Key: "namespace.service:port"; for gRPC, whose clients want failures told in
+ * their own way, TABLE_GRPC is behind it. */
+#define TABLE_GRPC "-grpc"
 struct table_backend {
 	struct table_unit unit;
 	struct table_endpoint *endpoints; /* sorted by name */
@@ -160,6 +162,7 @@ struct table_test {
 /* All parts hold, or it does not match. */
 struct table_match {
 	const char *path;   /* PREFIX: element-wise, a trailing "/" does not count */
+	const char *path_regex; /* PREFIX: this REGEX, too, of the whole path; NULL: none */
 	const char *method; /* NULL: any */
 	struct table_test *headers, *queries;
 	uint16_t n_headers, n_queries; /* 16 each are the schema's bound */

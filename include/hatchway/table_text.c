@@ -188,6 +188,8 @@ static void dump_host(const struct table_host *host, struct buf *out)
 		const struct table_match *match = &host->entries[i].match;
 		buf_addc(out, '\t');
 		add_pair(out, path_names[match->path_type], match->path);
+		if (match->path_regex)
+			add_pair(out, "path", match->path_regex);
 		if (match->method)
 			add_pair(out, "method", match->method);
 		dump_tests("header", match->headers, match->n_headers, out);
@@ -533,6 +535,8 @@ static bool parse_host_part(struct parser *p)
 	if (!name_of(p, path_names, 3, &type) || !(match->path = next(p)))
 		return false;
 	match->path_type = (enum table_path)type;
+	if (accept(p, "path") && !(match->path_regex = next(p)))
+		return false;
 	if (accept(p, "method") && !(match->method = next(p)))
 		return false;
 	while (p->at < p->n && !accept(p, "->")) {
