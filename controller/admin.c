@@ -1,25 +1,29 @@
 /* The admin socket, both sides. Connections are few and short; each question has a ceiling and a deadline. */
 #include "controller/admin.h"
 
+#include "hatchway/base/log.h"
 #include "hatchway/base/words.h"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #define QUESTION_LIMIT 65536
 #define ANSWER_LIMIT ((size_t)256 << 20)
 #define MAX_WORDS 128
 #define DEADLINE_MS 10000
+#define LOOK_MS 1000 /* is the socket still there? */
 
 struct admin {
-	uv_pipe_t pipe;
+	uv_pipe_t *pipe; /* replaced when its file is gone */
+	uv_timer_t look;
 	char path[108];
 	admin_answer *answer;
 	void *ctx;
-	size_t clients;
-	bool closing;
+	struct client *clients;
+	bool closing, closed_look;
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 };
@@ -29,13 +33,14 @@ struct client {
 	uv_timer_t deadline;
 	uv_write_t write;
 	struct admin *admin;
+	struct client *next, *prev;
 	struct buf question, answer;
 	int handles;
 };
 
 static void admin_maybe_free(struct admin *admin)
 {
-	if (!admin->closing || admin->clients)
+	if (!admin->closed_look || admin->pipe || admin->clients)
 		return;
 	void (*closed)(void *) = admin->closed;
 	void *ctx = admin->closed_ctx;
@@ -53,7 +58,7 @@ static void client_handle_closed(uv_handle_t *handle)
 	buf_done(&client->question);
 	buf_done(&client->answer);
 	free(client);
-	admin->clients--;
+	DL_DELETE(admin->clients, client);
 	admin_maybe_free(admin);
 }
 
@@ -126,7 +131,7 @@ static void on_connection(uv_stream_t *server, int status)
 	client->pipe.data = client->deadline.data = client;
 	buf_init(&client->question, QUESTION_LIMIT);
 	buf_init(&client->answer, ANSWER_LIMIT + 16);
-	admin->clients++;
+	DL_APPEND(admin->clients, client);
 	uv_pipe_init(server->loop, &client->pipe, 0);
 	uv_timer_init(server->loop, &client->deadline);
 	uv_timer_start(&client->deadline, on_deadline, DEADLINE_MS, 0);
@@ -135,11 +140,54 @@ static void on_connection(uv_stream_t *server, int status)
 		client_close(client);
 }
 
-static void on_admin_closed(uv_handle_t *handle)
+static void on_pipe_closed(uv_handle_t *handle)
 {
 	struct admin *admin = handle->data;
-	admin->closing = true;
+	if ((uv_handle_t *)admin->pipe == handle)
+		admin->pipe = NULL;
+	free(handle);
 	admin_maybe_free(admin);
+}
+
+static void on_look_closed(uv_handle_t *handle)
+{
+	struct admin *admin = handle->data;
+	admin->closed_look = true;
+	admin_maybe_free(admin);
+}
+
+/* Whoever still asks is not waited for. */
+static void close_handles(struct admin *admin)
+{
+	struct client *client;
+	admin->closing = true;
+	DL_FOREACH(admin->clients, client)
+		client_close(client);
+	uv_close((uv_handle_t *)admin->pipe, on_pipe_closed);
+	uv_close((uv_handle_t *)&admin->look, on_look_closed);
+}
+
+static int admin_listen(struct admin *admin)
+{
+	admin->pipe = xcalloc(1, sizeof(*admin->pipe));
+	uv_pipe_init(admin->look.loop, admin->pipe, 0);
+	admin->pipe->data = admin;
+	mode_t mask = umask(0177);
+	int error = uv_pipe_bind(admin->pipe, admin->path);
+	umask(mask);
+	return error ? error : uv_listen((uv_stream_t *)admin->pipe, 16, on_connection);
+}
+
+/* A cleaner of /tmp, or a hasty hand, takes the file away; nobody could ask any more. */
+static void on_look(uv_timer_t *timer)
+{
+	struct admin *admin = timer->data;
+	if (!access(admin->path, F_OK) || errno != ENOENT)
+		return;
+	uv_close((uv_handle_t *)admin->pipe, on_pipe_closed);
+	int error = admin_listen(admin);
+	if (!error)
+		log_line(LOG_WARN, "made again", "socket", admin->path, NULL);
 }
 
 int admin_open(uv_loop_t *loop, const char *path, admin_answer *answer, void *ctx, struct admin **ret, struct err *reterr)
@@ -153,18 +201,15 @@ int admin_open(uv_loop_t *loop, const char *path, admin_answer *answer, void *ct
 	admin->answer = answer;
 	admin->ctx = ctx;
 	unlink(path); /* the lock on the state folder says nobody else is using it */
-	uv_pipe_init(loop, &admin->pipe, 0);
-	admin->pipe.data = admin;
-	mode_t mask = umask(0177);
-	int error = uv_pipe_bind(&admin->pipe, path);
-	umask(mask);
-	if (!error)
-		error = uv_listen((uv_stream_t *)&admin->pipe, 16, on_connection);
+	uv_timer_init(loop, &admin->look);
+	admin->look.data = admin;
+	int error = admin_listen(admin);
 	if (error) {
 		err_set(reterr, error, "%s: %s", path, uv_strerror(error));
-		uv_close((uv_handle_t *)&admin->pipe, on_admin_closed);
+		close_handles(admin);
 		return error;
 	}
+	uv_timer_start(&admin->look, on_look, LOOK_MS, LOOK_MS);
 	*ret = admin;
 	return 0;
 }
@@ -174,7 +219,7 @@ void admin_close(struct admin *admin, void (*cb)(void *ctx), void *ctx)
 	admin->closed = cb;
 	admin->closed_ctx = ctx;
 	unlink(admin->path);
-	uv_close((uv_handle_t *)&admin->pipe, on_admin_closed);
+	close_handles(admin);
 }
 
 /* ---- asking ---- */

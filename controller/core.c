@@ -213,6 +213,11 @@ void core_held(struct core *core, bool held, const char *why)
 	core->not_held = held ? NULL : xstrdup(why);
 }
 
+const char *core_not_held(const struct core *core)
+{
+	return core->not_held;
+}
+
 /* ---- infrastructure out ---- */
 
 uint64_t core_infra_version(const struct core *core)

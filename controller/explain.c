@@ -22,7 +22,11 @@ static int parse_url(struct target *target, const char *url, struct err *reterr)
 	if (rest && !tls && strncmp(url, "http://", 7))
 		return err_set(reterr, -EINVAL, "\"%s\": neither http:// nor https://", url);
 	rest = rest ? rest + 3 : url;
-	size_t n = strcspn(rest, "/?");
+	size_t n = strcspn(rest, "/?#");
+	if (!n)
+		return err_set(reterr, -EINVAL, "\"%s\": no host in it", url);
+	if (memchr(rest, '@', n))
+		return err_set(reterr, -EINVAL, "\"%s\": user and password are no part of a request; -H 'Authorization: …' is", url);
 	target->request.host = arena_strndup(&target->arena, rest, n);
 	const char *bracket = strchr(target->request.host, ']');
 	const char *colon = strrchr(bracket ? bracket : target->request.host, ':');

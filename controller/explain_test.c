@@ -164,6 +164,9 @@ static const struct explain_case cases[] = {
 	 "          invalid reference: answers 500           weight 1      1.00 %\n",
 	 {TABLE_BACKEND, "sample.v1:5000", "server limit reached"}},
 	{"other:81/", NULL, -EINVAL, "no listener on port 81; there are: 80", NONE},
+	{"", NULL, -EINVAL, "\"\": no host in it", NONE},
+	{"http://user:pw@m.org/", NULL, -EINVAL,
+	 "\"http://user:pw@m.org/\": user and password are no part of a request; -H 'Authorization: …' is", NONE},
 	{"other:x/", NULL, -EINVAL, "\"x\": no such port", NONE},
 	{"ftp://other/", NULL, -EINVAL, "\"ftp://other/\": neither http:// nor https://", NONE},
 };

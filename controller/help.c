@@ -20,7 +20,7 @@ static const struct {
 	 "\n"
 	 "One line is logged to standard error for each decision: what was put or deleted, applied, refused, and each\n"
 	 "condition that turned bad (warn) or good again (info). --health-address answers GET /healthz (200: alive), /readyz\n"
-	 "(200: HAProxy serves everything known; 503 and why not) and /metrics (Prometheus).\n"
+	 "(200: HAProxy has all that is known, but for what it refused, which `hatchway status` tells; 503 and why not) and /metrics (Prometheus).\n"
 	 "\n"
 	 "examples:\n"
 	 "  hatchway run --manifests ./manifests --state-dir ./state --port-map 80:8080\n"

@@ -77,12 +77,19 @@ static void on_delete(void *ctx, enum object_kind kind, const char *namespace, c
 	core_delete(offline->core, kind, namespace, name);
 }
 
+static void on_refusals(void *ctx, const struct haproxy_refusal *refusals, size_t n)
+{
+	core_refused(ctx, refusals, n);
+}
+
+/* What a running controller would hear from HAProxy's side, as far as no HAProxy is needed to know it. */
 static void on_settled(void *ctx)
 {
 	struct offline *offline = ctx;
 	struct table_changes changes = {0};
 	core_update(offline->core, &changes);
 	table_changes_done(&changes);
+	haproxy_check(core_table(offline->core), on_refusals, offline->core);
 }
 
 static void on_problem(void *ctx, const char *path, unsigned line, const char *text)

@@ -14,6 +14,9 @@
 #define DEFAULT_POOL_BASE 20000
 #define DEFAULT_POOL_SIZE 64
 
+#define ALNUM "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define TOKEN ALNUM "!#$%&'*+-.^_`|~" /* RFC 9110 */
+
 enum { OPT_MANIFESTS = 256, OPT_KUBECONFIG, OPT_CONTEXT, OPT_STATE, OPT_STATUS, OPT_LEASE, OPT_IDENTITY, OPT_HAPROXY, OPT_CLASS, OPT_PORTS, OPT_POOL, OPT_SERVICE, OPT_THREADS, OPT_STOP, OPT_HEALTH, OPT_LISTENER,
        OPT_LOG };
 
@@ -57,7 +60,7 @@ static bool parse_number(const char *text, unsigned long max, unsigned long *ret
 static int parse_port_map(struct options *options, const char *text, struct err *reterr)
 {
 	options->n_port_map = 0;
-	for (const char *p = text; *p;) {
+	for (const char *p = text;; p++) {
 		unsigned long port, bind_port;
 		if (options->n_port_map == MAX_PORT_MAP)
 			return err_set(reterr, -EINVAL, "--port-map: more than %d pairs", MAX_PORT_MAP);
@@ -69,9 +72,9 @@ static int parse_port_map(struct options *options, const char *text, struct err 
 			if (options->port_map[i].port == port || options->port_map[i].bind_port == bind_port)
 				return err_set(reterr, -EINVAL, "--port-map: a port is in two pairs of \"%s\"", text);
 		options->port_map[options->n_port_map++] = (struct port_map){(uint16_t)port, (uint16_t)bind_port};
-		p += *p == ',';
+		if (!*p)
+			return 0;
 	}
-	return 0;
 }
 
 /* Both become parts of URLs. */
@@ -96,7 +99,7 @@ static int parse_pool(struct options *options, const char *text, struct err *ret
 {
 	unsigned long base, size;
 	const char *p = text;
-	if (!parse_number(p, 65535, &base, &p) || *p != ':' || !parse_number(p + 1, 65535, &size, &p) || *p || !base ||
+	if (!parse_number(p, 65535, &base, &p) || *p != ':' || !parse_number(p + 1, 65535, &size, &p) || *p || !base || !size ||
 	    base + size > 65536)
 		return err_set(reterr, -EINVAL, "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"%s\"",
 		               text);
@@ -159,6 +162,8 @@ static int take(struct options *options, int id, const char *value, struct err *
 		options->haproxy = options->adopt ? NULL : value;
 		return 0;
 	case OPT_CLASS:
+		if (!is_kube_name(value, strlen(value), 253))
+			return err_set(reterr, -EINVAL, "--class: the name of a GatewayClass, not \"%s\"", value);
 		options->class = value;
 		return 0;
 	case OPT_PORTS:
@@ -188,7 +193,8 @@ static int take(struct options *options, int id, const char *value, struct err *
 		return 0;
 	default:
 		BUG_ON(id != 'H');
-		if (options->n_headers == ARRAY_LEN(options->headers) || !strchr(value, ':'))
+		if (options->n_headers == ARRAY_LEN(options->headers) ||
+		    !strspn(value, TOKEN) || value[strspn(value, TOKEN)] != ':')
 			return err_set(reterr, -EINVAL, "-H: expected 'Name: value', not \"%s\"", value);
 		options->headers[options->n_headers++] = value;
 		return 0;

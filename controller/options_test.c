@@ -96,6 +96,12 @@ static void wrong_flags_are_named(void **state)
 		{"run --manifests", "--manifests: needs a value"},
 		{"run --nonsense", "--nonsense: no such flag; see hatchway --help"},
 		{"run --log-level loud", "--log-level: error, warn, info or debug, not \"loud\""},
+		{"run --port-map 80:8080,", "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"80:8080,\""},
+		{"run --port-map=", "--port-map: expected PORT:BOUND,… like 80:8080,443:8443, not \"\""},
+		{"run --pool-ports 20000:0", "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"20000:0\""},
+		{"run --class=", "--class: the name of a GatewayClass, not \"\""},
+		{"run --class A", "--class: the name of a GatewayClass, not \"A\""},
+		{"explain -H :x u", "-H: expected 'Name: value', not \":x\""},
 		{"explain -H x u", "-H: expected 'Name: value', not \"x\""},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -42,6 +42,8 @@ static int answer_explain(const struct core *core, const char **words, int n, st
 	struct buf text;
 	buf_init(&text, out->limit);
 	int ret = explain(core_table(core), refusals, n_refusals, &request, &text, &err);
+	if (core_not_held(core))
+		buf_addf(out, "HAProxy does not hold this: %s\n", core_not_held(core));
 	if (ret < 0)
 		buf_addf(out, "%s\n", err.text); /* first what is wrong, then what there is */
 	buf_add(out, text.data, text.len);

@@ -39,6 +39,7 @@ static void answers(void **state)
 	core_refused(core, NULL, 0);
 	core_held(core, false, "HAProxy is down");
 	asks(core, status, 1, 1, "HAProxy does not hold this: HAProxy is down\n");
+	asks(core, explain, 4, 0, "HAProxy does not hold this: HAProxy is down\nrequest ");
 	asks(core, dump, 2, 0, "Gateway s/gw of class hatchway");
 	core_free(core);
 }

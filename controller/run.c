@@ -137,6 +137,13 @@ static void write_infra(struct run *run)
 
 /* ---- HAProxy ---- */
 
+/* What was submitted and is not applied is not shown as if it were served. */
+static void tell_held(struct run *run)
+{
+	bool down = run->vitals.state == HAPROXY_DOWN && *run->vitals.detail;
+	core_held(run->core, run->applied == run->generation, down ? run->vitals.detail : "a change is on its way to it");
+}
+
 static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refusal *refusals, size_t n)
 {
 	struct run *run = ctx;
@@ -144,7 +151,7 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 	bool fresh = !run->served || generation != run->applied; /* or it was made good again */
 	run->applied = generation;
 	vitals_applied(&run->vitals, generation, n, uv_hrtime());
-	core_held(run->core, true, NULL);
+	tell_held(run);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)generation);
 	snprintf(took, sizeof(took), "%.3f", (double)(uv_hrtime() - run->submitted_at_ns) / 1e6);
 	if (fresh)
@@ -197,7 +204,9 @@ static void on_settled(void *ctx)
 	if (changes.n || !run->generation) {
 		run->submitted_at_ns = uv_hrtime();
 		vitals_submitted(&run->vitals, run->generation + 1, run->submitted_at_ns);
-		haproxy_submit(run->haproxy, &changes, ++run->generation);
+		run->generation++;
+		tell_held(run);
+		haproxy_submit(run->haproxy, &changes, run->generation);
 	} else {
 		write_status(run);
 	}

@@ -276,38 +276,53 @@ void haproxy_close(struct haproxy *haproxy, void (*cb)(void *ctx), void *ctx)
 
 /* ---- offline ---- */
 
-static struct image *render_table(const struct table *table)
+/* Into an empty image, by a render that the caller frees. */
+static struct image *render_table(const struct table *table, struct render *render)
 {
 	struct table *nothing = table_new();
 	struct table_changes changes = {0};
-	struct render *render = render_new();
 	struct image *image = image_new();
 
 	table_diff(nothing, table, &changes);
 	render_apply(render, changes.list, changes.n, image);
 	table_changes_done(&changes);
-	render_free(render);
 	table_free(nothing);
 	return image;
 }
 
+void haproxy_check(const struct table *table, void (*cb)(void *ctx, const struct haproxy_refusal *refusals, size_t n), void *ctx)
+{
+	struct render *render = render_new();
+	struct image *image = render_table(table, render);
+	size_t n;
+	const struct haproxy_refusal *refusals = render_refusals(render, &n);
+
+	cb(ctx, refusals, n);
+	render_free(render);
+	image_free(image);
+}
+
 void haproxy_dump_image(const struct table *table, struct buf *out)
 {
-	struct image *image = render_table(table);
+	struct render *render = render_new();
+	struct image *image = render_table(table, render);
 
 	image_dump(image, out);
+	render_free(render);
 	image_free(image);
 }
 
 void haproxy_dump_plan(const struct table *table, struct buf *out)
 {
-	struct image *wanted = render_table(table), *held = image_new();
+	struct render *render = render_new();
+	struct image *wanted = render_table(table, render), *held = image_new();
 	struct plan plan;
 
 	plan_init(&plan);
 	plan_build(&plan, held, wanted, NULL, 0);
 	plan_dump(&plan, out);
 	plan_done(&plan);
+	render_free(render);
 	image_free(held);
 	image_free(wanted);
 }

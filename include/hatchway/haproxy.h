@@ -76,7 +76,11 @@ struct haproxy_counters haproxy_counters(const struct haproxy *haproxy);
 /* Flushes files, then closes and frees; cb once, at the end. HAProxy goes on serving unless stop_on_exit. */
 void haproxy_close(struct haproxy *haproxy, void (*cb)(void *ctx), void *ctx);
 
-/* ---- offline, for `hatchway dump` and golden texts ---- */
+/* ---- offline, for `hatchway check`, `dump` and golden texts ---- */
+
+/* What of the table no HAProxy would be given, because it cannot be expressed: the part of applied()'s refusals that needs
+ * no HAProxy. Calls cb once, with all of them, valid until it returns. Pure. */
+void haproxy_check(const struct table *table, void (*cb)(void *ctx, const struct haproxy_refusal *refusals, size_t n), void *ctx);
 
 /* The image a table renders to; the commands from an empty HAProxy to it. Pure. */
 void haproxy_dump_image(const struct table *table, struct buf *out);
