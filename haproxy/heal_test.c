@@ -326,7 +326,7 @@ static void test_master_socket_deleted(void **state)
 	unsigned lines = lines_logged(bed, 2500);
 	for (unsigned i = 0; i < 2; i++) {
 		snprintf(keys[i], sizeof(keys[i]), "%u", bed->port + 100 * i);
-		binds[i] = (struct sync_bind){keys[i], "127.0.0.1", (uint16_t)(bed->port + 100 * i)};
+		binds[i] = (struct sync_bind){keys[i], "127.0.0.1", (uint16_t)(bed->port + 100 * i), false};
 	}
 	sync_submit(bed->sync, ++bed->generation, binds, 2);
 	testbed_run_until(bed, testbed_applied, 5000);
