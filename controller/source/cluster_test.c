@@ -1018,6 +1018,17 @@ static void one_forbidden_kind_stops_nobody(void **state)
 	assert_true(until(equal, 2000));
 }
 
+static void without_its_routes_it_does_not_begin(void **state)
+{
+	s.forbidden[KIND_HTTPROUTE] = true;
+	put_some(2);
+	open_cluster("token: x");
+	assert_false(until(settled_once, 1000));
+	s.forbidden[KIND_HTTPROUTE] = false;
+	assert_true(until(settled_once, 3000));
+	assert_true(equal());
+}
+
 /* ---- what is wrong with objects ---- */
 
 static bool problem_told(void)
@@ -1184,6 +1195,7 @@ int main(void)
 	    TEST(plugins_give_tokens),
 	    TEST(a_plugin_that_fails_is_asked_again),
 	    TEST(one_forbidden_kind_stops_nobody),
+	    TEST(without_its_routes_it_does_not_begin),
 	    TEST(refused_objects_keep_their_last_state),
 	    TEST(what_is_too_big_is_named_and_stays),
 	    TEST(a_dead_connection_is_found),

@@ -433,6 +433,13 @@ static void note_failure(struct watch *watch, const char *text)
 		err_set(&watch->err, 0, "%s", text);
 }
 
+/* Who has never read one of these must not begin: it would serve nothing, and say so in everybody's status. */
+static bool is_needed(enum object_kind kind)
+{
+	return kind == KIND_GATEWAYCLASS || kind == KIND_GATEWAY || object_kind_is_route(kind) || kind == KIND_SERVICE ||
+	       kind == KIND_ENDPOINTSLICE;
+}
+
 static void note_forbidden(struct watch *watch)
 {
 	uint64_t now = uv_now(watch->loop);
@@ -440,7 +447,7 @@ static void note_forbidden(struct watch *watch)
 		watch->forbidden_since_ms = now;
 	watch->forbidden = true;
 	/* An API server that has just started forbids everything for a moment: it does not know its roles yet. */
-	if (now - watch->forbidden_since_ms >= watch->times.forbidden_ms)
+	if (!is_needed(watch->kind) && now - watch->forbidden_since_ms >= watch->times.forbidden_ms)
 		set_synced(watch);
 }
 

@@ -25,7 +25,8 @@ struct watch_times {
 	unsigned watch_s;                       /* how long a watch shall last: this, and up to as much again */
 	unsigned watch_silence_s;               /* servers send a bookmark every minute */
 	unsigned retry_ms, retry_max_ms;        /* back-off: doubles between the two */
-	unsigned forbidden_ms;                  /* forbidden for so long from the beginning: the others need not wait */
+	unsigned forbidden_ms;                  /* forbidden for so long from the beginning: the others need not wait, unless nothing
+	                                           can be served without the kind */
 	unsigned page;                          /* objects of one LIST; 0: all */
 };
 
