@@ -120,8 +120,34 @@ static void tells_why(void **state)
 	core_free(core);
 }
 
+static void on_refusals(void *ctx, const struct haproxy_refusal *refusals, size_t n)
+{
+	core_refused(ctx, refusals, n);
+}
+
+/* What cannot be expressed is known without a HAProxy: `check` and `run` agree. */
+static void refuses_offline(void **state)
+{
+	static const char route[] =
+		"{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: s}, spec: {parentRefs: "
+		"[{name: gw}], rules: [{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [Content-Length]}}], "
+		"backendRefs: [{name: web, port: 80}]}]}}\n";
+	const char *status[] = {"status"};
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	fixture_objects(objects, false, fixture_put, core);
+	fixture_update(core);
+	haproxy_check(core_table(core), on_refusals, core);
+	asks(core, status, 1, 0, "s/gw");
+	fixture_objects(route, false, fixture_put, core);
+	fixture_update(core);
+	haproxy_check(core_table(core), on_refusals, core);
+	asks(core, status, 1, 1, "spec.rules[0]: HAProxy refused it: header Content-Length frames the message");
+	core_free(core);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(answers), cmocka_unit_test(tells_why)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(answers), cmocka_unit_test(tells_why),
+	                                   cmocka_unit_test(refuses_offline)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
