@@ -1,68 +1,42 @@
 /* Owns what hatchway remembers of the objects it keeps in the API server, so as to see whether somebody has changed them:
  * who owns them, and all that is in them but their status and what only the API server writes. */
 #include "controller/object/decode_reader.h"
-
-#include "hatchway/base/buf.h"
+#include "controller/object/json_write.h"
 
 #define LIVE_CEILING ((size_t)2 << 20) /* the source reads no larger object */
 #define GATEWAY_GROUP "gateway.networking.k8s.io/"
 
-static void put_text(struct buf *out, const char *text)
+/* The map's pairs but for these keys; the values are the map's own. */
+static struct node *without(const struct node *map, const char *const *keys, struct arena *scratch)
 {
-	buf_addc(out, '"');
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-		if (*p == '"' || *p == '\\')
-			buf_addc(out, '\\');
-		if (*p < 0x20)
-			buf_addf(out, "\\u%04x", *p);
-		else
-			buf_addc(out, (char)*p);
+	struct node *out = arena_alloc(scratch, sizeof(*out));
+	*out = (struct node){.type = NODE_MAP};
+	out->keys = arena_array(scratch, map->n, sizeof(*out->keys));
+	out->items = arena_array(scratch, map->n, sizeof(*out->items));
+	for (size_t i = 0; i < map->n; i++) {
+		const char *const *key = keys;
+		while (*key && strcmp(*key, map->keys[i]) != 0)
+			key++;
+		if (*key)
+			continue;
+		out->keys[out->n] = map->keys[i];
+		out->items[out->n++] = map->items[i];
 	}
-	buf_addc(out, '"');
+	return out;
 }
 
-static void put_node(struct buf *out, const struct node *node, const char *const *without)
+static void write_live(struct buf *out, const struct node *raw)
 {
-	const char *comma = "";
-	switch (node->type) {
-	case NODE_NULL:
-		buf_adds(out, "null");
-		break;
-	case NODE_BOOL:
-	case NODE_NUMBER:
-		buf_adds(out, node->text);
-		break;
-	case NODE_STRING:
-		put_text(out, node->text);
-		break;
-	case NODE_LIST:
-		buf_addc(out, '[');
-		for (size_t i = 0; i < node->n; i++, comma = ",") {
-			buf_adds(out, comma);
-			put_node(out, node->items[i], NULL);
-		}
-		buf_addc(out, ']');
-		break;
-	case NODE_MAP: {
-		static const char *const of_metadata[] = {"managedFields", "resourceVersion", "generation", NULL};
-		buf_addc(out, '{');
-		for (size_t i = 0; i < node->n; i++) {
-			const char *const *drop = without;
-			while (drop && *drop && strcmp(*drop, node->keys[i]) != 0)
-				drop++;
-			if (drop && *drop)
-				continue;
-			buf_adds(out, comma);
-			put_text(out, node->keys[i]);
-			buf_addc(out, ':');
-			bool metadata = without && strcmp(node->keys[i], "metadata") == 0;
-			put_node(out, node->items[i], metadata ? of_metadata : NULL);
-			comma = ",";
-		}
-		buf_addc(out, '}');
-		break;
-	}
-	}
+	static const char *const of_object[] = {"status", NULL};
+	static const char *const of_metadata[] = {"managedFields", "resourceVersion", "generation", NULL};
+	struct arena scratch;
+	arena_init(&scratch);
+	struct node *live = without(raw, of_object, &scratch);
+	for (size_t i = 0; i < live->n; i++)
+		if (strcmp(live->keys[i], "metadata") == 0)
+			live->items[i] = without(live->items[i], of_metadata, &scratch);
+	json_write(out, live);
+	arena_done(&scratch);
 }
 
 /* The Gateway that is the object's controller; NULL. */
@@ -81,14 +55,13 @@ static const struct node *owner_of(const struct node *raw)
 
 bool decode_kept(struct decode_reader *reader, struct kept *kept)
 {
-	static const char *const without[] = {"status", NULL};
 	const struct node *owner = owner_of(reader->raw);
 	bool managed = node_is(reader->labels, LABEL_MANAGED_BY, MANAGED_BY);
 	if (!owner && !managed)
 		return false;
 	struct buf live;
 	buf_init(&live, LIVE_CEILING);
-	put_node(&live, reader->raw, without);
+	write_live(&live, reader->raw);
 	*kept = (struct kept){
 	    .owner_uid = owner ? decode_text(reader, owner, "uid") : "",
 	    .owner_name = owner ? decode_text(reader, owner, "name") : "",
