@@ -2,6 +2,7 @@
 #include "controller/source/events.h"
 
 #include "controller/object/json_write.h"
+#include "controller/source/back_off.h"
 #include "controller/source/lease.h"
 #include "hatchway/base/hash.h"
 #include "hatchway/base/log.h"
@@ -201,7 +202,7 @@ struct events *events_open(uv_loop_t *loop, struct kube_client *client, const st
 	events->client = client;
 	events->options = *options;
 	events->last = &events->first;
-	BUG_ON(uv_random(NULL, NULL, &events->seed, sizeof(events->seed), 0, NULL));
+	events->seed = random_number();
 	uv_idle_init(loop, &events->handle);
 	events->handle.data = events;
 	return events;

@@ -8,6 +8,7 @@
 
 #include "controller/object/json_write.h"
 #include "controller/object/schema.h"
+#include "controller/source/back_off.h"
 #include "controller/source/json.h"
 #include "hatchway/base/log.h"
 
@@ -77,11 +78,9 @@ static void on_retry(uv_timer_t *timer)
 /* A bit more or less, so that candidates do not all come at once. */
 static void wait(struct lease *lease)
 {
-	uint64_t number;
 	unsigned ms = lease->options.retry_ms;
-	BUG_ON(uv_random(NULL, NULL, &number, sizeof(number), 0, NULL));
 	if (!lease->closed)
-		uv_timer_start(&lease->retry, on_retry, lease->leader ? ms : ms - ms / 5 + number % (ms / 5 * 2 + 1), 0);
+		uv_timer_start(&lease->retry, on_retry, lease->leader ? ms : ms - ms / 5 + random_number() % (ms / 5 * 2 + 1), 0);
 }
 
 /* The lease is ours since before the try: others count from when they see it, which is later. */
