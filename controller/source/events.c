@@ -132,11 +132,6 @@ static void drop_first(struct events *events)
 	free(event);
 }
 
-static bool ignore_bytes(void *ctx, const char *bytes, size_t n)
-{
-	return true;
-}
-
 static void on_sent(void *ctx, const struct kube_result *result)
 {
 	struct events *events = ctx;
@@ -153,9 +148,8 @@ static void on_sent(void *ctx, const struct kube_result *result)
 
 static void send_first(struct events *events)
 {
-	const unsigned ms = events->options.answer_ms;
-	const struct kube_deadlines deadlines = {ms, ms / 1000 + 1, ms};
-	const struct kube_request_events request_events = {NULL, ignore_bytes, on_sent, events};
+	const struct kube_deadlines deadlines = kube_within(events->options.answer_ms);
+	const struct kube_request_events request_events = {NULL, NULL, on_sent, events};
 	const struct event *event = events->first;
 	if (event)
 		events->request = kube_send(events->client, "POST", event->path, "application/json", event->body,

@@ -130,11 +130,6 @@ static void add_path(struct buf *out, const struct job *job)
 	         job->name);
 }
 
-static bool on_bytes(void *ctx, const char *bytes, size_t n)
-{
-	return true; /* the watch tells what has become of it */
-}
-
 static bool has_refused(long status)
 {
 	return status >= 400 && status < 500 && status != 401 && status != 404 && status != 409 && status != 429;
@@ -198,8 +193,8 @@ static void on_end(void *ctx, const struct kube_result *result)
 static void send_job(struct job *job)
 {
 	struct infra_api *api = job->api;
-	const struct kube_deadlines deadlines = {api->times.answer_ms, api->times.answer_ms / 1000 + 1, api->times.answer_ms};
-	const struct kube_request_events events = {NULL, on_bytes, on_end, job};
+	const struct kube_deadlines deadlines = kube_within(api->times.answer_ms);
+	const struct kube_request_events events = {NULL, NULL, on_end, job}; /* the watch tells what has become of it */
 	struct buf path, body;
 	buf_init(&path, 2048);
 	buf_init(&body, 1024);

@@ -321,11 +321,6 @@ static void add_turn(void *ctx, const char *type, const char *reason, const char
 	item->turns = turn;
 }
 
-static bool ignore_bytes(void *ctx, const char *bytes, size_t n)
-{
-	return true;
-}
-
 static bool add_path(const struct item *item, const char *tail, struct buf *out)
 {
 	const struct status_api_place *place = &item->api->place;
@@ -338,8 +333,8 @@ static bool add_path(const struct item *item, const char *tail, struct buf *out)
 static void send_patch(struct item *item, const char *path, const struct buf *body)
 {
 	struct status_api *api = item->api;
-	const struct kube_deadlines deadlines = {api->times.answer_ms, api->times.answer_ms / 1000 + 1, api->times.answer_ms};
-	const struct kube_request_events events = {NULL, ignore_bytes, on_written, item};
+	const struct kube_deadlines deadlines = kube_within(api->times.answer_ms);
+	const struct kube_request_events events = {NULL, NULL, on_written, item};
 	item->state = ITEM_WRITES;
 	item->dirty = false;
 	api->counters.writes++;
@@ -424,7 +419,7 @@ static void on_read(void *ctx, const struct kube_result *result)
 static void read_item(struct item *item)
 {
 	struct status_api *api = item->api;
-	const struct kube_deadlines deadlines = {api->times.answer_ms, api->times.answer_ms / 1000 + 1, api->times.answer_ms};
+	const struct kube_deadlines deadlines = kube_within(api->times.answer_ms);
 	const struct kube_request_events events = {NULL, on_bytes, on_read, item};
 	struct buf path;
 	buf_init(&path, 2048);
