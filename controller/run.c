@@ -467,7 +467,7 @@ static int open_source(struct run *run, struct err *reterr)
 	int ret = cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
 	if (!ret && !run->status.ops)
 		open_writer(run);
-	if (!ret && options->service)
+	if (!ret && options->service_name)
 		open_infra(run);
 	return ret;
 }
