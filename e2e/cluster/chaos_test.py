@@ -106,7 +106,7 @@ def held(bed):
         lines.update(f"{name} {entry.split(' ', 1)[1]}" for entry in bed.cli(f"show map #{number}").splitlines() if entry)
     for row in bed.cli("show servers state").splitlines()[2:]:
         word = row.split()
-        if len(word) > 7:
+        if len(word) > 7 and "." in word[1]:  # namespace.service:port; the others are the routing program's own
             admin = int(word[6])
             servers[f"{word[1]}/{word[3]}"] = (int(word[7]), "maint" if admin & 1 else "drain" if admin & 8 else "ready")
     return lines, servers
