@@ -296,9 +296,9 @@ void core_status_again(struct core *core, enum object_kind kind, const char *nam
 	graph_touch(&core->status, node);
 }
 
-void core_set_release(struct core *core, const char *version, const char *why)
+void core_set_release(struct core *core, const char *version, bool experimental, const char *why)
 {
-	graph_set_release(&core->graph, version, why, &core->status);
+	graph_set_release(&core->graph, version, experimental, why, &core->status);
 }
 
 bool core_status_changes(struct core *core, int64_t now, size_t limit,

@@ -88,8 +88,9 @@ bool core_status_changes(struct core *core, int64_t now, size_t limit,
  * again, or says that it has none. */
 void core_status_again(struct core *core, enum object_kind kind, const char *namespace, const char *name);
 
-/* Of which release the cluster's CRDs are ("v1.6.3"); version NULL: not known, why. Until it is told: the newest. */
-void core_set_release(struct core *core, const char *version, const char *why);
+/* Of which release the cluster's CRDs are ("v1.6.3"), and of the experimental channel? version NULL: not known, why. Until
+ * it is told: the newest, experimental. */
+void core_set_release(struct core *core, const char *version, bool experimental, const char *why);
 
 /* ---- infrastructure, in a cluster: the Services and EndpointSlices of Gateways ---- */
 

@@ -262,9 +262,13 @@ static void compare_with_scratch(struct walk *w)
 	fixture_update(fresh.core);
 	core_refused(fresh.core, refusals, n);
 	core_refused(w->core, refusals, n);
-	const char *release = PICK(w, "v1.6.3", "v1.6.3", "v1.1.0", "v1.7.0", NULL);
-	core_set_release(w->core, release, "forbidden");
-	core_set_release(fresh.core, release, "forbidden");
+	static const struct {
+		const char *version;
+		bool experimental;
+	} releases[] = {{"v1.6.3", false}, {"v1.6.3", true}, {"v1.1.0", false}, {"v1.7.0", true}, {NULL, false}};
+	unsigned r = roll(w, ARRAY_LEN(releases));
+	core_set_release(w->core, releases[r].version, releases[r].experimental, "forbidden");
+	core_set_release(fresh.core, releases[r].version, releases[r].experimental, "forbidden");
 	core_infra_said(w->core, "a", "g1", said);
 	core_infra_said(fresh.core, "a", "g1", said);
 	core_status_changes(w->core, FIXTURE_NOW, SIZE_MAX, status_given, w);

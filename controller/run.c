@@ -101,12 +101,12 @@ static void on_status_again(void *ctx, enum object_kind kind, const char *namesp
 	core_status_again(run->core, kind, namespace, name);
 }
 
-static void on_release(void *ctx, const char *version, const char *why)
+static void on_release(void *ctx, const char *version, bool experimental, const char *why)
 {
 	struct run *run = ctx;
-	log_line(version ? LOG_INFO : LOG_WARN, "Gateway API's CRDs", "version", version ? version : "unknown", "error",
-	         version ? "" : why, NULL);
-	core_set_release(run->core, version, why);
+	log_line(version ? LOG_INFO : LOG_WARN, "Gateway API's CRDs", "version", version ? version : "unknown", "channel",
+	         experimental ? "experimental" : "standard", "error", version ? "" : why, NULL);
+	core_set_release(run->core, version, experimental, why);
 }
 
 /* ---- Gateways' Services and EndpointSlices ---- */

@@ -66,14 +66,15 @@ enum class_verdict graph_class(const struct graph *graph, const char *name)
 #define RELEASE_LAST 6u
 #define RELEASE_FEATURES 4u /* supportedFeatures is a list of objects, and in the standard channel, since this one */
 
-void graph_set_release(struct graph *graph, const char *version, const char *why, struct node_list *status)
+void graph_set_release(struct graph *graph, const char *version, bool experimental, const char *why,
+                       struct node_list *status)
 {
 	struct graph_release *release = &graph->release;
 	struct node_list classes = {0};
 	unsigned minor = 0;
 	bool first = version && sscanf(version, "v1.%u.", &minor) == 1;
 	*release = (struct graph_release){.supported = first && minor >= RELEASE_FIRST && minor <= RELEASE_LAST,
-	                                  .features = first && minor >= RELEASE_FEATURES};
+	                                  .features = first && minor >= RELEASE_FEATURES, .experimental = experimental};
 	snprintf(release->version, sizeof(release->version), "%s", version ? version : "");
 	snprintf(release->why, sizeof(release->why), "%s", version ? "" : why);
 	store_list(graph->store, KIND_GATEWAYCLASS, &classes);
@@ -289,7 +290,7 @@ void graph_delta_done(struct graph_delta *delta)
 void graph_init(struct graph *graph, const struct graph_options *options, struct store *store)
 {
 	*graph = (struct graph){.options = *options, .store = store};
-	graph->release = (struct graph_release){.supported = true, .features = true};
+	graph->release = (struct graph_release){.supported = true, .features = true, .experimental = true};
 }
 
 void graph_done(struct graph *graph)

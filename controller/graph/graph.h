@@ -83,6 +83,7 @@ struct graph_release {
 	char why[256];    /* not */
 	bool supported;
 	bool features;    /* GatewayClasses have supportedFeatures */
+	bool experimental; /* the channel: its fields are there, too */
 };
 
 /* What the API server answered to a Gateway's infrastructure. */
@@ -142,7 +143,8 @@ bool graph_say(struct graph *graph, const char *namespace, const char *name, con
 const char *graph_said(const struct graph *graph, const char *namespace, const char *name); /* NULL: nothing */
 
 /* version NULL: not known, why. Touches the classes that are ours, whose status tells. */
-void graph_set_release(struct graph *graph, const char *version, const char *why, struct node_list *status);
+void graph_set_release(struct graph *graph, const char *version, bool experimental, const char *why,
+                       struct node_list *status);
 
 /* SupportedVersion, of every class of ours. */
 void graph_release_condition(const struct graph *graph, struct condition *ret);

@@ -136,11 +136,11 @@ static void on_served(void *ctx, enum object_kind kind, const char *version, con
 		watch_serve(cluster->watches[kind], version, plural);
 }
 
-static void on_release(void *ctx, const char *version, const char *why)
+static void on_release(void *ctx, const char *version, bool experimental, const char *why)
 {
 	struct cluster *cluster = ctx;
 	set_dirty(cluster);
-	cluster->events.release(cluster->events.ctx, version, why);
+	cluster->events.release(cluster->events.ctx, version, experimental, why);
 }
 
 static void on_silent(void *ctx, const char *why)

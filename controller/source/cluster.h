@@ -21,7 +21,7 @@ struct cluster_events {
 	/* Of an object we may write status to, our part of it: see watch.h. settled() follows. */
 	void (*status)(void *ctx, enum object_kind kind, const char *namespace, const char *name);
 	/* Of the CRDs, see discovery.h. */
-	void (*release)(void *ctx, const char *version, const char *why);
+	void (*release)(void *ctx, const char *version, bool experimental, const char *why);
 	void *ctx; /* source's too */
 };
 

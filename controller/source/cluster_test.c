@@ -80,6 +80,7 @@ static struct server {
 	char token[64];         /* "": anybody may come */
 	bool serves_crds, beta; /* beta: only v1beta1 */
 	bool hides_crds;        /* their own objects, which have the release */
+	bool experimental;      /* the CRDs' channel */
 	const char *parents;    /* of every route's status */
 	bool forbidden[KIND_COUNT];
 	bool frozen;     /* what is connected now is dead, but does not say so */
@@ -350,11 +351,14 @@ static void answer_discovery(struct connection *c, bool group)
 
 static void answer_release(struct connection *c)
 {
-	static const char body[] = "{\"kind\":\"PartialObjectMetadata\",\"metadata\":{\"annotations\":{\"x\":"
-	                           "\"{\\\"gateway.networking.k8s.io/bundle-version\\\":\\\"v1.1.0\\\"}\",\"gateway."
-	                           "networking.k8s.io/bundle-version\":\"v1.6.3\"}}}";
+	static const char standard[] = "{\"kind\":\"PartialObjectMetadata\",\"metadata\":{\"annotations\":{\"x\":"
+	                               "\"{\\\"gateway.networking.k8s.io/bundle-version\\\":\\\"v1.1.0\\\"}\",\"gateway."
+	                               "networking.k8s.io/bundle-version\":\"v1.6.3\"}}}",
+	                  experimental[] = "{\"metadata\":{\"annotations\":{\"gateway.networking.k8s.io/bundle-version\":\"v1.6.3\","
+	                                   "\"gateway.networking.k8s.io/channel\":\"experimental\"}}}";
+	const char *body = s.experimental ? experimental : standard;
 	assert_non_null(strstr(c->in.data, "as=PartialObjectMetadata"));
-	answer(c, s.hides_crds ? 403 : 200, "", body, sizeof(body) - 1, NONE);
+	answer(c, s.hides_crds ? 403 : 200, "", body, strlen(body), NONE);
 }
 
 static void on_request(struct connection *c)
@@ -588,9 +592,9 @@ static void on_status(void *ctx, enum object_kind kind, const char *namespace, c
 	t.unsettled = true;
 }
 
-static void on_release(void *ctx, const char *version, const char *why)
+static void on_release(void *ctx, const char *version, bool experimental, const char *why)
 {
-	snprintf(t.release, sizeof(t.release), "%s", version ? version : why);
+	snprintf(t.release, sizeof(t.release), "%s%s", version ? version : why, experimental ? " experimental" : "");
 	t.unsettled = true;
 }
 
@@ -896,6 +900,15 @@ static void the_release_is_told_first(void **state)
 	assert_string_equal(t.release, "HTTP status 403");
 }
 
+static void the_experimental_channel_is_told(void **state)
+{
+	s.experimental = true;
+	put_some(1);
+	open_cluster("token: x");
+	assert_true(until(settled_once, 3000));
+	assert_string_equal(t.release, "v1.6.3 experimental");
+}
+
 #define PARENT(controller, reason)                                                                                     \
 	"{\"parentRef\":{\"name\":\"g\"},\"controllerName\":\"" controller "\",\"conditions\":[{\"type\":\"A\","       \
 	"\"status\":\"True\",\"reason\":\"" reason "\",\"lastTransitionTime\":\"2026-11-23T15:00:00Z\"}]}"
@@ -1190,6 +1203,7 @@ int main(void)
 	    TEST(an_old_version_is_good_enough),
 	    TEST(who_writes_is_told_the_path),
 	    TEST(the_release_is_told_first),
+	    TEST(the_experimental_channel_is_told),
 	    TEST(our_status_is_followed),
 	    TEST(tokens_rotate),
 	    TEST(plugins_give_tokens),

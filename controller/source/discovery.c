@@ -19,6 +19,7 @@ static const char *const groups[] = {"gateway.networking.k8s.io", "hatchway.dev"
 
 #define RELEASE_CRD "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gatewayclasses.gateway.networking.k8s.io"
 #define RELEASE "\"gateway.networking.k8s.io/bundle-version\":"
+#define CHANNEL "\"gateway.networking.k8s.io/channel\":"
 #define RELEASE_CEILING 64
 
 struct finding {
@@ -40,7 +41,7 @@ struct discovery {
 	unsigned absences[KIND_COUNT]; /* rounds in a row that did not find it */
 	bool known[KIND_COUNT];        /* told at least once */
 	char release[RELEASE_CEILING], why_not[256];
-	bool release_told;
+	bool release_told, experimental;
 	bool again, failing;
 	unsigned silences; /* in a row */
 	void (*closed)(void *ctx);
@@ -114,26 +115,36 @@ static void end_round(struct discovery *discovery)
 
 /* ---- the release ---- */
 
-static void tell_release(struct discovery *discovery, const char *release, const char *why_not)
+static void tell_release(struct discovery *discovery, const char *release, bool experimental, const char *why_not)
 {
-	if (discovery->release_told && !strcmp(release, discovery->release) && !strcmp(why_not, discovery->why_not))
+	if (discovery->release_told && !strcmp(release, discovery->release) && experimental == discovery->experimental &&
+	    !strcmp(why_not, discovery->why_not))
 		return;
 	discovery->release_told = true;
+	discovery->experimental = experimental;
 	snprintf(discovery->release, sizeof(discovery->release), "%s", release);
 	snprintf(discovery->why_not, sizeof(discovery->why_not), "%s", why_not);
-	discovery->events.release(discovery->events.ctx, *release ? discovery->release : NULL, discovery->why_not);
+	discovery->events.release(discovery->events.ctx, *release ? discovery->release : NULL, experimental,
+	                          discovery->why_not);
 }
 
 /* One annotation of many: not worth a tree. The same inside another text has its quotes escaped. */
+static void read_annotation(const struct discovery *discovery, const char *name, char ret[RELEASE_CEILING])
+{
+	const char *at = strstr(discovery->answer.data, name);
+	*ret = 0;
+	if (at)
+		at += strlen(name) + strspn(at + strlen(name), " ");
+	if (at && *at == '"' && strspn(at + 1, "v0123456789.-abcdefghijklmnopqrstuvwxyz") < RELEASE_CEILING)
+		snprintf(ret, RELEASE_CEILING, "%.*s", (int)strcspn(at + 1, "\""), at + 1);
+}
+
 static void read_release(struct discovery *discovery)
 {
-	char release[RELEASE_CEILING] = "";
-	const char *at = strstr(discovery->answer.data, RELEASE);
-	if (at)
-		at += sizeof(RELEASE) - 1 + strspn(at + sizeof(RELEASE) - 1, " ");
-	if (at && *at == '"' && strspn(at + 1, "v0123456789.-abcdefghijklmnopqrstuvwxyz") < sizeof(release))
-		snprintf(release, sizeof(release), "%.*s", (int)strcspn(at + 1, "\""), at + 1);
-	tell_release(discovery, release, *release ? "" : "the CRDs do not say their version");
+	char release[RELEASE_CEILING], channel[RELEASE_CEILING];
+	read_annotation(discovery, RELEASE, release);
+	read_annotation(discovery, CHANNEL, channel);
+	tell_release(discovery, release, !strcmp(channel, "experimental"), *release ? "" : "the CRDs do not say their version");
 }
 
 /* ---- what is served ---- */
@@ -216,7 +227,7 @@ static void on_release_end(void *ctx, const struct kube_result *result)
 	if (result->status == 200)
 		read_release(discovery);
 	else
-		tell_release(discovery, "", result->text);
+		tell_release(discovery, "", false, result->text);
 	end_round(discovery);
 }
 

@@ -10,9 +10,9 @@ struct discovery_events {
 	/* kind is served as version under this plural. Told whenever it changes. version NULL: it is not served; told
 	 * after several answers in a row said so, since a server that has just started does not know its CRDs yet. */
 	void (*served)(void *ctx, enum object_kind kind, const char *version, const char *plural);
-	/* Of which release the CRDs are ("v1.6.3"). NULL: they do not say, or it cannot be read: why. Told before a kind is
-	 * first, and whenever it changes. */
-	void (*release)(void *ctx, const char *version, const char *why);
+	/* Of which release the CRDs are ("v1.6.3"), and of the experimental channel? NULL: they do not say, or it cannot be
+	 * read: why. Told before a kind is first, and whenever it changes. */
+	void (*release)(void *ctx, const char *version, bool experimental, const char *why);
 	/* Questions went unanswered: the connection may be dead. */
 	void (*silent)(void *ctx, const char *why);
 	void *ctx;

@@ -112,7 +112,11 @@ static void put_class(struct document *d)
 		return; /* CRDs that do not have the field, or of another type */
 	buf_adds(d->out, "  supportedFeatures:\n");
 #define FEATURE(name) buf_adds(d->out, "  - name: " #name "\n");
+#define EXPERIMENTAL(name)                                                                                             \
+	if (d->graph->release.experimental)                                                                                \
+		FEATURE(name)
 #include "controller/status/features.def"
+#undef EXPERIMENTAL
 #undef FEATURE
 }
 

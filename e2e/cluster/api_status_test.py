@@ -100,6 +100,7 @@ def first_status(controller):
     status = get("gatewayclass", "hatchway")["status"]
     names = [f["name"] for f in status["supportedFeatures"]]
     assert names == sorted(names) and "HTTPRoute" in names, names
+    assert "HTTPRouteRetry" not in names, "the standard channel has no such field"
     assert conditions(status)["SupportedVersion"]["status"] == "True", status
     assert conditions(status)["Accepted"]["status"] == "True", status
     assert "True" in kubectl("get", "gatewayclass", "hatchway"), "ACCEPTED column"
