@@ -1,7 +1,7 @@
 /* Owns a short queue, one request at a time, and hashes of what was said lately. */
 #include "controller/source/events.h"
 
-#include "controller/source/json.h"
+#include "controller/object/json_write.h"
 #include "controller/source/lease.h"
 #include "hatchway/base/hash.h"
 #include "hatchway/base/log.h"

@@ -1,5 +1,5 @@
 /* JSON as the API server streams it: cutting a stream into pieces that are small enough to hold, and one piece into a
- * neutral tree, and back. The stream is hostile: depth and size of pieces are bounded. Never holds more than one piece. */
+ * neutral tree. The stream is hostile: depth and size of pieces are bounded. Never holds more than one piece. */
 #ifndef HATCHWAY_SOURCE_JSON_H
 #define HATCHWAY_SOURCE_JSON_H
 
@@ -39,9 +39,5 @@ bool json_split_whole(const struct json_split *split);
 
 /* -EINVAL: *reterr. What no decoder reads is left out: metadata.managedFields and the annotation of kubectl apply. */
 MUST_CHECK int json_node(const char *bytes, size_t n, struct arena *scratch, struct node **ret, struct err *reterr);
-
-/* Trees as text, for what is sent. */
-void json_write(struct buf *out, const struct node *node);
-void json_write_text(struct buf *out, const char *text);
 
 #endif

@@ -6,6 +6,7 @@
  * A try that fails changes nothing until the renewal has been missing for renew_ms. */
 #include "controller/source/lease.h"
 
+#include "controller/object/json_write.h"
 #include "controller/object/schema.h"
 #include "controller/source/json.h"
 #include "hatchway/base/log.h"

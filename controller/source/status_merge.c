@@ -2,8 +2,8 @@
  * is read with suspicion: any field may be missing or of another type. */
 #include "controller/source/status_merge.h"
 
+#include "controller/object/json_write.h"
 #include "controller/object/schema.h"
-#include "controller/source/json.h"
 #include "hatchway/base/hash.h"
 
 #define TRANSITION "lastTransitionTime"
