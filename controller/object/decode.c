@@ -115,6 +115,21 @@ void *decode_array(struct decode_reader *reader, const struct node *list, size_t
 	return n ? arena_array(reader->arena, n, size) : NULL;
 }
 
+const char *decode_ref_namespace(struct decode_reader *reader, const struct node *ref)
+{
+	const char *namespace = decode_text(reader, ref, "namespace");
+	return namespace ? namespace : reader->object->namespace;
+}
+
+void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref)
+{
+	ref->group = decode_text(reader, in, "group");
+	ref->kind = decode_text(reader, in, "kind");
+	ref->namespace = decode_ref_namespace(reader, in);
+	ref->name = decode_text(reader, in, "name");
+	ref->port = (uint16_t)node_integer(in, "port", 0);
+}
+
 struct key_value *decode_pairs(struct decode_reader *reader, const struct node *map, uint32_t *ret_n)
 {
 	struct key_value *pairs = DECODE_ARRAY(reader, map, ret_n, struct key_value);

@@ -350,8 +350,7 @@ static void decode_tls(struct decode_reader *reader, const struct node *tls, str
 		ref->group = decode_text(reader, list->items[i], "group");
 		ref->kind = decode_text(reader, list->items[i], "kind");
 		ref->name = decode_text(reader, list->items[i], "name");
-		const char *namespace = decode_text(reader, list->items[i], "namespace");
-		ref->namespace = namespace ? namespace : reader->object->namespace;
+		ref->namespace = decode_ref_namespace(reader, list->items[i]);
 	}
 }
 

@@ -87,12 +87,6 @@ int decode_check_rules(struct schema_walk *walk, const struct node *self)
 
 /* ---- into the block ---- */
 
-static const char *own_namespace(struct decode_reader *reader, const struct node *ref)
-{
-	const char *namespace = decode_text(reader, ref, "namespace");
-	return namespace ? namespace : reader->object->namespace;
-}
-
 void decode_parent_refs(struct decode_reader *reader, const struct node *list, struct http_route *route)
 {
 	route->parent_refs = DECODE_ARRAY(reader, list, &route->n_parent_refs, struct parent_ref);
@@ -103,7 +97,7 @@ void decode_parent_refs(struct decode_reader *reader, const struct node *list, s
 		ref->kind = decode_text(reader, in, "kind");
 		ref->name = decode_text(reader, in, "name");
 		ref->namespace_given = node_get(in, "namespace") != NULL;
-		ref->namespace = own_namespace(reader, in);
+		ref->namespace = decode_ref_namespace(reader, in);
 		ref->section_name = decode_text(reader, in, "sectionName");
 		ref->port = (uint16_t)node_integer(in, "port", 0);
 	}
@@ -118,15 +112,6 @@ struct value_match *decode_value_tests(struct decode_reader *reader, const struc
 		values[i].regex = node_is(list->items[i], "type", "RegularExpression");
 	}
 	return values;
-}
-
-void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref)
-{
-	ref->group = decode_text(reader, in, "group");
-	ref->kind = decode_text(reader, in, "kind");
-	ref->namespace = own_namespace(reader, in);
-	ref->name = decode_text(reader, in, "name");
-	ref->port = (uint16_t)node_integer(in, "port", 0);
 }
 
 void decode_backend_refs(struct decode_reader *reader, const struct node *list, struct http_rule *rule)
