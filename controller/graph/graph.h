@@ -13,7 +13,6 @@
 
 #include <uthash.h>
 
-#define GATEWAY_API_GROUP "gateway.networking.k8s.io"
 #define GRAPH_LISTENERS 64 /* the CRD's limit, and a route's bit mask */
 
 struct graph_options {

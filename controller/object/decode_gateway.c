@@ -146,7 +146,7 @@ static const struct schema_field namespaces_fields[] = {
 };
 static const struct schema namespaces_schema = {SCHEMA_OBJECT, .fields = namespaces_fields};
 static const struct schema_field route_kind_fields[] = {
-    {"group", &schema_group, SCHEMA_OPTIONAL, "gateway.networking.k8s.io"},
+    {"group", &schema_group, SCHEMA_OPTIONAL, GATEWAY_API_GROUP},
     {"kind", &schema_kind, SCHEMA_REQUIRED, NULL},
     {.name = NULL},
 };

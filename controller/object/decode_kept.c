@@ -4,7 +4,6 @@
 #include "controller/object/json_write.h"
 
 #define LIVE_CEILING ((size_t)2 << 20) /* the source reads no larger object */
-#define GATEWAY_GROUP "gateway.networking.k8s.io/"
 
 static bool is_one_of(const char *name, const char *const *list)
 {
@@ -42,7 +41,7 @@ static const struct node *owner_of(const struct node *raw)
 		const struct node *owner = owners->items[i]->type == NODE_MAP ? owners->items[i] : NULL;
 		const char *version = node_text(owner, "apiVersion");
 		if (node_bool(owner, "controller", false) && node_is(owner, "kind", "Gateway") && node_text(owner, "uid") &&
-		    node_text(owner, "name") && version && strncmp(version, GATEWAY_GROUP, strlen(GATEWAY_GROUP)) == 0)
+		    node_text(owner, "name") && version && strncmp(version, GATEWAY_API_GROUP "/", strlen(GATEWAY_API_GROUP "/")) == 0)
 			return owner;
 	}
 	return NULL;

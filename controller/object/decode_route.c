@@ -33,7 +33,7 @@ static int check_parents(struct schema_walk *walk, const struct node *self)
 }
 
 static const struct schema_field parent_fields[] = {
-    {"group", &schema_group, SCHEMA_OPTIONAL, "gateway.networking.k8s.io"},
+    {"group", &schema_group, SCHEMA_OPTIONAL, GATEWAY_API_GROUP},
     {"kind", &schema_kind, SCHEMA_OPTIONAL, "Gateway"},
     {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
     {"name", &schema_object_name, SCHEMA_REQUIRED, NULL},

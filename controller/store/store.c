@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define GATEWAY_GROUP "gateway.networking.k8s.io"
-
 /* ---- lists ---- */
 
 void node_list_add(struct node_list *list, struct node *node)
@@ -188,7 +186,7 @@ static void targets_of_route(struct targets *targets, const struct http_route *r
 	target(targets, KIND_NAMESPACE, "", own);
 	for (size_t i = 0; i < route->n_parent_refs; i++) {
 		const struct parent_ref *ref = &route->parent_refs[i];
-		if (strcmp(ref->group, GATEWAY_GROUP) == 0 && strcmp(ref->kind, "Gateway") == 0)
+		if (strcmp(ref->group, GATEWAY_API_GROUP) == 0 && strcmp(ref->kind, "Gateway") == 0)
 			target(targets, KIND_GATEWAY, ref->namespace, ref->name);
 	}
 	for (size_t i = 0; i < route->n_rules; i++)
