@@ -168,11 +168,11 @@ bool graph_address(const char *text, char *ret);
 
 void graph_dump(const struct graph *graph, struct buf *out);
 
-/* From an object of one namespace to one of another, of the core group. */
+/* From an object to one of the core group. */
 struct graph_reference {
 	const char *from_kind, *from_namespace, *to_kind, *to_namespace, *to_name;
 };
-/* Does a ReferenceGrant of the other namespace allow it? */
+/* Does it stay in its namespace, or does a ReferenceGrant of the other one allow it? */
 bool graph_granted(const struct graph *graph, const struct graph_reference *reference);
 
 /* The listener ends TLS: its port is no one's for HTTP. */

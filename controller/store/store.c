@@ -163,13 +163,19 @@ static void target(struct targets *targets, enum object_kind kind, const char *n
 		node_list_add(&targets->list, node);
 }
 
+/* And, if it is in another namespace than its own, the grants there. */
+static void target_granted(struct targets *targets, const char *own, enum object_kind kind, const char *namespace,
+                           const char *name)
+{
+	target(targets, kind, namespace, name);
+	if (strcmp(namespace, own) != 0)
+		target(targets, KIND_REFERENCEGRANT, namespace, "");
+}
+
 static void target_ref(struct targets *targets, const char *own, const struct backend_ref *ref)
 {
-	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Service") != 0)
-		return;
-	target(targets, KIND_SERVICE, ref->namespace, ref->name);
-	if (strcmp(ref->namespace, own) != 0)
-		target(targets, KIND_REFERENCEGRANT, ref->namespace, "");
+	if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, "Service") == 0)
+		target_granted(targets, own, KIND_SERVICE, ref->namespace, ref->name);
 }
 
 static void targets_of_rule(struct targets *targets, const char *own, const struct http_rule *rule)
@@ -204,11 +210,8 @@ static void targets_of_listener(struct targets *targets, const char *own, const 
 {
 	for (size_t i = 0; i < listener->n_certificate_refs; i++) {
 		const struct certificate_ref *ref = &listener->certificate_refs[i];
-		if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Secret") != 0)
-			continue;
-		target(targets, KIND_SECRET, ref->namespace, ref->name);
-		if (strcmp(ref->namespace, own) != 0)
-			target(targets, KIND_REFERENCEGRANT, ref->namespace, "");
+		if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, "Secret") == 0)
+			target_granted(targets, own, KIND_SECRET, ref->namespace, ref->name);
 	}
 }
 
