@@ -177,6 +177,9 @@ bool graph_granted(const struct graph *graph, const struct graph_reference *refe
 
 /* The listener ends TLS: its port is no one's for HTTP. */
 bool graph_listener_tls(const struct listener *listener);
+/* The listener that a hostname belongs to on a port: of those that serve, the one with the most specific hostname that
+ * covers it. SIZE_MAX: none. */
+size_t graph_listener_owner(const struct gateway_state *gateway, uint16_t port, const char *hostname);
 
 /* ---- between the files of this room ---- */
 
