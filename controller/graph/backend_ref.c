@@ -38,10 +38,7 @@ PRINTF_LIKE(3, 4) static enum condition_id why(struct buf *message, enum conditi
 
 static const struct service_port *find_port(const struct service *service, uint16_t port)
 {
-	const struct service_port *found = NULL;
-	for (size_t i = 0; i < service->n_ports && !found; i++)
-		if (service->ports[i].port == port && strcmp(service->ports[i].protocol, "TCP") == 0)
-			found = &service->ports[i];
+	const struct service_port *found = service_tcp_port(service, port);
 	for (size_t i = 0; i < service->n_ports && !found; i++)
 		if (service->ports[i].port == port)
 			found = &service->ports[i];

@@ -364,6 +364,9 @@ struct parameters {
 #define SERVICE_NAME_MAX 63
 void gateway_service_name(const struct gateway *gateway, char ret[SERVICE_NAME_MAX + 1]);
 
+/* Its TCP port of that number; NULL. */
+const struct service_port *service_tcp_port(const struct service *service, uint16_t port);
+
 struct object *object_ref(struct object *object);
 void object_unref(struct object *object); /* ignores NULL */
 /* Orders by kind, namespace, name. */
