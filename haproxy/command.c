@@ -322,19 +322,32 @@ static int drop_extra(const struct step *step, const struct map_names *maps, str
 	return 0;
 }
 
+/* What a step on a certificate, or on its place in the list of a bind, is about. list "": on no place. */
+struct cert_names {
+	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
+};
+
+static struct cert_names cert_names(const struct step *step)
+{
+	struct cert_names names = {"", ""};
+	size_t n = strcspn(step->key, "/");
+
+	if (step->kind == ITEM_SNI)
+		command_list_name(step->key, n, names.list);
+	command_cert_name(step->key + (step->kind == ITEM_SNI ? n + 1 : 0), names.cert);
+	return names;
+}
+
 static void cert_command(const struct step *step, struct buf *out)
 {
 	static const char *const verbs[] = {[STEP_ABORT_CERT] = "abort", [STEP_NEW_CERT] = "new", [STEP_COMMIT_CERT] = "commit",
 	                                    [STEP_DEL_CERT] = "del"};
-	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
-	size_t n = step->kind == ITEM_SNI ? strcspn(step->key, "/") : 0;
+	const struct cert_names names = cert_names(step);
 
-	command_cert_name(step->key + (n ? n + 1 : 0), cert);
-	command_list_name(step->key, n, list);
-	if (n)
-		buf_addf(out, "del ssl crt-list %s %s", list, cert);
+	if (*names.list)
+		buf_addf(out, "del ssl crt-list %s %s", names.list, names.cert);
 	else
-		buf_addf(out, "%s ssl cert %s", verbs[step->op], cert);
+		buf_addf(out, "%s ssl cert %s", verbs[step->op], names.cert);
 }
 
 int command_line(const struct step *step, const struct map_names *maps, struct buf *out, struct err *reterr)
@@ -414,20 +427,17 @@ bool command_is_payload(const struct step *step)
 
 int command_payload(const struct step *step, struct buf *out, struct err *reterr)
 {
-	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
-	size_t n = step->kind == ITEM_SNI ? strcspn(step->key, "/") : 0;
 	int r = command_check(step->kind, step->key, step->value, reterr);
 
 	if (!r && !*step->value)
 		r = err_set(reterr, -EINVAL, "there is nothing to say of %.100s", step->key);
 	if (r)
 		return r;
-	command_cert_name(step->key + (n ? n + 1 : 0), cert);
-	command_list_name(step->key, n, list);
-	if (n)
-		buf_addf(out, "add ssl crt-list %s <<END\n%s %s\n", list, cert, step->value);
+	const struct cert_names names = cert_names(step);
+	if (*names.list)
+		buf_addf(out, "add ssl crt-list %s <<END\n%s %s\n", names.list, names.cert, step->value);
 	else
-		buf_addf(out, "set ssl cert %s <<END\n%s", cert, step->value);
+		buf_addf(out, "set ssl cert %s <<END\n%s", names.cert, step->value);
 	command_payload_end(out);
 	return 0;
 }
