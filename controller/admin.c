@@ -57,8 +57,8 @@ static void client_handle_closed(uv_handle_t *handle)
 	struct admin *admin = client->admin;
 	buf_done(&client->question);
 	buf_done(&client->answer);
-	free(client);
 	DL_DELETE(admin->clients, client);
+	free(client);
 	admin_maybe_free(admin);
 }
 

@@ -113,6 +113,8 @@ bring_up() { # images
 }
 
 named=${1:-}
+twice=$(every_name | sort | uniq -d)
+[ -z "$twice" ] || { echo "run.sh: two scenarios have one name, one would never run: $twice" >&2; exit 2; }
 for name in $([ $# -gt 0 ] && printf '%s\n' "$@" || every_name); do
 	sort_out "$name"
 done

@@ -2,7 +2,7 @@
 """make bench-cluster [FIGURES='served busy start ready weight loss'] [QUICK=1]: hatchway's figures on a real kube-apiserver and etcd,
 in a network namespace of their own. A table on stdout and build/bench/results-cluster.json, as bench.py's.
 
-Needs root, and what e2e/cluster/node/build.sh makes. Every clock starts when the API server's
+Needs root; run it by e2e/cluster/node/with.sh. Every clock starts when the API server's
 answer to the write has come back. All share the machine's cores with API server and etcd; HAProxy is not pinned."""
 import pathlib
 import random
@@ -13,7 +13,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "cluster")]
 import bed as b
-from light import PATHS, VAR, Api, each_in_parallel, inside
+from light import PATHS, VAR, Api, each_in_parallel, run_inside
 from bed import Poller, check, gateway, route, rule, service, wait
 from bench import MANY, QUICK, PeakMemory, measure, percentile, told
 
@@ -246,5 +246,5 @@ FIGURES = {"served": served, "busy": busy, "start": start, "ready": ready, "weig
 
 
 if __name__ == "__main__":
-    inside(__file__)
+    run_inside(__file__)
     sys.exit(measure(FIGURES, sys.argv[1:], "results-cluster.json", "real kube-apiserver and etcd on the same cores; one network namespace"))

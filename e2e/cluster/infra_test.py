@@ -3,54 +3,18 @@
 follows and leaves alone; that a hundred Gateways come and go without a reload. There is no kube-controller-manager and no load
 balancer: this test plays them, it writes the EndpointSlices of the Pods, gives addresses, and collects what lost its owner.
 
-Needs what source_test.py needs; there are the helpers."""
+Needs root; run it by e2e/cluster/node/with.sh."""
 import json
-import os
-import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
-os.environ.setdefault("NAME", f"hatchway-infra-{os.getpid()}")
-from source_test import BASE, NODE, ROOT, VAR, Controller, apply, crds, inside, kubectl, light, serve  # noqa: E402
+from light import (BASE, INSIDE, KUBECTL, NODE, ROOT, VAR, Controller, allow, api_server, apply, crds, inside, kubectl, ok, serve, until)
 
-NAME = os.environ["NAME"]
 GROUP = "gateway.networking.k8s.io"
 
-RBAC = """
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {{name: hatchway}}
-rules:
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [list, watch]
-- apiGroups: [""]
-  resources: [services]
-  verbs: [{services}]
-- apiGroups: [discovery.k8s.io]
-  resources: [endpointslices]
-  verbs: [list, watch, create, patch, delete]
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [gatewayclasses, gateways, httproutes, grpcroutes, referencegrants]
-  verbs: [list, watch]
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [gatewayclasses/status, gateways/status, httproutes/status, grpcroutes/status]
-  verbs: [get, patch]
-- apiGroups: [hatchway.dev]
-  resources: [hatchwayparameters]
-  verbs: [list, watch]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {{name: hatchway}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: hatchway}}
-subjects: [{{kind: User, name: hatchway}}]
-"""
-SERVICES = "list, watch, create, patch, delete"
+ALL = "list, watch, create, patch, delete"
 PODS = f"""
 apiVersion: v1
 kind: Namespace
@@ -87,20 +51,6 @@ spec:
   gatewayClassName: hatchway
 {more}  listeners: [{{name: http, port: 80, protocol: HTTP, allowedRoutes: {{namespaces: {{from: All}}}}}}]
 """
-
-
-def ok(text):
-    print(f"ok {text}", flush=True)
-
-
-def wait(what, text, seconds=20, every=0.02):
-    began = time.monotonic()
-    while not (value := what()):
-        if time.monotonic() - began > seconds:
-            raise SystemExit(f"NOT {text}\n{pathlib.Path(LOG).read_text()[-6000:]}")
-        time.sleep(every)
-    ok(f"{text} ({time.monotonic() - began:.2f} s)")
-    return value
 
 
 def get(kind, name, namespace="sample-ingress"):
@@ -157,14 +107,14 @@ def collect():
 
 def made(controller):
     apply(gateway("gw", "  infrastructure: {labels: {team: red}, annotations: {note: x}}\n"))
-    found = wait(lambda: service("gw"), "a Service is made for a Gateway")
+    found = until("a Service is made for a Gateway", lambda: service("gw"))
     meta, spec = found["metadata"], found["spec"]
     assert spec["type"] == "LoadBalancer" and "selector" not in spec, spec
     assert [(p["port"], p["targetPort"], p["protocol"]) for p in spec["ports"]] == [(80, 20000, "TCP")], spec
     assert meta["labels"]["team"] == "red" and meta["annotations"]["note"] == "x", meta
     assert meta["labels"][f"{GROUP}/gateway-name"] == "gw" and meta["labels"][f"{GROUP}/gateway-class-name"] == "hatchway", meta
     assert meta["ownerReferences"][0]["uid"] == get("gateway", "gw")["metadata"]["uid"], meta
-    found = wait(lambda: slice_of("gw"), "and an EndpointSlice")
+    found = until("and an EndpointSlice", lambda: slice_of("gw"))
     assert found["metadata"]["labels"]["kubernetes.io/service-name"] == "gw-hatchway", found
     assert found["ports"] == [{"name": "port-80", "port": 20000, "protocol": "TCP"}], found
     endpoint = found["endpoints"][0]
@@ -173,14 +123,14 @@ def made(controller):
     assert status(controller, "gw")[-1] == "False", status(controller, "gw")
     assert "AddressNotAssigned" in controller.ask("status"), controller.ask("status")
     give_address("gw", "192.0.2.10")
-    wait(lambda: status(controller, "gw")[2:] == ["192.0.2.10", "True", "True"], "its address is the Gateway's, which is programmed")
+    until("its address is the Gateway's, which is programmed", lambda: status(controller, "gw")[2:] == ["192.0.2.10", "True", "True"])
 
 
 def served():
     text = (ROOT / "e2e/walkthrough/application.yaml").read_text().replace("127.0.5.", "10.245.0.")
     apply(text)
     apply((ROOT / "e2e/walkthrough/route.yaml").read_text().replace("name: sample-gateway", "name: gw"))
-    wait(lambda: answers(20000) == "200", "requests are answered at the pool's port")
+    until("requests are answered at the pool's port", lambda: answers(20000) == "200")
 
 
 def kept(controller):
@@ -189,7 +139,7 @@ def kept(controller):
     kubectl("-n", "sample-ingress", "patch", "service", "gw-hatchway", "--type=json", "-p",
             '[{"op":"replace","path":"/spec/ports/0/targetPort","value":80},{"op":"remove","path":"/metadata/labels/team"},'
             '{"op":"remove","path":"/metadata/labels/app.kubernetes.io~1managed-by"}]')
-    wait(lambda: target("gw") == 20000 and service("gw")["metadata"]["labels"].get("team") == "red", "what a hand changed is put right")
+    until("what a hand changed is put right", lambda: target("gw") == 20000 and service("gw")["metadata"]["labels"].get("team") == "red")
     found = service("gw")
     assert found["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "hatchway", found
     assert found["metadata"]["annotations"]["others"] == "y" and found["spec"]["sessionAffinity"] == "ClientIP", found
@@ -197,34 +147,34 @@ def kept(controller):
     assert found["status"]["loadBalancer"]["ingress"][0]["ip"] == "192.0.2.10", found
     ok("and others' fields, its nodePort and its address stay")
     patch("gateway", "gw", {"spec": {"infrastructure": {"labels": {"team": None, "colour": "blue"}}}})
-    wait(lambda: service("gw")["metadata"]["labels"].get("colour") == "blue", "a label of the infrastructure changes")
+    until("a label of the infrastructure changes", lambda: service("gw")["metadata"]["labels"].get("colour") == "blue")
     assert "team" not in service("gw")["metadata"]["labels"], service("gw")
     ok("and the old one goes")
     kubectl("-n", "sample-ingress", "delete", "service", "gw-hatchway")
     kubectl("-n", "sample-ingress", "delete", "endpointslice", "gw-hatchway-ipv4")
-    wait(lambda: target("gw") == 20000 and slice_of("gw"), "what is deleted is made again, with its port")
+    until("what is deleted is made again, with its port", lambda: target("gw") == 20000 and slice_of("gw"))
     give_address("gw", "192.0.2.10")
-    wait(lambda: status(controller, "gw")[-1] == "True", "and serves again")
+    until("and serves again", lambda: status(controller, "gw")[-1] == "True")
 
 
 def follows():
     kubectl("-n", "hatchway-system", "patch", "endpointslice", "hatchway-x", "--type=json", "-p", json.dumps([
         {"op": "replace", "path": "/endpoints/0/conditions", "value": {"ready": False, "serving": True, "terminating": True}},
         {"op": "add", "path": "/endpoints/-", "value": {"addresses": ["10.245.9.9"], "nodeName": "node-b", "conditions": {"ready": True}}}]))
-    wait(lambda: len(slice_of("gw")["endpoints"]) == 2, "another Pod comes into the EndpointSlice")
+    until("another Pod comes into the EndpointSlice", lambda: len(slice_of("gw")["endpoints"]) == 2)
     by = {e["addresses"][0]: e for e in slice_of("gw")["endpoints"]}
     assert by[NODE]["conditions"] == {"ready": False, "serving": True, "terminating": True}, by
     assert by["10.245.9.9"]["nodeName"] == "node-b" and by["10.245.9.9"]["conditions"]["ready"], by
     ok("and one that goes is told as going")
     apply(PODS)
-    wait(lambda: len(slice_of("gw")["endpoints"]) == 1, "and goes")
+    until("and goes", lambda: len(slice_of("gw")["endpoints"]) == 1)
 
 
 def restarted(controller):
     before = service("gw")["metadata"]["resourceVersion"], slice_of("gw")["metadata"]["resourceVersion"]
     controller.stop()
     controller.start()
-    wait(lambda: counter(controller, "applied") > 0 and status(controller, "gw")[-1] == "True", "a restarted controller serves")
+    until("a restarted controller serves", lambda: counter(controller, "applied") > 0 and status(controller, "gw")[-1] == "True")
     time.sleep(1)
     assert counter(controller, "infrastructure_applied") == 0, controller.ask("counters")
     assert before == (service("gw")["metadata"]["resourceVersion"], slice_of("gw")["metadata"]["resourceVersion"])
@@ -234,24 +184,24 @@ def restarted(controller):
 def left_alone(controller):
     apply("{apiVersion: v1, kind: Service, metadata: {name: taken-hatchway, namespace: sample-ingress}, spec: {ports: [{port: 7}]}}")
     apply(gateway("taken"))
-    wait(lambda: "taken-hatchway is in the way" in controller.ask("status"), "somebody else's Service is not taken over, the Gateway says so")
+    until("somebody else's Service is not taken over, the Gateway says so", lambda: "taken-hatchway is in the way" in controller.ask("status"))
     assert service("taken")["spec"]["type"] == "ClusterIP", service("taken")
     kubectl("-n", "sample-ingress", "delete", "service", "taken-hatchway")
-    wait(lambda: target("taken") == 20001, "once it is gone the Gateway has its own")
+    until("once it is gone the Gateway has its own", lambda: target("taken") == 20001)
     kubectl("-n", "sample-ingress", "delete", "gateway", "taken")
     collect()
 
 
 def addresses(controller):
     apply(gateway("wants", "  addresses: [{type: example.com/other, value: x}, {value: 198.51.100.1}]\n"))
-    wait(lambda: "UnsupportedAddress" in controller.ask("status"), "an address of an unknown type is refused")
+    until("an address of an unknown type is refused", lambda: "UnsupportedAddress" in controller.ask("status"))
     apply(gateway("wants", "  addresses: [{value: 198.51.100.1}]\n"))
-    wait(lambda: "AddressNotUsable" in controller.ask("status"), "one that is not given is not usable")
-    assert wait(lambda: service("wants"), "the Service asks for it")["spec"]["loadBalancerIP"] == "198.51.100.1"
+    until("one that is not given is not usable", lambda: "AddressNotUsable" in controller.ask("status"))
+    assert until("the Service asks for it", lambda: service("wants"))["spec"]["loadBalancerIP"] == "198.51.100.1"
     apply(gateway("wants", "  addresses: [{value: 192.0.2.11}]\n"))
-    wait(lambda: service("wants")["spec"]["loadBalancerIP"] == "192.0.2.11", "another one is asked for")
+    until("another one is asked for", lambda: service("wants")["spec"]["loadBalancerIP"] == "192.0.2.11")
     give_address("wants", "192.0.2.11")
-    wait(lambda: status(controller, "wants")[2:] == ["192.0.2.11", "True", "True"], "and is the Gateway's when it is given")
+    until("and is the Gateway's when it is given", lambda: status(controller, "wants")[2:] == ["192.0.2.11", "True", "True"])
     kubectl("-n", "sample-ingress", "delete", "gateway", "wants")
     collect()
 
@@ -259,33 +209,33 @@ def addresses(controller):
 def parameters(controller):
     reference = "  infrastructure: {parametersRef: {group: hatchway.dev, kind: HatchwayParameters, name: p}}\n"
     apply(gateway("tuned", reference))
-    wait(lambda: "HatchwayParameters sample-ingress/p does not exist" in controller.ask("status"), "missing parameters are told")
+    until("missing parameters are told", lambda: "HatchwayParameters sample-ingress/p does not exist" in controller.ask("status"))
     assert not service("tuned")
     document = "{{apiVersion: hatchway.dev/v1alpha1, kind: HatchwayParameters, metadata: {{name: p, namespace: sample-ingress}}, spec: {{service: {{{0}}}}}}}"
     for bad in ("type: ExternalName", "type: ClusterIP, externalTrafficPolicy: Local", "type: NodePort, loadBalancerClass: a/b", "labels: {'a b': c}"):
-        refused = inside(os.environ["BIN"] + "/kubectl", f"--kubeconfig={VAR}/kubeconfig", "apply", "-f", "-", text=document.format(bad), check=False)
+        refused = inside(*KUBECTL, "apply", "-f", "-", text=document.format(bad), check=False)
         assert not refused, refused
     ok("the CRD refuses what a Service would")
     apply(document.format("externalTrafficPolicy: Local, annotations: {of: parameters}, allocateLoadBalancerNodePorts: false"))
-    spec = wait(lambda: service("tuned"), "once they are there the Service is made as they say")
+    spec = until("once they are there the Service is made as they say", lambda: service("tuned"))
     assert spec["spec"]["externalTrafficPolicy"] == "Local" and spec["spec"]["allocateLoadBalancerNodePorts"] is False, spec
     assert spec["metadata"]["annotations"]["of"] == "parameters", spec
     apply(document.format("type: ClusterIP"))
-    wait(lambda: service("tuned")["spec"]["type"] == "ClusterIP", "and changed with them")
-    wait(lambda: status(controller, "tuned")[2:] == [service("tuned")["spec"]["clusterIP"], "True", "True"], "its address is the cluster's own then")
+    until("and changed with them", lambda: service("tuned")["spec"]["type"] == "ClusterIP")
+    until("its address is the cluster's own then", lambda: status(controller, "tuned")[2:] == [service("tuned")["spec"]["clusterIP"], "True", "True"])
     kubectl("-n", "sample-ingress", "delete", "gateway", "tuned")
     collect()
 
 
 def forbidden(controller):
-    apply(RBAC.format(services="list, watch"))
+    allow(slices=ALL)
     time.sleep(1)
     apply(gateway("refused"))
-    wait(lambda: "NoResources" in controller.ask("status"), "a Service that may not be written is a condition")
+    until("a Service that may not be written is a condition", lambda: "NoResources" in controller.ask("status"))
     assert "cannot patch resource" in controller.ask("status"), controller.ask("status")
-    apply(RBAC.format(services=SERVICES))
-    wait(lambda: service("refused"), "and is made once it may be", 90)
-    wait(lambda: "NoResources" not in controller.ask("status"), "and the condition is gone")
+    allow(services=ALL, slices=ALL)
+    until("and is made once it may be", lambda: service("refused"), 90)
+    until("and the condition is gone", lambda: "NoResources" not in controller.ask("status"))
     kubectl("-n", "sample-ingress", "delete", "gateway", "refused")
     collect()
 
@@ -294,8 +244,7 @@ class Load:
     def __init__(self, work, port):
         targets = work / "targets"
         targets.write_text("helloworld.sample.com /hello 200 from\n")
-        self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{NAME}", "--", str(ROOT / "build/e2e/load"), "--to", f"{NODE}:{port}",
-                                         "--targets", str(targets), "--connections", "8", "--rate", "1000"], stdout=subprocess.PIPE)
+        self.process = subprocess.Popen([*INSIDE, str(ROOT / "build/e2e/load"), "--to", f"{NODE}:{port}", "--targets", str(targets), "--connections", "8", "--rate", "1000"], stdout=subprocess.PIPE)
 
     def finish(self):
         self.process.send_signal(signal.SIGTERM)
@@ -313,7 +262,7 @@ def hundred(controller, work):
             "            s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); code = s.recv(100); s.close()\n"
             "        except OSError: pass\n"
             "    print(1000 * (time.monotonic() - began) if code else -1, flush=True)\n")
-    probe = subprocess.Popen(["nsenter", f"--net=/run/netns/{NAME}", "--", sys.executable, "-c", code], stdin=subprocess.PIPE,
+    probe = subprocess.Popen([*INSIDE, sys.executable, "-c", code], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, text=True)
     for i in range(100):
         apply(gateway(f"g{i}"))
@@ -342,54 +291,40 @@ def hundred(controller, work):
 def at_once(controller):
     """Many in one burst: each has a port of its own."""
     apply("---".join(gateway(f"b{i}") for i in range(30)))
-    wait(lambda: len(json.loads(kubectl("-n", "sample-ingress", "get", "services", "-o", "json"))["items"]) == 31, "thirty Gateways at once")
+    until("thirty Gateways at once", lambda: len(json.loads(kubectl("-n", "sample-ingress", "get", "services", "-o", "json"))["items"]) == 31)
     time.sleep(0.5)
     items = json.loads(kubectl("-n", "sample-ingress", "get", "services", "-o", "json"))["items"]
     ports = [x["spec"]["ports"][0]["targetPort"] for x in items]
     assert len(set(ports)) == 31, ports
-    wait(lambda: all(answers(p) in ("200", "404") for p in sorted(ports)), "all of them served; the pool has grown")
+    until("all of them served; the pool has grown", lambda: all(answers(p) in ("200", "404") for p in sorted(ports)))
     assert answers(20000) == "200"
 
 
-LOG = ""
-
-
-def main():
-    global LOG
-    work = pathlib.Path(tempfile.mkdtemp(prefix="hatchway-infra-"))
-    controller = server = None
-    try:
-        light("up")
-        kubectl("apply", "--server-side", "-f", crds("CRDS", "v1.6.3"))
-        kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        apply(RBAC.format(services=SERVICES))
-        apply(BASE)
-        apply(PODS)
-        server = serve()
-        controller = Controller(work, VAR / "kubeconfig.hatchway", "--service", "hatchway-system/hatchway", "--pool-ports", "20000:16")
-        LOG = controller.log
-        controller.start()
-        made(controller)
-        served()
-        kept(controller)
-        follows()
-        restarted(controller)
-        left_alone(controller)
-        addresses(controller)
-        parameters(controller)
-        forbidden(controller)
-        hundred(controller, work)
-        at_once(controller)
-        print("all well")
-    finally:
-        if controller:
-            controller.stop()
-        if server:
-            server.kill()
-            server.wait()
-        light("down", check=False)
-        shutil.rmtree(work, ignore_errors=True)
+def scenario(controller, work):
+    controller.start()
+    made(controller)
+    served()
+    kept(controller)
+    follows()
+    restarted(controller)
+    left_alone(controller)
+    addresses(controller)
+    parameters(controller)
+    forbidden(controller)
+    hundred(controller, work)
+    at_once(controller)
 
 
 if __name__ == "__main__":
-    main()
+    with api_server("infra") as folder:
+        crds()
+        crds(ROOT / "crds")
+        allow(services=ALL, slices=ALL)
+        apply(BASE)
+        apply(PODS)
+        server = serve()
+        try:
+            scenario(Controller(folder, VAR / "kubeconfig.hatchway", "--service", "hatchway-system/hatchway", "--pool-ports", "20000:16"), folder)
+        finally:
+            server.kill()
+            server.wait()

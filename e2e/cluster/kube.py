@@ -12,21 +12,12 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("HATCHWAY_BUILD", ROOT / "build"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from bed import BUILD, HOST, ROOT, Failure, check
+
 CRDS = pathlib.Path(os.environ["HATCHWAY_E2E_CRDS"])  # folders v1.1.0 and v1.6.3
 OWN_CLUSTER = os.environ.get("HATCHWAY_E2E_NODE")     # e2e/cluster/node if the cluster is ours to break, else unset
 NAMESPACE = "hatchway-system"
-HOST = "helloworld.sample.com"
-
-
-class Failure(Exception):
-    pass
-
-
-def check(ok, text):
-    if not ok:
-        raise Failure(text)
 
 
 def ok(text):
@@ -148,6 +139,15 @@ def address(gateway="sample-gateway", namespace="sample-ingress"):
         true = any(c["type"] == "Programmed" and c["status"] == "True" for c in status.get("conditions", []))
         return true and status.get("addresses") and status["addresses"][0]["value"]
     return wait(programmed, 30, f"Gateway {gateway} programmed, with an address")
+
+
+def story(route="walkthrough"):
+    """Application, Gateway and route are there, and the first request is answered; returns the Gateway's address."""
+    application()
+    apply(ROOT / "e2e/walkthrough/gateway.yaml", ROOT / f"e2e/{route}/route.yaml")
+    at = address()
+    wait(lambda: get(f"http://{at}/hello")[0] == 200, 10, "the route's first answer")
+    return at
 
 
 def patch_weights(v1, v2):

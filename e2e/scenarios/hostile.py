@@ -6,7 +6,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from bed import HOST, check, gateway, route, rule, run, service, wait
+from bed import check, gateway, route, rule, run, service, wait
 
 VALUES = ["a\"b", "a b", "a;b", "a\\b", "\\", "a\\;shutdown frontend x", "%[src]", "%[", "%%", "${HOME}", "$(id)", "#x", "<<", "<<EOF", "a\tb", "'", "`id`",
           "\u00e9", "{}", "x" * 4000, "-m str", "a,b", "0", "%]", "\\x0d\\x0a", "a\\nb", "@1", "=", "?", "!500"]

@@ -14,7 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from bed import HOST, Poller, alive, check, command_line, gateway, route, rule, run, service, wait
+from bed import HOST, alive, check, command_line, gateway, route, rule, run, service, wait
 
 KILLS = int(os.environ.get("KILLS", "200"))
 ROUTES = 60

@@ -4,8 +4,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from kube import NAMESPACE, OWN_CLUSTER, ROOT, Release, address, application, apply, check, get, kubectl, load, main, ok, patch_weights, \
-    run, versions, wait
+from kube import NAMESPACE, OWN_CLUSTER, Release, check, get, kubectl, load, main, ok, patch_weights, run, story, versions, wait
 
 
 def answers_again():
@@ -36,10 +35,7 @@ def follows(at, v1):
 def scenario():
     check(OWN_CLUSTER, "this scenario breaks things: it needs a cluster of its own, not KUBECONFIG's")
     with Release(replicas=1) as release:
-        application()
-        apply(ROOT / "e2e/walkthrough/gateway.yaml", ROOT / "e2e/walkthrough-canary/route.yaml")
-        at = address()
-        wait(lambda: get(f"http://{at}/hello")[0] == 200, 10, "the route's first answer")
+        at = story("walkthrough-canary")
 
         with load(at) as result:
             kill_api_server()

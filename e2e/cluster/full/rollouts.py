@@ -6,7 +6,7 @@ import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from kube import NAMESPACE, ROOT, Release, address, application, apply, check, get, kubectl, load, main, ok, run, wait
+from kube import NAMESPACE, Release, check, kubectl, load, main, ok, run, story, wait
 
 HOST_HEADER = "Host: helloworld.sample.com"
 
@@ -45,10 +45,7 @@ def scale(at, n):
 
 def scenario():
     with Release(replicas=2) as release:
-        application()
-        apply(ROOT / "e2e/walkthrough/gateway.yaml", ROOT / "e2e/walkthrough/route.yaml")
-        at = address()
-        wait(lambda: get(f"http://{at}/hello")[0] == 200, 10, "the route's first answer")
+        at = story()
         before = release.reloads()
 
         with load(at) as kept, load(at, close=True, rate=100) as fresh:

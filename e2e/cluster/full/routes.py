@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from kube import BUILD, ROOT, Release, address, application, apply, check, get, kubectl, main, ok, run, wait
+from kube import BUILD, Release, check, kubectl, main, ok, run, story, wait
 
 N = int(os.environ.get("ROUTES", 1000))
 ROUTE = """
@@ -56,10 +56,7 @@ def accepted():
 
 def scenario():
     with Release(replicas=2) as release:
-        application()
-        apply(ROOT / "e2e/walkthrough/gateway.yaml", ROOT / "e2e/walkthrough/route.yaml")
-        at = address()
-        wait(lambda: get(f"http://{at}/hello")[0] == 200, 10, "the route's first answer")
+        at = story()
         before = release.reloads()
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             list(pool.map(create, (range(i, N, 10) for i in range(10))))

@@ -1,18 +1,14 @@
 #!/usr/bin/env python3
 """The controller as in a Pod, on a real etcd and kube-apiserver: known by the files of its ServiceAccount, whose token rotates;
-and etcd compacted under it while it sleeps, a real 410. Needs what source_test.py needs; there are the helpers."""
+and etcd compacted under it while it sleeps, a real 410. Needs root; run it by e2e/cluster/node/with.sh."""
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
-import tempfile
-import time
 
-os.environ.setdefault("NAME", f"hatchway-pod-{os.getpid()}")
-from source_test import (ALL_KINDS, ALL_STATUSES, BASE, HAPROXY, HATCHWAY, NAME, NODE, RBAC, ROOT, VAR, Controller, apply,  # noqa: E402
-                         crds, inside, kubectl, light, settle, wait_for, walkthrough)
+from light import (BASE, HAPROXY, HATCHWAY, INSIDE, NODE, ROOT, VAR, Controller, allow, api_server, apply, crds, inside, kubectl, light, ok, settle,
+                   until, wait_for, walkthrough)
 
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 # In a mount namespace of its own, so that nothing of the machine's /run is touched.
@@ -30,7 +26,7 @@ class Pod(Controller):
         environment |= {"KUBERNETES_SERVICE_HOST": NODE, "KUBERNETES_SERVICE_PORT": "6443"}
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{NAME}", "--", "unshare", "--mount", "--propagation", "private", "sh", "-c", POD,
+                [*INSIDE, "unshare", "--mount", "--propagation", "private", "sh", "-c", POD,
                  str(self.kubeconfig), HATCHWAY, "run", "--haproxy", HAPROXY, "--state-dir", str(self.state),
                  "--haproxy-stop-on-exit", "--log-level", "debug"],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -60,10 +56,8 @@ def compact():
 def scenario(pod, work, folder):
     apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: hatchway}\n")
     apply(ACCOUNT)
-    apply(RBAC.format(kinds=ALL_KINDS, statuses=ALL_STATUSES).replace(
-        "{kind: User, name: hatchway}", "{kind: ServiceAccount, name: hatchway, namespace: hatchway}"))
-    kubectl("apply", "--server-side", "-f", crds("CRDS", "v1.6.3"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all")
+    allow(subject="kind: ServiceAccount, name: hatchway, namespace: hatchway")
+    crds()
     shutil.copy(VAR / "pki/apiserver.crt", folder / "ca.crt")
     (folder / "namespace").write_text("hatchway")
     write_token(folder)
@@ -71,11 +65,7 @@ def scenario(pod, work, folder):
     walkthrough()
     pod.start()
     settle(pod, work, "the walk-through, by a ServiceAccount")
-    began = time.monotonic()
-    while not programmed():
-        assert time.monotonic() - began < 20, "no status"
-        time.sleep(0.1)
-    print("ok its status is written", flush=True)
+    until("its status is written", programmed)
 
     # Another account of the same name: its tokens are good, the old one is not.
     kubectl("-n", "hatchway", "delete", "serviceaccount", "hatchway")
@@ -98,26 +88,11 @@ def scenario(pod, work, folder):
     table = settle(pod, work, "what changed while it slept, with etcd compacted", 60)
     assert "/late" in table and "/rotated" not in table, table
     assert "too old to go on, listed again kind=HTTPRoute" in pod.log.read_text(), "that was no 410"
-    print("ok the version to go on from was gone: a real 410", flush=True)
-
-
-def main():
-    work = pathlib.Path(tempfile.mkdtemp(prefix="hatchway-pod-"))
-    folder = work / "serviceaccount"
-    folder.mkdir()
-    pod = Pod(work, folder)
-    try:
-        light("up")
-        scenario(pod, work, folder)
-        print("all well")
-    except BaseException:
-        print(pod.log.read_text()[-5000:] if pod.log.exists() else "")
-        raise
-    finally:
-        pod.stop()
-        light("down", check=False)
-        shutil.rmtree(work, ignore_errors=True)
+    ok("the version to go on from was gone: a real 410")
 
 
 if __name__ == "__main__":
-    main()
+    with api_server("pod") as work:
+        account = work / "serviceaccount"
+        account.mkdir()
+        scenario(Pod(work, account), work, account)

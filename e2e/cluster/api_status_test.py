@@ -1,16 +1,12 @@
 #!/usr/bin/env python3
 """Status on a real kube-apiserver: what is written, what survives, and how many writes it takes, counted in the audit log; who
-writes when there are several; Events. Needs what source_test.py needs; there are the helpers."""
+writes when there are several; Events. Needs root; run it by e2e/cluster/node/with.sh."""
 import json
-import os
-import pathlib
-import shutil
 import subprocess
-import tempfile
 import time
 
-os.environ.setdefault("NAME", f"hatchway-status-{os.getpid()}")
-from source_test import BASE, NAME, ROOT, VAR, Controller, allow, apply, crds, kubectl, light, wait_for, walkthrough  # noqa: E402
+from light import (BASE, CRDS, INSIDE, KUBECTL, OLD_CRDS, ROOT, VAR, Controller, allow, api_server, apply, crds, kubectl, light, ok, until,
+                   wait_for, walkthrough)
 
 ROUTE = (ROOT / "e2e/walkthrough/route.yaml").read_text()
 OTHER = {"controllerName": "example.com/other", "parentRef": {"name": "elsewhere", "group": "gateway.networking.k8s.io",
@@ -44,17 +40,6 @@ def writes(since=0):
 
 def mark():
     return len(audit())
-
-
-def until(what, check, seconds=20):
-    began, last = time.monotonic(), None
-    while time.monotonic() - began < seconds:
-        last = check()
-        if last:
-            print(f"ok {what} ({time.monotonic() - began:.1f} s)", flush=True)
-            return last
-        time.sleep(0.1)
-    raise SystemExit(f"NOT {what}: {last}\n{kubectl('get', 'gatewayclasses,gateways,httproutes', '-A', '-o', 'yaml')[:6000]}")
 
 
 def quiet(seconds=2.0):
@@ -106,7 +91,7 @@ def restart_writes_nothing(controller, what):
     wait_for(controller, r"applied 1", f"restarted, {what}")
     quiet()
     assert writes(before) == [], writes(before)
-    print(f"ok 0 writes on a restart, {what}", flush=True)
+    ok(f"0 writes on a restart, {what}")
 
 
 def first_status(controller):
@@ -138,7 +123,7 @@ def others_survive():
     assert conditions(our_parents(route)[0])["ResolvedRefs"]["lastTransitionTime"] != since
     quiet()
     assert writes(before) == [("patch", "httproutes/status", "helloworld", 200)], writes(before)
-    print("ok another controller's entry survived, times moved on transition only, one write", flush=True)
+    ok("another controller's entry survived, times moved on transition only, one write")
 
     kubectl("-n", "sample", "patch", "httproute", "helloworld", "--subresource=status", "--type=merge", "-p",
             json.dumps({"status": {"parents": [foreign]}}))
@@ -173,7 +158,7 @@ def one_more():
     done = writes(before)
     assert [w for w in done if w[1] == "httproutes/status"] == [("patch", "httproutes/status", "second", 200)], done
     assert len(done) == 2, done
-    print("ok one write for the route, one for the Gateway", flush=True)
+    ok("one write for the route, one for the Gateway")
     kubectl("-n", "sample", "delete", "httproute", "second")
     until("and counted no more", lambda: attached(1))
 
@@ -188,9 +173,7 @@ def burst(n=1000):
     for i, part in enumerate(parts):
         file = VAR / f"burst{i}.yaml"
         file.write_text("\n---\n".join(part))
-        processes.append(subprocess.Popen(["nsenter", f"--net=/run/netns/{NAME}", "--", os.environ["BIN"] + "/kubectl",
-                                           f"--kubeconfig={VAR}/kubeconfig", "create", "-f", str(file)],
-                                          stdout=subprocess.DEVNULL))
+        processes.append(subprocess.Popen([*INSIDE, *KUBECTL, "create", "-f", str(file)], stdout=subprocess.DEVNULL))
     assert all(p.wait(300) == 0 for p in processes)
     took = time.monotonic() - began
     until(f"{n} routes ({took:.1f} s to create) are counted", lambda: attached(n + 1), 60)
@@ -202,8 +185,7 @@ def burst(n=1000):
     good = [w for w in routes if w[3] == 200]
     assert len(good) == n, (len(good), len(routes))
     assert len(gateways) <= 20, len(gateways)
-    print(f"ok {n} routes: {len(routes)} route writes ({len(routes) - n} of them refused as conflicts), {len(gateways)} Gateway writes",
-          flush=True)
+    ok(f"{n} routes: {len(routes)} route writes ({len(routes) - n} of them refused as conflicts), {len(gateways)} Gateway writes")
     kubectl("delete", "--raw", "/apis/gateway.networking.k8s.io/v1/namespaces/sample/httproutes")
     until("all routes gone", lambda: attached(0), 60)
     apply(ROUTE)
@@ -245,8 +227,8 @@ def releases(controller):
     found = until("CRDs of an unknown release are told", lambda: (
         lambda c: c["status"] == "False" and c)(conditions(get("gatewayclass", "hatchway")["status"])["SupportedVersion"]))
     assert found["reason"] == "UnsupportedVersion" and "v1.9.0" in found["message"], found
-    kubectl("delete", "-f", crds("CRDS", "v1.6.3"), "--wait=true")
-    kubectl("apply", "--server-side", "-f", crds("OLD_CRDS", "v1.1.0"))
+    kubectl("delete", "-f", CRDS, "--wait=true")
+    crds(OLD_CRDS)
     until("CRDs of v1.1.0", lambda: "Established" in kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "-o", "yaml"))
     time.sleep(1)
     apply(BASE)
@@ -267,7 +249,7 @@ def events():
     quiet()
     found = json.loads(kubectl("-n", "sample", "get", "events", "-o", "json"))["items"]
     assert len([e for e in found if e["involvedObject"]["name"] == "wrong"]) == 1, found
-    print("ok and only one", flush=True)
+    ok("and only one")
     kubectl("-n", "sample", "delete", "httproute", "wrong")
 
 
@@ -292,7 +274,7 @@ def elect(first, second):
     quiet()
     assert len([w for w in writes(before) if w[1] == "httproutes/status"]) == 1, writes(before)
     assert not leader(second) and "second" in second.ask("dump", "table")
-    print("ok only one of them writes, both route", flush=True)
+    ok("only one of them writes, both route")
     began = time.monotonic()
     first.stop()
     until("a clean end hands over", lambda: leader(second))
@@ -309,12 +291,12 @@ def elect(first, second):
     assert lease["holderIdentity"] == "one" and lease["leaseTransitions"] >= 2, lease
     first.stop()
     assert json.loads(kubectl("-n", "hatchway", "get", "lease", "hatchway", "-o", "json"))["spec"].get("holderIdentity", "") == ""
-    print("ok given up at the end", flush=True)
+    ok("given up at the end")
 
 
 def scenario(controller, second):
     allow()
-    kubectl("apply", "--server-side", "-f", crds("CRDS", "v1.6.3"))
+    crds()
     until("CRDs", lambda: "Established" in kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "-o", "yaml"))
     apply(BASE)
     walkthrough()
@@ -332,24 +314,8 @@ def scenario(controller, second):
     elect(controller, second)
 
 
-def main():
-    work = pathlib.Path(tempfile.mkdtemp(prefix="hatchway-status-"))
-    (work / "second").mkdir()
-    controller = Controller(work, VAR / "kubeconfig.hatchway")
-    second = Controller(work / "second", VAR / "kubeconfig.hatchway", "--port-map", "80:8180")
-    try:
-        light("up")
-        scenario(controller, second)
-        print("all well")
-    except BaseException:
-        print(controller.log.read_text()[-5000:] if controller.log.exists() else "")
-        raise
-    finally:
-        controller.stop()
-        second.stop()
-        light("down", check=False)
-        shutil.rmtree(work, ignore_errors=True)
-
-
 if __name__ == "__main__":
-    main()
+    with api_server("status") as folder:
+        (folder / "second").mkdir()
+        scenario(Controller(folder, VAR / "kubeconfig.hatchway"),
+                 Controller(folder / "second", VAR / "kubeconfig.hatchway", "--port-map", "80:8180"))
