@@ -37,7 +37,7 @@ unsigned map_of(enum item_kind kind, const char *key)
 
 /* ---- what may be said ---- */
 
-static bool is_name(const char *s, size_t n)
+bool command_is_name(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (!isascii(s[i]) || (!isalnum((unsigned char)s[i]) && !strchr("_:.-", s[i])))
@@ -83,7 +83,7 @@ static int check_server(const char *key, const char *text, struct err *reterr)
 	struct server_value value;
 	char host[64], port[8];
 
-	if (!is_name(key, n) || key[n] != '/' || !is_name(key + n + 1, strlen(key + n + 1)))
+	if (!command_is_name(key, n) || key[n] != '/' || !command_is_name(key + n + 1, strlen(key + n + 1)))
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a server's name in HAProxy", key);
 	if (!server_value_parse(text, &value))
 		return err_set(reterr, -EINVAL, "\"%.100s\" does not describe a server", text);
@@ -204,7 +204,7 @@ int command_check(enum item_kind kind, const char *key, const char *value, struc
 		return check_sni(key, value, reterr);
 	if (kind != ITEM_BACKEND)
 		return check_map_item(key, value, reterr);
-	if (!is_name(key, strlen(key)) || !is_name(value, strlen(value)) || strlen(key) > 500)
+	if (!command_is_name(key, strlen(key)) || !command_is_name(value, strlen(value)) || strlen(key) > 500)
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a backend's name in HAProxy", key);
 	return 0;
 }
