@@ -12,16 +12,10 @@
 #define CONNECTION_MEMORY 16384
 #define SILENCE_S 10
 #define ANSWER_LIMIT ((size_t)1 << 20)
-#define REGISTERED 8
 
 struct health {
 	struct MHD_Daemon *daemon;
 	struct health_events events;
-	struct {
-		void (*metrics)(void *ctx, struct buf *out);
-		void *ctx;
-	} registered[REGISTERED];
-	size_t n_registered;
 	uv_poll_t poll;
 	uv_timer_t timer;
 	int open; /* handles */
@@ -41,13 +35,6 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned code, 
 	enum MHD_Result result = MHD_queue_response(connection, code, response);
 	MHD_destroy_response(response);
 	return result;
-}
-
-static void all_metrics(const struct health *health, struct buf *out)
-{
-	health->events.metrics(health->events.ctx, out);
-	for (size_t i = 0; i < health->n_registered; i++)
-		health->registered[i].metrics(health->registered[i].ctx, out);
 }
 
 /* MHD_AccessHandlerCallback: once for the head, once for its end; a body is nobody's business. */
@@ -74,7 +61,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
 			code = MHD_HTTP_SERVICE_UNAVAILABLE;
 	} else if (!strcmp(url, "/metrics")) {
 		type = "text/plain; version=0.0.4; charset=utf-8";
-		all_metrics(health, &text);
+		health->events.metrics(health->events.ctx, &text);
 	} else {
 		code = MHD_HTTP_NOT_FOUND;
 		buf_adds(&text, "/healthz, /readyz or /metrics\n");
@@ -218,15 +205,6 @@ int health_open(uv_loop_t *loop, const char *address, const struct health_events
 	uv_poll_start(&health->poll, UV_READABLE, on_poll);
 	*ret = health;
 	return 0;
-}
-
-void health_register(struct health *health, void (*metrics)(void *ctx, struct buf *out), void *ctx)
-{
-	if (!health)
-		return;
-	BUG_ON(health->n_registered == REGISTERED);
-	health->registered[health->n_registered].metrics = metrics;
-	health->registered[health->n_registered++].ctx = ctx;
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -20,8 +20,6 @@ struct health;
 /* address: "ADDR:PORT", "[ADDR]:PORT" or ":PORT", which is every address. -errno with *reterr: not an address, or taken. */
 MUST_CHECK int health_open(uv_loop_t *loop, const char *address, const struct health_events *events, struct health **ret,
                            struct err *reterr);
-/* Whoever has figures of their own registers once; called in this order behind events.metrics. health NULL: nobody asks. */
-void health_register(struct health *health, void (*metrics)(void *ctx, struct buf *out), void *ctx);
 void health_close(struct health *health, void (*cb)(void *ctx), void *ctx);
 /* Can it be an address at all? For the command line. */
 MUST_CHECK int health_check_address(const char *address, struct err *reterr);

@@ -83,15 +83,23 @@ static bool is_kube_name(const char *text, size_t n, size_t max)
 	return n && n <= max && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-.") >= n && *text != '.' && *text != '-';
 }
 
-static int parse_lease(struct options *options, const char *text, struct err *reterr)
+/* The name of "NAMESPACE/NAME"; NULL: it is no such thing. */
+static const char *split_names(const char *text, size_t max, char ret_namespace[64])
 {
 	const char *slash = strchr(text, '/');
 	size_t n = slash ? (size_t)(slash - text) : 0;
-	if (!slash || !is_kube_name(text, n, sizeof(options->lease_namespace) - 1) || memchr(text, '.', n) ||
-	    !is_kube_name(slash + 1, strlen(slash + 1), 253))
+	if (!is_kube_name(text, n, 63) || memchr(text, '.', n) || !is_kube_name(slash + 1, strlen(slash + 1), max))
+		return NULL;
+	snprintf(ret_namespace, 64, "%.*s", (int)n, text);
+	return slash + 1;
+}
+
+static int parse_lease(struct options *options, const char *text, struct err *reterr)
+{
+	const char *name = split_names(text, 253, options->lease_namespace);
+	if (!name)
 		return err_set(reterr, -EINVAL, "--lease: NAMESPACE/NAME, not \"%s\"", text);
-	snprintf(options->lease_namespace, sizeof(options->lease_namespace), "%.*s", (int)n, text);
-	options->lease_name = slash + 1;
+	options->lease_name = name;
 	return 0;
 }
 
@@ -110,13 +118,10 @@ static int parse_pool(struct options *options, const char *text, struct err *ret
 
 static int parse_service(struct options *options, const char *text, struct err *reterr)
 {
-	char namespace[64], name[64];
-	int n = 0;
-	if (sscanf(text, "%63[a-z0-9-]/%63[a-z0-9-]%n", namespace, name, &n) != 2 || text[n])
+	const char *name = split_names(text, 63, options->service_namespace);
+	if (!name || strchr(name, '.'))
 		return err_set(reterr, -EINVAL, "--service: expected NAMESPACE/NAME, not \"%s\"", text);
-	options->service = text;
-	strcpy(options->service_namespace, namespace);
-	strcpy(options->service_name, name);
+	options->service_name = name;
 	return 0;
 }
 
@@ -277,7 +282,7 @@ int options_parse(struct options *options, int argc, char **argv, struct err *re
 		if (ret)
 			return ret;
 	}
-	if (options->service && !options->pool_size) { /* infrastructure needs a pool */
+	if (options->service_name && !options->pool_size) { /* infrastructure needs a pool */
 		options->pool_base = DEFAULT_POOL_BASE;
 		options->pool_size = DEFAULT_POOL_SIZE;
 	}
@@ -337,7 +342,7 @@ void options_core(const struct options *options, struct core_options *ret)
 		.n_port_map = options->n_port_map,
 		.implicit_namespaces = true,
 	};
-	if (options->service) {
+	if (options->service_name) {
 		ret->pool_base = options->pool_base;
 		ret->pods_namespace = options->service_namespace;
 		ret->pods_service = options->service_name;

@@ -23,8 +23,8 @@ struct options {
 	size_t n_port_map;
 	uint16_t pool_base;     /* --pool-ports BASE:SIZE */
 	unsigned pool_size;     /* 0: no pool */
-	const char *service;    /* --service NAMESPACE/NAME: of hatchway's own Pods; NULL: no infrastructure */
-	char service_namespace[64], service_name[64];
+	char service_namespace[64];
+	const char *service_name; /* --service NAMESPACE/NAME: of hatchway's own Pods; NULL: no infrastructure */
 	unsigned threads;       /* --threads; 0: HAProxy's own choice */
 	bool stop_on_exit;      /* --haproxy-stop-on-exit */
 	const char *method;     /* explain -X */

@@ -86,6 +86,8 @@ static void wrong_flags_are_named(void **state)
 		{"run --pool-ports 65000:537", "--pool-ports: expected BASE:SIZE like 20000:64, ports up to 65535, not \"65000:537\""},
 		{"run --service hatchway", "--service: expected NAMESPACE/NAME, not \"hatchway\""},
 		{"run --service a/b/c", "--service: expected NAMESPACE/NAME, not \"a/b/c\""},
+		{"run --service a/b.c", "--service: expected NAMESPACE/NAME, not \"a/b.c\""},
+		{"run --service a/-b", "--service: expected NAMESPACE/NAME, not \"a/-b\""},
 		{"run --haproxy none --haproxy-stop-on-exit",
 		 "--haproxy-stop-on-exit: the HAProxy of --haproxy none is not ours to end"},
 		{"run --threads many", "--threads: a number from 0 to 1024, not \"many\""},

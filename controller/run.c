@@ -47,14 +47,12 @@ struct run {
 	struct cluster *cluster;
 	struct infra_api *infra;      /* NULL: no --service */
 	uint64_t infra_version;       /* asked for last */
-	uint64_t generation, applied; /* last submitted; last that HAProxy holds */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
 	struct condition_log conditions;
 	struct problem *problems;     /* of files */
 	uint64_t readings;            /* bursts of the source so far */
-	bool closing;
 	int exit_code;
 };
 
@@ -74,7 +72,7 @@ static void write_status(struct run *run)
 {
 	const struct status_sink *sink = &run->status;
 	bool more = sink->ops != NULL;
-	while (more && run->applied == run->generation && !run->closing && !sink->ops->busy(sink->ctx)) {
+	while (more && run->vitals.applied == run->vitals.submitted && !run->vitals.closing && !sink->ops->busy(sink->ctx)) {
 		more = core_status_changes(run->core, time(NULL), sink->ops->at_once, on_status, run);
 		sink->ops->start(sink->ctx, !more);
 	}
@@ -129,7 +127,7 @@ static void on_infra_said(void *ctx, const char *namespace, const char *gateway,
 /* HAProxy is not waited for: where its Pods are, and which are going, others must know also when this one's is away. */
 static void write_infra(struct run *run)
 {
-	if (!run->infra || run->closing || run->infra_version == core_infra_version(run->core))
+	if (!run->infra || run->vitals.closing || run->infra_version == core_infra_version(run->core))
 		return;
 	run->infra_version = core_infra_version(run->core);
 	infra_api_wake(run->infra);
@@ -141,15 +139,15 @@ static void write_infra(struct run *run)
 static void tell_held(struct run *run)
 {
 	bool down = run->vitals.state == HAPROXY_DOWN && *run->vitals.detail;
-	core_held(run->core, run->applied == run->generation, down ? run->vitals.detail : "a change is on its way to it");
+	core_held(run->core, run->vitals.applied == run->vitals.submitted,
+	          down ? run->vitals.detail : "a change is on its way to it");
 }
 
 static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refusal *refusals, size_t n)
 {
 	struct run *run = ctx;
 	char text[32], took[32];
-	bool fresh = !run->served || generation != run->applied; /* or it was made good again */
-	run->applied = generation;
+	bool fresh = !run->served || generation != run->vitals.applied; /* or it was made good again */
 	vitals_applied(&run->vitals, generation, n, uv_hrtime());
 	tell_held(run);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)generation);
@@ -201,12 +199,11 @@ static void on_settled(void *ctx)
 	core_update(run->core, &changes);
 	/* The first submit is the whole table, also when it is empty: it takes over what HAProxy holds. */
 	run->burst |= changes.n >= BURST;
-	if (changes.n || !run->generation) {
+	if (changes.n || !run->vitals.submitted) {
 		run->submitted_at_ns = uv_hrtime();
-		vitals_submitted(&run->vitals, run->generation + 1, run->submitted_at_ns);
-		run->generation++;
+		vitals_submitted(&run->vitals, run->vitals.submitted + 1, run->submitted_at_ns);
 		tell_held(run);
-		haproxy_submit(run->haproxy, &changes, run->generation);
+		haproxy_submit(run->haproxy, &changes, run->vitals.submitted);
 	} else {
 		write_status(run);
 	}
@@ -284,8 +281,8 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 		buf_addf(out, "commands %llu\nrefused %llu\nreloads %llu\nstarts %llu\nreads %llu\npending_removals %llu\n",
 		         (unsigned long long)c.commands, (unsigned long long)c.refused, (unsigned long long)c.reloads,
 		         (unsigned long long)c.starts, (unsigned long long)c.reads, (unsigned long long)c.pending_removals);
-		buf_addf(out, "generation %llu\napplied %llu\n", (unsigned long long)run->generation,
-		         (unsigned long long)run->applied);
+		buf_addf(out, "generation %llu\napplied %llu\n", (unsigned long long)run->vitals.submitted,
+		         (unsigned long long)run->vitals.applied);
 		if (run->writer)
 			writer_describe(run->writer, out);
 		if (run->infra) {
@@ -378,9 +375,9 @@ static void close_status(void *ctx)
 
 static void begin_close(struct run *run)
 {
-	if (run->closing)
+	if (run->vitals.closing)
 		return;
-	run->closing = run->vitals.closing = true;
+	run->vitals.closing = true;
 	if (run->infra)
 		infra_api_close(run->infra, close_status, run);
 	else
@@ -470,7 +467,7 @@ static int open_source(struct run *run, struct err *reterr)
 	int ret = cluster_open(&run->loop, &cluster, &events, &run->cluster, reterr);
 	if (!ret && !run->status.ops)
 		open_writer(run);
-	if (!ret && options->service)
+	if (!ret && options->service_name)
 		open_infra(run);
 	return ret;
 }

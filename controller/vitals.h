@@ -1,4 +1,4 @@
-/* How the running controller is: is it ready, and its figures. `run` tells what happens; /readyz and /metrics ask.
+/* How the running controller is: is it ready, and its figures. `run` tells what happens; it, /readyz and /metrics ask.
  * Telling costs nothing that grows with the number of objects. */
 #ifndef HATCHWAY_VITALS_H
 #define HATCHWAY_VITALS_H

@@ -5,32 +5,37 @@
 
 #define LIVE_CEILING ((size_t)2 << 20) /* the source reads no larger object */
 
-static bool is_one_of(const char *name, const char *const *list)
+/* The map's pairs but for these keys; the values are the map's own. */
+static struct node *without(const struct node *map, const char *const *keys, struct arena *scratch)
 {
-	while (*list && strcmp(*list, name) != 0)
-		list++;
-	return *list;
+	struct node *out = arena_alloc(scratch, sizeof(*out));
+	*out = (struct node){.type = NODE_MAP};
+	out->keys = arena_array(scratch, map->n, sizeof(*out->keys));
+	out->items = arena_array(scratch, map->n, sizeof(*out->items));
+	for (size_t i = 0; i < map->n; i++) {
+		const char *const *key = keys;
+		while (*key && strcmp(*key, map->keys[i]) != 0)
+			key++;
+		if (*key)
+			continue;
+		out->keys[out->n] = map->keys[i];
+		out->items[out->n++] = map->items[i];
+	}
+	return out;
 }
 
-/* of_metadata: what its field "metadata" goes without; NULL: nothing. */
-static void put_map(struct buf *out, const struct node *map, const char *const *without, const char *const *of_metadata)
+static void write_live(struct buf *out, const struct node *raw)
 {
-	const char *comma = "";
-	buf_addc(out, '{');
-	for (size_t i = 0; i < map->n; i++) {
-		const struct node *item = map->items[i];
-		if (is_one_of(map->keys[i], without))
-			continue;
-		buf_adds(out, comma);
-		comma = ",";
-		json_write_text(out, map->keys[i]);
-		buf_addc(out, ':');
-		if (of_metadata && item->type == NODE_MAP && strcmp(map->keys[i], "metadata") == 0)
-			put_map(out, item, of_metadata, NULL);
-		else
-			json_write(out, item);
-	}
-	buf_addc(out, '}');
+	static const char *const of_object[] = {"status", NULL};
+	static const char *const of_metadata[] = {"managedFields", "resourceVersion", "generation", NULL};
+	struct arena scratch;
+	arena_init(&scratch);
+	struct node *live = without(raw, of_object, &scratch);
+	for (size_t i = 0; i < live->n; i++)
+		if (strcmp(live->keys[i], "metadata") == 0 && live->items[i]->type == NODE_MAP)
+			live->items[i] = without(live->items[i], of_metadata, &scratch);
+	json_write(out, live);
+	arena_done(&scratch);
 }
 
 /* The Gateway that is the object's controller; NULL. */
@@ -49,15 +54,13 @@ static const struct node *owner_of(const struct node *raw)
 
 bool decode_kept(struct decode_reader *reader, struct kept *kept)
 {
-	static const char *const without[] = {"status", NULL};
-	static const char *const of_metadata[] = {"managedFields", "resourceVersion", "generation", NULL};
 	const struct node *owner = owner_of(reader->raw);
 	bool managed = node_is(reader->labels, LABEL_MANAGED_BY, MANAGED_BY);
 	if (!owner && !managed)
 		return false;
 	struct buf live;
 	buf_init(&live, LIVE_CEILING);
-	put_map(&live, reader->raw, without, of_metadata);
+	write_live(&live, reader->raw);
 	*kept = (struct kept){
 	    .owner_uid = owner ? decode_text(reader, owner, "uid") : "",
 	    .owner_name = owner ? decode_text(reader, owner, "name") : "",

@@ -1,4 +1,4 @@
-/* Trees as text: for what is sent, and for what is remembered. */
+/* Trees as JSON, for what is sent and what is remembered. Pure. */
 #ifndef HATCHWAY_OBJECT_JSON_WRITE_H
 #define HATCHWAY_OBJECT_JSON_WRITE_H
 

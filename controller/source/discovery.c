@@ -255,8 +255,7 @@ static void on_end(void *ctx, const struct kube_result *result)
 
 static void next_question(struct discovery *discovery)
 {
-	const struct kube_deadlines deadlines = {discovery->times.answer_ms, discovery->times.answer_ms / 1000 + 1,
-	                                         discovery->times.answer_ms};
+	const struct kube_deadlines deadlines = kube_within(discovery->times.answer_ms);
 	const struct kube_request_events events = {NULL, on_bytes, on_end, discovery};
 	char path[128];
 	while (discovery->at && discovery->at <= ARRAY_LEN(versions) && !discovery->has[discovery->at - 1])

@@ -2,6 +2,7 @@
 #include "controller/source/events.h"
 
 #include "controller/object/json_write.h"
+#include "controller/source/back_off.h"
 #include "controller/source/lease.h"
 #include "hatchway/base/hash.h"
 #include "hatchway/base/log.h"
@@ -131,11 +132,6 @@ static void drop_first(struct events *events)
 	free(event);
 }
 
-static bool ignore_bytes(void *ctx, const char *bytes, size_t n)
-{
-	return true;
-}
-
 static void on_sent(void *ctx, const struct kube_result *result)
 {
 	struct events *events = ctx;
@@ -152,9 +148,8 @@ static void on_sent(void *ctx, const struct kube_result *result)
 
 static void send_first(struct events *events)
 {
-	const unsigned ms = events->options.answer_ms;
-	const struct kube_deadlines deadlines = {ms, ms / 1000 + 1, ms};
-	const struct kube_request_events request_events = {NULL, ignore_bytes, on_sent, events};
+	const struct kube_deadlines deadlines = kube_within(events->options.answer_ms);
+	const struct kube_request_events request_events = {NULL, NULL, on_sent, events};
 	const struct event *event = events->first;
 	if (event)
 		events->request = kube_send(events->client, "POST", event->path, "application/json", event->body,
@@ -201,7 +196,7 @@ struct events *events_open(uv_loop_t *loop, struct kube_client *client, const st
 	events->client = client;
 	events->options = *options;
 	events->last = &events->first;
-	BUG_ON(uv_random(NULL, NULL, &events->seed, sizeof(events->seed), 0, NULL));
+	events->seed = random_number();
 	uv_idle_init(loop, &events->handle);
 	events->handle.data = events;
 	return events;

@@ -8,6 +8,7 @@
  * namespace/name"; of one object the last line counts. Lines that are anything else are skipped. */
 #include "controller/source/file_memory.h"
 
+#include "controller/source/write_all.h"
 #include "controller/source/yaml.h"
 #include "hatchway/base/buf.h"
 #include "hatchway/base/hashed.h"
@@ -200,21 +201,6 @@ void file_memory_below(const struct file_memory *memory, const char *folder, voi
 }
 
 /* ---- the worker: writing ---- */
-
-static int write_all(int fd, const void *bytes, size_t n)
-{
-	const char *at = bytes;
-	while (n) {
-		ssize_t done = write(fd, at, n);
-		if (done < 0 && errno != EINTR)
-			return -errno;
-		if (done > 0) {
-			at += done;
-			n -= (size_t)done;
-		}
-	}
-	return 0;
-}
 
 static int open_temporary(const struct file_memory *memory)
 {

@@ -5,6 +5,7 @@
  *               └───────────────┘ */
 #include "controller/source/infra_api.h"
 
+#include "controller/source/back_off.h"
 #include "hatchway/base/log.h"
 
 #include <uthash.h>
@@ -107,19 +108,13 @@ static void unsay(struct job *job)
 	api->events.said(api->events.ctx, job->namespace, job->gateway, NULL);
 }
 
-static uint64_t doubled(const struct infra_api *api, unsigned times, unsigned max_ms)
-{
-	uint64_t ms = api->times.retry_ms;
-	for (unsigned i = 1; i < times && ms < max_ms; i++)
-		ms *= 2;
-	return ms < max_ms ? ms : max_ms;
-}
-
 /* Before the same is applied once more: others may have a will, too. */
 static uint64_t pause_of(const struct job *job)
 {
-	const struct infra_api *api = job->api;
-	return job->applied < PATIENCE ? 0 : doubled(api, job->applied - PATIENCE + 1, api->times.retry_max_ms);
+	const struct infra_api_times *times = &job->api->times;
+	if (job->applied < PATIENCE)
+		return 0;
+	return back_off(job->applied - PATIENCE + 1, times->retry_ms, times->retry_max_ms);
 }
 
 /* ---- requests ---- */
@@ -133,11 +128,6 @@ static void add_path(struct buf *out, const struct job *job)
 	buf_addf(out, *group ? "/apis/%s/v1" : "/api%s/v1", group);
 	buf_addf(out, "/namespaces/%s/%s/%s", job->namespace, job->kind == KIND_SERVICE ? "services" : "endpointslices",
 	         job->name);
-}
-
-static bool on_bytes(void *ctx, const char *bytes, size_t n)
-{
-	return true; /* the watch tells what has become of it */
 }
 
 static bool has_refused(long status)
@@ -166,7 +156,8 @@ static void on_failed(struct job *job, const struct kube_result *result)
 {
 	struct infra_api *api = job->api;
 	bool refused = has_refused(result->status);
-	uint64_t ms = doubled(api, ++job->failures, refused ? api->times.retry_max_ms : api->times.away_ms);
+	uint64_t ms =
+	    back_off(++job->failures, api->times.retry_ms, refused ? api->times.retry_max_ms : api->times.away_ms);
 	api->counters.failures++;
 	/* One line when the server goes away; what it refuses, once for each object. */
 	bool told = refused ? job->failures > 1 : api->failing;
@@ -202,8 +193,8 @@ static void on_end(void *ctx, const struct kube_result *result)
 static void send_job(struct job *job)
 {
 	struct infra_api *api = job->api;
-	const struct kube_deadlines deadlines = {api->times.answer_ms, api->times.answer_ms / 1000 + 1, api->times.answer_ms};
-	const struct kube_request_events events = {NULL, on_bytes, on_end, job};
+	const struct kube_deadlines deadlines = kube_within(api->times.answer_ms);
+	const struct kube_request_events events = {NULL, NULL, on_end, job}; /* the watch tells what has become of it */
 	struct buf path, body;
 	buf_init(&path, 2048);
 	buf_init(&body, 1024);

@@ -267,7 +267,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 		buf_add(&request->error_body, bytes, n);
 		return buf_failed(&request->error_body) ? 0 : n;
 	}
-	request->stopped = !request->events.bytes(request->events.ctx, bytes, n);
+	request->stopped = request->events.bytes && !request->events.bytes(request->events.ctx, bytes, n);
 	return request->stopped ? 0 : n;
 }
 
@@ -463,6 +463,11 @@ static void on_soon(uv_timer_t *timer)
 static void on_credential(void *ctx)
 {
 	start_waiting(ctx);
+}
+
+struct kube_deadlines kube_within(unsigned ms)
+{
+	return (struct kube_deadlines){.connect_ms = ms, .silence_s = ms / 1000 + 1, .total_ms = ms};
 }
 
 static struct kube_request *new_request(struct kube_client *client, const char *path,

@@ -19,7 +19,8 @@ struct kube_result {
 struct kube_request_events {
 	/* The head of a success (2xx) has come. May be NULL; must not start or cancel requests. */
 	void (*began)(void *ctx);
-	/* Bytes of a success's body. False: no more of this one, end() comes. Must not start or cancel requests. */
+	/* Bytes of a success's body. False: no more of this one, end() comes. NULL: nobody reads them. Must not start or
+	 * cancel requests. */
 	bool (*bytes)(void *ctx, const char *bytes, size_t n);
 	/* Always comes once, unless cancelled; the request is gone then. May start and cancel others. */
 	void (*end)(void *ctx, const struct kube_result *result);
@@ -31,6 +32,8 @@ struct kube_deadlines {
 	unsigned silence_s;  /* not one byte for so long: cut */
 	unsigned total_ms;   /* 0: none */
 };
+/* Of a request whose whole answer is to come within ms. */
+struct kube_deadlines kube_within(unsigned ms);
 
 struct kube_client;
 struct kube_request;

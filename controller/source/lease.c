@@ -8,6 +8,7 @@
 
 #include "controller/object/json_write.h"
 #include "controller/object/schema.h"
+#include "controller/source/back_off.h"
 #include "controller/source/json.h"
 #include "hatchway/base/log.h"
 
@@ -77,11 +78,9 @@ static void on_retry(uv_timer_t *timer)
 /* A bit more or less, so that candidates do not all come at once. */
 static void wait(struct lease *lease)
 {
-	uint64_t number;
 	unsigned ms = lease->options.retry_ms;
-	BUG_ON(uv_random(NULL, NULL, &number, sizeof(number), 0, NULL));
 	if (!lease->closed)
-		uv_timer_start(&lease->retry, on_retry, lease->leader ? ms : ms - ms / 5 + number % (ms / 5 * 2 + 1), 0);
+		uv_timer_start(&lease->retry, on_retry, lease->leader ? ms : ms - ms / 5 + random_number() % (ms / 5 * 2 + 1), 0);
 }
 
 /* The lease is ours since before the try: others count from when they see it, which is later. */
@@ -130,11 +129,6 @@ static void write_spec(const struct lease *lease, bool release, struct buf *out)
 	buf_addf(out, ",\"leaseTransitions\":%lld}", (long long)lease->transitions + (!mine && *lease->version));
 }
 
-static bool ignore_bytes(void *ctx, const char *bytes, size_t n)
-{
-	return true;
-}
-
 static void on_written(void *ctx, const struct kube_result *result)
 {
 	struct lease *lease = ctx;
@@ -148,8 +142,8 @@ static void on_written(void *ctx, const struct kube_result *result)
 
 static void send_write(struct lease *lease, bool release, unsigned ms, void (*end)(void *ctx, const struct kube_result *))
 {
-	const struct kube_deadlines deadlines = {ms, ms / 1000 + 1, ms};
-	const struct kube_request_events events = {NULL, ignore_bytes, end, lease};
+	const struct kube_deadlines deadlines = kube_within(ms);
+	const struct kube_request_events events = {NULL, NULL, end, lease};
 	struct buf path, body;
 	bool create = !*lease->version;
 	buf_init(&path, 2 * PATH_CEILING);
@@ -236,16 +230,20 @@ static bool on_bytes(void *ctx, const char *bytes, size_t n)
 	return !buf_failed(&lease->answer);
 }
 
-static void try(struct lease *lease)
+static void send_read(struct lease *lease, unsigned ms, void (*end)(void *ctx, const struct kube_result *))
 {
-	const unsigned ms = lease->options.retry_ms;
-	const struct kube_deadlines deadlines = {ms, ms / 1000 + 1, ms};
-	const struct kube_request_events events = {NULL, on_bytes, on_read, lease};
+	const struct kube_deadlines deadlines = kube_within(ms);
+	const struct kube_request_events events = {NULL, on_bytes, end, lease};
 	char path[2 * PATH_CEILING];
-	lease->tried_at_ms = uv_now(lease->loop);
 	buf_clear(&lease->answer);
 	snprintf(path, sizeof(path), "%s/%s", lease->path, lease->options.name);
 	lease->request = kube_get(lease->client, path, &deadlines, &events);
+}
+
+static void try(struct lease *lease)
+{
+	lease->tried_at_ms = uv_now(lease->loop);
+	send_read(lease, lease->options.retry_ms, on_read);
 }
 
 /* ---- beginning and end ---- */
@@ -314,9 +312,6 @@ static void on_last_read(void *ctx, const struct kube_result *result)
 
 void lease_close(struct lease *lease, void (*cb)(void *ctx), void *ctx)
 {
-	const struct kube_deadlines deadlines = {RELEASE_MS / 2, 1, RELEASE_MS / 2};
-	const struct kube_request_events events = {NULL, on_bytes, on_last_read, lease};
-	char path[2 * PATH_CEILING];
 	lease->closed = cb;
 	lease->closed_ctx = ctx;
 	if (lease->request)
@@ -325,9 +320,7 @@ void lease_close(struct lease *lease, void (*cb)(void *ctx), void *ctx)
 	uv_timer_stop(&lease->retry);
 	uv_timer_stop(&lease->deadline);
 	/* Also when we do not lead: a PATCH that was just cancelled may have been carried out. */
-	buf_clear(&lease->answer);
-	snprintf(path, sizeof(path), "%s/%s", lease->path, lease->options.name);
-	lease->request = kube_get(lease->client, path, &deadlines, &events);
+	send_read(lease, RELEASE_MS / 2, on_last_read);
 }
 
 const char *lease_holder(const struct lease *lease)

@@ -14,6 +14,7 @@
 #include "controller/source/status_api.h"
 
 #include "controller/object/schema.h"
+#include "controller/source/back_off.h"
 #include "controller/source/json.h"
 #include "controller/source/yaml.h"
 #include "hatchway/base/log.h"
@@ -190,26 +191,13 @@ static uint64_t digest_of(const struct status_api *api, enum object_kind kind, c
 
 /* ---- the ends of requests ---- */
 
-static uint64_t random_number(void)
-{
-	uint64_t number;
-	BUG_ON(uv_random(NULL, NULL, &number, sizeof(number), 0, NULL));
-	return number;
-}
-
-/* Half to full of a time that doubles with every failure. One line when it begins. */
+/* Longer with every failure. One line when it begins. */
 static void pause_all(struct status_api *api, const struct kube_result *result)
 {
-	uint64_t ms = api->times.retry_ms;
 	if (now_ms(api) < api->paused_until_ms)
 		return; /* it was under way when another failed */
 	log_line(api->failures ? LOG_DEBUG : LOG_WARN, "status not written, tried again", "error", result->text, NULL);
-	for (unsigned i = 0; i < api->failures && ms < api->times.retry_max_ms; i++)
-		ms *= 2;
-	if (ms > api->times.retry_max_ms)
-		ms = api->times.retry_max_ms;
-	ms = ms / 2 + random_number() % (ms / 2 + 1);
-	api->failures++;
+	uint64_t ms = back_off_jitter(back_off(++api->failures, api->times.retry_ms, api->times.retry_max_ms));
 	api->paused_until_ms = now_ms(api) + (result->retry_after_ms > ms ? result->retry_after_ms : ms);
 }
 
@@ -333,11 +321,6 @@ static void add_turn(void *ctx, const char *type, const char *reason, const char
 	item->turns = turn;
 }
 
-static bool ignore_bytes(void *ctx, const char *bytes, size_t n)
-{
-	return true;
-}
-
 static bool add_path(const struct item *item, const char *tail, struct buf *out)
 {
 	const struct status_api_place *place = &item->api->place;
@@ -350,8 +333,8 @@ static bool add_path(const struct item *item, const char *tail, struct buf *out)
 static void send_patch(struct item *item, const char *path, const struct buf *body)
 {
 	struct status_api *api = item->api;
-	const struct kube_deadlines deadlines = {api->times.answer_ms, api->times.answer_ms / 1000 + 1, api->times.answer_ms};
-	const struct kube_request_events events = {NULL, ignore_bytes, on_written, item};
+	const struct kube_deadlines deadlines = kube_within(api->times.answer_ms);
+	const struct kube_request_events events = {NULL, NULL, on_written, item};
 	item->state = ITEM_WRITES;
 	item->dirty = false;
 	api->counters.writes++;
@@ -436,7 +419,7 @@ static void on_read(void *ctx, const struct kube_result *result)
 static void read_item(struct item *item)
 {
 	struct status_api *api = item->api;
-	const struct kube_deadlines deadlines = {api->times.answer_ms, api->times.answer_ms / 1000 + 1, api->times.answer_ms};
+	const struct kube_deadlines deadlines = kube_within(api->times.answer_ms);
 	const struct kube_request_events events = {NULL, on_bytes, on_read, item};
 	struct buf path;
 	buf_init(&path, 2048);

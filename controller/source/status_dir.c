@@ -3,6 +3,7 @@
  * what it has written. */
 #include "controller/source/status_dir.h"
 
+#include "controller/source/write_all.h"
 #include "hatchway/base/hash.h"
 
 #include <dirent.h>
@@ -99,28 +100,13 @@ static int open_folder(struct status_dir *dir, const char *kind, const char *nam
 
 /* ---- writing ---- */
 
-static int write_all(int fd, const char *text)
-{
-	size_t left = strlen(text);
-	while (left) {
-		ssize_t n = write(fd, text, left);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			text += n;
-			left -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 /* Not synced to disk: status is derived, a restart writes it again. */
 static int replace(int folder, const char *file, const char *text)
 {
 	int fd = openat(folder, TEMPORARY, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return -errno;
-	int status = write_all(fd, text);
+	int status = write_all(fd, text, strlen(text));
 	if (close(fd) && !status)
 		status = -errno;
 	if (!status && renameat(folder, TEMPORARY, folder, file))

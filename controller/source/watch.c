@@ -7,6 +7,7 @@
 #include "controller/source/watch.h"
 
 #include "controller/object/schema.h"
+#include "controller/source/back_off.h"
 #include "controller/source/json.h"
 #include "controller/source/known.h"
 #include "hatchway/base/log.h"
@@ -59,13 +60,6 @@ struct watch {
 };
 
 static void go_on(struct watch *watch);
-
-static uint64_t random_number(void)
-{
-	uint64_t number;
-	BUG_ON(uv_random(NULL, NULL, &number, sizeof(number), 0, NULL));
-	return number;
-}
 
 /* ---- what is told ---- */
 
@@ -412,15 +406,9 @@ static void wait(struct watch *watch, uint64_t ms)
 	uv_timer_start(&watch->timer, on_timer, ms, 0);
 }
 
-/* Half to full of a time that doubles with every failure: many controllers shall not come back all at once. */
-static uint64_t back_off(const struct watch *watch, unsigned failures)
+static uint64_t pause_after(const struct watch *watch, unsigned failures)
 {
-	uint64_t ms = watch->times.retry_ms;
-	for (unsigned i = 1; i < failures && ms < watch->times.retry_max_ms; i++)
-		ms *= 2;
-	if (ms > watch->times.retry_max_ms)
-		ms = watch->times.retry_max_ms;
-	return ms / 2 + random_number() % (ms / 2 + 1);
+	return back_off_jitter(back_off(failures, watch->times.retry_ms, watch->times.retry_max_ms));
 }
 
 static void note_failure(struct watch *watch, const char *text)
@@ -459,7 +447,7 @@ static void on_expired(struct watch *watch)
 	watch->expired_pages += watch->state == WATCH_LIST;
 	relist(watch);
 	if (watch->expirations > EXPIRATIONS_AT_ONCE)
-		wait(watch, back_off(watch, watch->expirations - EXPIRATIONS_AT_ONCE));
+		wait(watch, pause_after(watch, watch->expirations - EXPIRATIONS_AT_ONCE));
 	else
 		go_on(watch);
 }
@@ -488,7 +476,7 @@ static void on_failed(struct watch *watch, const struct kube_result *result)
 		watch->events.missing(watch->events.ctx);
 	if (watch->state == WATCH_WATCH && version_may_be_bad(result) && ++watch->suspicions >= FAILURES_BEFORE_LIST)
 		relist(watch);
-	uint64_t ms = back_off(watch, failures);
+	uint64_t ms = pause_after(watch, failures);
 	wait(watch, after > ms ? after : ms);
 }
 
