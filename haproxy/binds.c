@@ -160,7 +160,7 @@ static void make_lists(struct binds *binds, const struct config_bind *list, size
 
 	buf_init(&lists, (size_t)16 << 20);
 	for (size_t i = 0; i < n; i++)
-		for (unsigned port = list[i].port; list[i].tls && port <= (list[i].last ? list[i].last : list[i].port); port++) {
+		for (unsigned port = list[i].port; list[i].tls && port <= config_last_port(&list[i]); port++) {
 			config_bind_name(list[i].address, (uint16_t)port, bind);
 			command_list_name(bind, strlen(bind), name);
 			buf_addf(&lists, "%s\n", name);

@@ -46,15 +46,8 @@ static int write_file(struct writer *w, const char *name, const char *text, bool
 		return err_set(w->reterr, -ENAMETOOLONG, "%s is too long a path", w->dir);
 	if (file_is(path, text, n, &there) || (there && only_missing))
 		return 0;
-	FILE *f = put_open(path, w->reterr);
-	if (!f)
-		return -EIO;
-	fputs(text, f);
-	int r = put_close(f, path, w->durable, w->reterr);
-	if (!r)
-		r = put_file(path, w->reterr);
 	w->written = true;
-	return r;
+	return put_text(path, text, w->durable, w->reterr);
 }
 
 static int write_pems(struct writer *w, const struct item *const *items, size_t n)

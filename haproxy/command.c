@@ -37,7 +37,7 @@ unsigned map_of(enum item_kind kind, const char *key)
 
 /* ---- what may be said ---- */
 
-static bool is_name(const char *s, size_t n)
+bool command_is_name(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (!isascii(s[i]) || (!isalnum((unsigned char)s[i]) && !strchr("_:.-", s[i])))
@@ -83,7 +83,7 @@ static int check_server(const char *key, const char *text, struct err *reterr)
 	struct server_value value;
 	char host[64], port[8];
 
-	if (!is_name(key, n) || key[n] != '/' || !is_name(key + n + 1, strlen(key + n + 1)))
+	if (!command_is_name(key, n) || key[n] != '/' || !command_is_name(key + n + 1, strlen(key + n + 1)))
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a server's name in HAProxy", key);
 	if (!server_value_parse(text, &value))
 		return err_set(reterr, -EINVAL, "\"%.100s\" does not describe a server", text);
@@ -204,7 +204,7 @@ int command_check(enum item_kind kind, const char *key, const char *value, struc
 		return check_sni(key, value, reterr);
 	if (kind != ITEM_BACKEND)
 		return check_map_item(key, value, reterr);
-	if (!is_name(key, strlen(key)) || !is_name(value, strlen(value)) || strlen(key) > 500)
+	if (!command_is_name(key, strlen(key)) || !command_is_name(value, strlen(value)) || strlen(key) > 500)
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a backend's name in HAProxy", key);
 	return 0;
 }
@@ -322,19 +322,32 @@ static int drop_extra(const struct step *step, const struct map_names *maps, str
 	return 0;
 }
 
+/* What a step on a certificate, or on its place in the list of a bind, is about. list "": on no place. */
+struct cert_names {
+	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
+};
+
+static struct cert_names cert_names(const struct step *step)
+{
+	struct cert_names names = {"", ""};
+	size_t n = strcspn(step->key, "/");
+
+	if (step->kind == ITEM_SNI)
+		command_list_name(step->key, n, names.list);
+	command_cert_name(step->key + (step->kind == ITEM_SNI ? n + 1 : 0), names.cert);
+	return names;
+}
+
 static void cert_command(const struct step *step, struct buf *out)
 {
 	static const char *const verbs[] = {[STEP_ABORT_CERT] = "abort", [STEP_NEW_CERT] = "new", [STEP_COMMIT_CERT] = "commit",
 	                                    [STEP_DEL_CERT] = "del"};
-	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
-	size_t n = step->kind == ITEM_SNI ? strcspn(step->key, "/") : 0;
+	const struct cert_names names = cert_names(step);
 
-	command_cert_name(step->key + (n ? n + 1 : 0), cert);
-	command_list_name(step->key, n, list);
-	if (n)
-		buf_addf(out, "del ssl crt-list %s %s", list, cert);
+	if (*names.list)
+		buf_addf(out, "del ssl crt-list %s %s", names.list, names.cert);
 	else
-		buf_addf(out, "%s ssl cert %s", verbs[step->op], cert);
+		buf_addf(out, "%s ssl cert %s", verbs[step->op], names.cert);
 }
 
 int command_line(const struct step *step, const struct map_names *maps, struct buf *out, struct err *reterr)
@@ -414,20 +427,17 @@ bool command_is_payload(const struct step *step)
 
 int command_payload(const struct step *step, struct buf *out, struct err *reterr)
 {
-	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
-	size_t n = step->kind == ITEM_SNI ? strcspn(step->key, "/") : 0;
 	int r = command_check(step->kind, step->key, step->value, reterr);
 
 	if (!r && !*step->value)
 		r = err_set(reterr, -EINVAL, "there is nothing to say of %.100s", step->key);
 	if (r)
 		return r;
-	command_cert_name(step->key + (n ? n + 1 : 0), cert);
-	command_list_name(step->key, n, list);
-	if (n)
-		buf_addf(out, "add ssl crt-list %s <<END\n%s %s\n", list, cert, step->value);
+	const struct cert_names names = cert_names(step);
+	if (*names.list)
+		buf_addf(out, "add ssl crt-list %s <<END\n%s %s\n", names.list, names.cert, step->value);
 	else
-		buf_addf(out, "set ssl cert %s <<END\n%s", cert, step->value);
+		buf_addf(out, "set ssl cert %s <<END\n%s", names.cert, step->value);
 	command_payload_end(out);
 	return 0;
 }

@@ -49,6 +49,9 @@ const char *command_cert_digest(const char *name, size_t *ret_n);
 /* "show map maps/path.map" */
 void command_show_map(unsigned map, const struct map_names *maps, struct buf *out);
 
+/* The first n bytes of s can be the name of a backend or a server. */
+bool command_is_name(const char *s, size_t n);
+
 /* May the item be held at all: as a command and as a line of a file? Used for both. */
 MUST_CHECK int command_check(enum item_kind kind, const char *key, const char *value, struct err *reterr);
 

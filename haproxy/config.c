@@ -30,17 +30,12 @@ unsigned config_maxconn(uint64_t fd_limit, size_t n_ports)
 	return n > MAXCONN_LIMIT ? MAXCONN_LIMIT : (unsigned)n;
 }
 
-static uint16_t last_port(const struct config_bind *bind)
-{
-	return bind->last > bind->port ? bind->last : bind->port;
-}
-
 static void render_limits(const struct config_input *input, struct buf *out)
 {
 	size_t n_ports = 0;
 
 	for (size_t i = 0; i < input->n_binds; i++)
-		n_ports += last_port(&input->binds[i]) - input->binds[i].port + 1u;
+		n_ports += config_last_port(&input->binds[i]) - input->binds[i].port + 1u;
 	if (input->fd_limit)
 		buf_addf(out, "\t# Of %llu file descriptors, two for each connection.\n\tmaxconn %u\n",
 		         (unsigned long long)input->fd_limit, config_maxconn(input->fd_limit, n_ports));
@@ -84,7 +79,7 @@ static bool make_line(const char *address, const struct config_bind *bind, struc
 	struct buf text;
 	buf_init(&text, sizeof(ret->text) - 1);
 	bool ok = encode_address(address, bind->port, &text);
-	if (last_port(bind) > bind->port)
+	if (config_last_port(bind) > bind->port)
 		buf_addf(&text, "-%u", bind->last);
 	buf_adds(&text, strchr(address, ':') ? " v6only" : "");
 	snprintf(ret->text, sizeof(ret->text), "%s", text.data);
@@ -104,7 +99,7 @@ static size_t make_tls_lines(const struct config_input *input, const struct conf
 	bool any = !*bind->address;
 	size_t n = 0;
 
-	for (unsigned port = bind->port; port <= last_port(bind); port++) {
+	for (unsigned port = bind->port; port <= config_last_port(bind); port++) {
 		const struct config_bind one = {bind->address, (uint16_t)port, 0, true};
 		struct line first, second = {""};
 		char name[CONFIG_BIND_NAME];
@@ -121,7 +116,7 @@ static void render_binds(const struct config_input *input, struct buf *out)
 {
 	size_t n = 0, room = 0;
 	for (size_t i = 0; i < input->n_binds; i++)
-		room += input->binds[i].tls ? last_port(&input->binds[i]) - input->binds[i].port + 1u : 2;
+		room += input->binds[i].tls ? config_last_port(&input->binds[i]) - input->binds[i].port + 1u : 2;
 	struct line *list = xcalloc(room, sizeof(*list));
 	for (size_t i = 0; i < input->n_binds; i++) {
 		const struct config_bind *bind = &input->binds[i];

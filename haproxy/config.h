@@ -17,6 +17,11 @@ struct config_bind {
 	bool tls;            /* each port has its own list of certificates: certs/<port>.list, certs/<address>:<port>.list */
 };
 
+static inline uint16_t config_last_port(const struct config_bind *bind)
+{
+	return bind->last > bind->port ? bind->last : bind->port;
+}
+
 struct config_input {
 	const struct config_bind *binds; /* any order; some may be equal */
 	size_t n_binds;

@@ -840,13 +840,8 @@ static int write_texts(struct job *job)
 
 	for (size_t i = 0; i < job->n_texts && !r; i++) {
 		r = job_path(job, job->texts[i].name, path);
-		FILE *f = r ? NULL : put_open(path, &job->err);
-		if (!f)
-			return r ? r : -EIO;
-		fputs(job->texts[i].text, f);
-		r = put_close(f, path, !job->hurry, &job->err);
 		if (!r)
-			r = put_file(path, &job->err);
+			r = put_text(path, job->texts[i].text, !job->hurry, &job->err);
 	}
 	return r || !job->n_texts || job->hurry ? r : put_sync_dir(job->dir, &job->err);
 }

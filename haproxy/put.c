@@ -50,6 +50,17 @@ int put_file(const char *path, struct err *reterr)
 	return r;
 }
 
+int put_text(const char *path, const char *text, bool durable, struct err *reterr)
+{
+	FILE *f = put_open(path, reterr);
+
+	if (!f)
+		return -EIO;
+	fputs(text, f);
+	int r = put_close(f, path, durable, reterr);
+	return r ? r : put_file(path, reterr);
+}
+
 int put_sync_dir(const char *path, struct err *reterr)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -70,6 +70,12 @@ void reader_info_line(const char *text, int *pid, bool *stopping, char version[4
 		snprintf(version, 48, "%s", text + 9);
 }
 
+/* HAProxy has no others: what says so is no answer of its. Held, they could never be taken away again. */
+static bool is_name(const char *s)
+{
+	return command_is_name(s, strlen(s));
+}
+
 static void hold(struct reading *reading, enum item_kind kind, const char *key, const char *value)
 {
 	const struct item *item = reading->like ? image_get(reading->like, kind, key) : NULL;
@@ -276,7 +282,7 @@ int reader_server_line(struct reading *reading, char *line, struct err *reterr)
 	buf_init(&text, 512);
 	buf_addf(&key, "%s/%s", field[BE_NAME], field[NAME]);
 	server_value_dump(&value, &text);
-	if (value.weight <= 256 && server_value_parse(text.data, &value))
+	if (value.weight <= 256 && server_value_parse(text.data, &value) && is_name(field[BE_NAME]) && is_name(field[NAME]))
 		hold(reading, ITEM_SERVER, key.data, text.data);
 	else
 		n = 0;
@@ -303,8 +309,11 @@ int reader_stat_line(struct reading *reading, char *line, struct err *reterr)
 	}
 	if (!status || !p)
 		return err_set(reterr, -EPROTO, "show stat said \"%.100s\"", line);
-	if (reader_is_ours(line))
-		hold(reading, ITEM_BACKEND, line, strstr(status, "(UNPUB)") ? BACKEND_UNPUBLISHED : backend_defaults(line));
+	if (!reader_is_ours(line))
+		return 0;
+	if (!is_name(line))
+		return err_set(reterr, -EPROTO, "show stat: \"%.100s\" is not a backend's name", line);
+	hold(reading, ITEM_BACKEND, line, strstr(status, "(UNPUB)") ? BACKEND_UNPUBLISHED : backend_defaults(line));
 	return 0;
 }
 

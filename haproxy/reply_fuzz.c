@@ -77,9 +77,12 @@ static void check_reading(const char *text)
 	const struct item **items = image_sorted(reading.image, &n);
 	for (size_t i = 0; i < n; i++) {
 		struct server_value value;
+		bool backend = items[i]->kind == ITEM_BACKEND;
+		if (backend || items[i]->kind == ITEM_SERVER)
+			BUG_ON(!command_is_name(items[i]->key, backend ? strlen(items[i]->key) : server_key_backend(items[i]->key)));
 		if (items[i]->kind == ITEM_SERVER)
 			BUG_ON(!server_value_parse(items[i]->value, &value));
-		else if (items[i]->kind != ITEM_BACKEND)
+		else if (!backend)
 			BUG_ON(command_check((enum item_kind)items[i]->kind, items[i]->key, items[i]->value, &err));
 	}
 	free(items);

@@ -169,11 +169,17 @@ static void wait_and_retry(struct sync *sync, uint64_t ms)
 	uv_timer_start(&sync->retry, on_retry, ms, 0);
 }
 
+/* Twice as long each time. */
+static uint64_t doubled(uint64_t first, unsigned times, uint64_t most)
+{
+	uint64_t ms = first << (times < 20 ? times : 20);
+
+	return ms < most ? ms : most;
+}
+
 static uint64_t backoff(unsigned failures)
 {
-	uint64_t ms = failures < 7 ? (uint64_t)20 << failures : 2000;
-
-	return ms < 2000 ? ms : 2000;
+	return doubled(20, failures, 2000);
 }
 
 /* What is held is in doubt: read it again. The old image stays for the files' sake until the new one is there. */
@@ -255,7 +261,7 @@ static void after_flush(struct sync *sync, int error, const char *why);
 /* A disk that is full stays so for a while, and is told about once. */
 static uint64_t count_flush(struct sync *sync, int error, const char *why)
 {
-	uint64_t ms = sync->flush_tries < 4 ? (uint64_t)DISK_AGAIN_MS << sync->flush_tries : DISK_AGAIN_MAX_MS;
+	uint64_t ms = doubled(DISK_AGAIN_MS, sync->flush_tries, DISK_AGAIN_MAX_MS);
 
 	if (error && error != sync->flush_error)
 		log_line(LOG_ERROR, "files not written", "error", why, (const char *)NULL);
@@ -509,12 +515,10 @@ static void reload_is_vain(struct sync *sync, const char *why)
 static void on_reloaded(void *ctx, int error, const char *why)
 {
 	struct sync *sync = ctx;
-	uint64_t ms = sync->reload_tries < 9 ? (uint64_t)RELOAD_AGAIN_MS << sync->reload_tries : RELOAD_AGAIN_MAX_MS;
 
 	if (task_ended(sync))
 		return;
-	sync->reload_tries++;
-	sync->reload_due = now_ms(sync) + (ms < RELOAD_AGAIN_MAX_MS ? ms : RELOAD_AGAIN_MAX_MS);
+	sync->reload_due = now_ms(sync) + doubled(RELOAD_AGAIN_MS, sync->reload_tries++, RELOAD_AGAIN_MAX_MS);
 	if (!error) {
 		sync->counters.reloads++;
 		if (sync->respell && --sync->respell) {
@@ -687,12 +691,9 @@ static const char *backend_refused(const struct sync *sync, const struct step *s
 static void postpone(struct sync *sync, const struct step *step, bool refused)
 {
 	struct keyed *entry = keyset_put(&sync->removals, step->kind, step->key);
-	uint64_t ms = (uint64_t)REMOVE_AFTER_MS << (entry->tries < 5 ? entry->tries : 5);
+	uint64_t ms = doubled(REMOVE_AFTER_MS, entry->tries++, REMOVE_RETRY_MAX_MS);
 
-	entry->tries++;
-	if (refused || ms > REMOVE_RETRY_MAX_MS)
-		ms = REMOVE_RETRY_MAX_MS;
-	entry->due = now_ms(sync) + ms;
+	entry->due = now_ms(sync) + (refused ? REMOVE_RETRY_MAX_MS : ms);
 }
 
 static void took(struct sync *sync, const struct step *step)

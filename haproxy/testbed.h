@@ -59,7 +59,7 @@ static inline char *testbed_config(void *ctx, const struct config_bind *binds, s
 	                "defaults http\n\tmode http\n\tbalance roundrobin\n\ttimeout client 10s\n\ttimeout server 10s\n"
 	                "\ttimeout connect 1s\nfrontend requests from http\n");
 	for (size_t i = 0; i < n; i++)
-		buf_addf(&text, "\tbind %s:%u-%u\n", binds[i].address, binds[i].port, binds[i].last ? binds[i].last : binds[i].port);
+		buf_addf(&text, "\tbind %s:%u-%u\n", binds[i].address, binds[i].port, config_last_port(&binds[i]));
 	buf_addf(&text, "\ttcp-request connection set-var(sess.l) dst_port,map_str(maps/listener.map)\n"
 	                "\ttcp-request connection reject unless { var(sess.l) -m found }\n"
 	                "\thttp-request set-var-fmt(txn.k) \"%%[var(sess.l)]/%%[req.fhdr(host),host_only,reverse_dom]#\"\n"

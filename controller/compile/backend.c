@@ -225,10 +225,7 @@ static void give_names(struct arena *scratch, struct found_list *list)
 static const struct service_port *find_port(const struct backend *backend)
 {
 	const struct service *service = (const struct service *)backend->service->object;
-	for (size_t i = 0; service && i < service->n_ports; i++)
-		if (service->ports[i].port == backend->port && strcmp(service->ports[i].protocol, "TCP") == 0)
-			return &service->ports[i];
-	return NULL;
+	return service ? service_tcp_port(service, backend->port) : NULL;
 }
 
 static enum table_protocol protocol_of(const struct service_port *port, bool grpc)

@@ -17,7 +17,7 @@ static const char **names_of(struct arena *scratch, const struct gateway_state *
 	names[n++] = *own ? own : "*";
 	for (size_t i = 0; i < certificate->n_names; i++) {
 		const char *name = certificate->names[i];
-		if (strcmp(name, own) != 0 && hostname_covers(own, name) && listener_owner(gateway, listener->port, name) == l)
+		if (strcmp(name, own) != 0 && hostname_covers(own, name) && graph_listener_owner(gateway, listener->port, name) == l)
 			names[n++] = name;
 	}
 	*ret_n = n;

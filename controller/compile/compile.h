@@ -163,8 +163,6 @@ void hosts_free(struct port *port);
 struct host *host_find(const struct port *port, const char *pattern);
 
 /* route.c */
-/* The listener whose hosts a hostname belongs to on a port: the one with the most specific hostname that covers it. */
-size_t listener_owner(const struct gateway_state *gateway, uint16_t port, const char *hostname);
 void route_compile(struct compile *compile, struct node *route, struct table_changes *changes);
 /* One of a route's units; found again by its key, not kept. */
 struct route_rule {

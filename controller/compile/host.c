@@ -7,14 +7,19 @@
 #include <strings.h>
 
 /* Requests' hosts are lower case: only another host leads to one of a lower rank. */
-static const char *rank_pattern(struct arena *scratch, const struct host *host, size_t i)
+static const char *lower_pattern(struct arena *scratch, const struct host *host, uint16_t rank)
 {
-	return i ? arena_printf(scratch, "%s" HOST_RANK "%u", host->pattern, host->ranks[i]) : host->pattern;
+	return arena_printf(scratch, "%s" HOST_RANK "%u", host->pattern, rank);
 }
 
-static const char *rank_key(struct arena *scratch, const struct host *host, size_t i)
+static const char *rank_pattern(struct arena *scratch, const struct host *host, size_t i)
 {
-	return arena_printf(scratch, "%s %s", host->port->key, rank_pattern(scratch, host, i));
+	return i ? lower_pattern(scratch, host, host->ranks[i]) : host->pattern;
+}
+
+static const char *unit_key(struct arena *scratch, const struct host *host, const char *pattern)
+{
+	return arena_printf(scratch, "%s %s", host->port->key, pattern);
 }
 
 struct host *host_find(const struct port *port, const char *pattern)
@@ -499,8 +504,7 @@ static void drop_ranks(struct compile *compile, const struct host *host, const u
 	for (size_t i = 1; i < n_old; i++)
 		if (!has_rank(host, old[i]))
 			table_change(compile->table, changes, TABLE_HOST,
-			             arena_printf(&scratch, "%s %s" HOST_RANK "%u", host->port->key, host->pattern, old[i]),
-			             NULL);
+			             unit_key(&scratch, host, lower_pattern(&scratch, host, old[i])), NULL);
 	arena_done(&scratch);
 }
 
@@ -512,7 +516,8 @@ static void build_ranks(struct compile *compile, struct host *host, struct table
 		const char *falls_to = i + 1 < host->n_ranks ? rank_pattern(&scratch, host, i + 1) :
 		                       host->falls_to        ? host->falls_to->pattern :
 		                                               NULL;
-		put_unit(compile, host, rank_key(&scratch, host, i), rank_pattern(&scratch, host, i), falls_to,
+		const char *pattern = rank_pattern(&scratch, host, i);
+		put_unit(compile, host, unit_key(&scratch, host, pattern), pattern, falls_to,
 		         gather(&scratch, host, host->ranks[i]), changes);
 	}
 	arena_done(&scratch);
@@ -526,7 +531,7 @@ static void build_all(struct compile *compile, struct host *host, struct table_c
 	uint16_t *old = host->ranks;
 	size_t n_old = host->n_ranks, n;
 	const uint16_t *ranks = list_ranks(&scratch, host, &n);
-	const char *key = rank_key(&scratch, host, 0);
+	const char *key = unit_key(&scratch, host, host->pattern);
 	const struct table_host *last = (struct table_host *)table_get(compile->table, TABLE_HOST, key);
 	compile->n_misdirected += host->misdirected;
 	compile->n_misdirected -= last && is_misdirected(last);

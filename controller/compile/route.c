@@ -38,28 +38,11 @@ static void add_host(struct host_list *list, struct host *host, uint16_t rank)
 	list->items[list->n++] = (struct ranked){host, rank};
 }
 
-size_t listener_owner(const struct gateway_state *gateway, uint16_t port, const char *hostname)
-{
-	size_t best = SIZE_MAX;
-	const char *best_hostname = NULL;
-	for (size_t i = 0; i < gateway->n_listeners; i++) {
-		const struct listener *l = &gateway->gateway->listeners[i];
-		const char *own = l->hostname ? l->hostname : "";
-		if (!gateway->listeners[i].serving || l->port != port || !hostname_covers(own, hostname))
-			continue;
-		if (!best_hostname || hostname_covers(best_hostname, own)) {
-			best = i;
-			best_hostname = own;
-		}
-	}
-	return best;
-}
-
 static void add_hostname(struct compile *compile, const struct gateway_state *gateway, size_t listener,
                          const char *hostname, size_t rank, struct host_list *list)
 {
 	uint16_t number = gateway->gateway->listeners[listener].port;
-	if (listener_owner(gateway, number, hostname) != listener)
+	if (graph_listener_owner(gateway, number, hostname) != listener)
 		return;
 	for (size_t b = 0; b < gateway->n_binds; b++) {
 		struct port *port = port_find(compile, gateway, b, listener);

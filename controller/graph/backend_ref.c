@@ -17,18 +17,13 @@ static bool grant_allows(const struct reference_grant *grant, const struct graph
 
 bool graph_granted(const struct graph *graph, const struct graph_reference *reference)
 {
+	if (strcmp(reference->from_namespace, reference->to_namespace) == 0)
+		return true;
 	const struct node *grants = store_find(graph->store, KIND_REFERENCEGRANT, reference->to_namespace, "");
 	for (const struct edge *e = grants ? grants->in[EDGE_PART] : NULL; e; e = e->next)
 		if (e->from->object && grant_allows((const struct reference_grant *)e->from->object, reference))
 			return true;
 	return false;
-}
-
-static bool is_permitted(const struct graph *graph, const struct object *route, const struct backend_ref *ref)
-{
-	return strcmp(route->namespace, ref->namespace) == 0 ||
-	       graph_granted(graph, &(struct graph_reference){object_kind_name(route->kind), route->namespace, "Service",
-	                                                         ref->namespace, ref->name});
 }
 
 PRINTF_LIKE(3, 4) static enum condition_id why(struct buf *message, enum condition_id id, const char *fmt, ...)
@@ -43,10 +38,7 @@ PRINTF_LIKE(3, 4) static enum condition_id why(struct buf *message, enum conditi
 
 static const struct service_port *find_port(const struct service *service, uint16_t port)
 {
-	const struct service_port *found = NULL;
-	for (size_t i = 0; i < service->n_ports && !found; i++)
-		if (service->ports[i].port == port && strcmp(service->ports[i].protocol, "TCP") == 0)
-			found = &service->ports[i];
+	const struct service_port *found = service_tcp_port(service, port);
 	for (size_t i = 0; i < service->n_ports && !found; i++)
 		if (service->ports[i].port == port)
 			found = &service->ports[i];
@@ -72,7 +64,9 @@ static enum condition_id judge(const struct graph *graph, const struct object *r
 	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Service") != 0)
 		return why(message, COND_ROUTE_INVALID_KIND, "kind %s%s%s is not supported, only Service is", ref->group,
 		           *ref->group ? "/" : "", ref->kind);
-	if (!is_permitted(graph, route, ref))
+	const struct graph_reference reference = {object_kind_name(route->kind), route->namespace, "Service", ref->namespace,
+	                                          ref->name};
+	if (!graph_granted(graph, &reference))
 		return why(message, COND_ROUTE_REF_NOT_PERMITTED,
 		           "Service %s/%s: no ReferenceGrant in namespace %s allows it to %ss of namespace %s",
 		           ref->namespace, ref->name, ref->namespace, object_kind_name(route->kind), route->namespace);

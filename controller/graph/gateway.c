@@ -1,6 +1,7 @@
 /* Judges Gateways: their class, addresses and listeners (Gateway API, GatewayStatus and ListenerStatus), and which of them
  * has which port. A port on one address belongs to one Gateway: the oldest, then the first by namespace/name. */
 #include "controller/graph/graph.h"
+#include "controller/graph/hostname.h"
 
 #include <string.h>
 #include <uthash.h>
@@ -70,6 +71,23 @@ static void judge_conflicts(struct gateway_state *state, size_t i)
 bool graph_listener_tls(const struct listener *listener)
 {
 	return strcmp(listener->protocol, "HTTPS") == 0;
+}
+
+size_t graph_listener_owner(const struct gateway_state *gateway, uint16_t port, const char *hostname)
+{
+	size_t best = SIZE_MAX;
+	const char *best_hostname = NULL;
+	for (size_t i = 0; i < gateway->n_listeners; i++) {
+		const struct listener *l = &gateway->gateway->listeners[i];
+		const char *own = hostname_of(l);
+		if (!gateway->listeners[i].serving || l->port != port || !hostname_covers(own, hostname))
+			continue;
+		if (!best_hostname || hostname_covers(best_hostname, own)) {
+			best = i;
+			best_hostname = own;
+		}
+	}
+	return best;
 }
 
 /* Clients' certificates are not checked yet: without that, such a listener must not serve. */

@@ -13,7 +13,6 @@
 
 #include <uthash.h>
 
-#define GATEWAY_API_GROUP "gateway.networking.k8s.io"
 #define GRAPH_LISTENERS 64 /* the CRD's limit, and a route's bit mask */
 
 struct graph_options {
@@ -171,15 +170,18 @@ bool graph_address(const char *text, char *ret);
 
 void graph_dump(const struct graph *graph, struct buf *out);
 
-/* From an object of one namespace to one of another, of the core group. */
+/* From an object to one of the core group. */
 struct graph_reference {
 	const char *from_kind, *from_namespace, *to_kind, *to_namespace, *to_name;
 };
-/* Does a ReferenceGrant of the other namespace allow it? */
+/* Does it stay in its namespace, or does a ReferenceGrant of the other one allow it? */
 bool graph_granted(const struct graph *graph, const struct graph_reference *reference);
 
 /* The listener ends TLS: its port is no one's for HTTP. */
 bool graph_listener_tls(const struct listener *listener);
+/* The listener that a hostname belongs to on a port: of those that serve, the one with the most specific hostname that
+ * covers it. SIZE_MAX: none. */
+size_t graph_listener_owner(const struct gateway_state *gateway, uint16_t port, const char *hostname);
 
 /* ---- between the files of this room ---- */
 

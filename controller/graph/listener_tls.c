@@ -4,14 +4,6 @@
 
 #include <string.h>
 
-static bool is_permitted(const struct graph *graph, const char *namespace, const struct certificate_ref *ref)
-{
-	if (strcmp(namespace, ref->namespace) == 0)
-		return true;
-	return graph_granted(graph, &(struct graph_reference){object_kind_name(KIND_GATEWAY), namespace, "Secret",
-	                                                       ref->namespace, ref->name});
-}
-
 static struct graph_certificate *read_once(struct node *secret)
 {
 	if (!secret->graph)
@@ -29,7 +21,8 @@ static struct graph_certificate *judge(const struct graph *graph, const char *na
 		              ref->group, *ref->group ? "/" : "", ref->kind);
 		return NULL;
 	}
-	if (!is_permitted(graph, namespace, ref)) {
+	const struct graph_reference reference = {object_kind_name(KIND_GATEWAY), namespace, "Secret", ref->namespace, ref->name};
+	if (!graph_granted(graph, &reference)) {
 		condition_set(why, COND_LISTENER_REF_NOT_PERMITTED,
 		              "spec.listeners[%zu].tls.certificateRefs[%zu]: no ReferenceGrant in namespace %s allows Secret %s to "
 		              "Gateways of namespace %s", l, i, ref->namespace, ref->name, namespace);

@@ -18,10 +18,8 @@ const struct service *graph_service(const struct graph *graph, const struct gate
 
 uint16_t graph_target_port(const struct service *service, uint16_t port)
 {
-	for (size_t i = 0; i < service->n_ports; i++)
-		if (service->ports[i].port == port && strcmp(service->ports[i].protocol, "TCP") == 0)
-			return service->kept->target_ports[i];
-	return 0;
+	const struct service_port *found = service_tcp_port(service, port);
+	return found ? service->kept->target_ports[found - service->ports] : 0;
 }
 
 /* ---- parameters ---- */

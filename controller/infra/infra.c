@@ -95,16 +95,16 @@ static const struct node *owner(const struct graph *graph, const struct node *no
 static bool is_wanted(const struct graph *graph, const struct node *gateway, const struct node *node)
 {
 	const struct gateway_state *state = node_gateway(gateway);
-	char service[SERVICE_NAME_MAX + 1], slice[SERVICE_NAME_MAX + 8];
+	char service[SERVICE_NAME_MAX + 1], slice[INFRA_SLICE_NAME];
 	if (!state)
 		return false; /* of another controller's class now */
 	gateway_service_name(state->gateway, service);
 	if (node->kind == KIND_SERVICE)
 		return strcmp(node->name, service) == 0;
-	snprintf(slice, sizeof(slice), "%s-ipv4", service);
+	infra_slice_name(state->gateway, false, slice);
 	if (strcmp(node->name, slice) == 0)
 		return true;
-	slice[strlen(slice) - 1] = '6';
+	infra_slice_name(state->gateway, true, slice);
 	if (strcmp(node->name, slice) != 0)
 		return false;
 	if (!infra_pods_known(graph))

@@ -27,6 +27,8 @@ json_t *infra_service(const struct graph *graph, const struct gateway_state *sta
 /* Kubernetes lists endpoints of hatchway's Pods, if only none. When it does not tell (the Service is missing, a kind may not
  * be read), the EndpointSlices that stand are better than what could be made. */
 bool infra_pods_known(const struct graph *graph);
+#define INFRA_SLICE_NAME (SERVICE_NAME_MAX + 8)
+void infra_slice_name(const struct gateway *gateway, bool ipv6, char ret[INFRA_SLICE_NAME]);
 /* ipv6: the other family. NULL: there is to be none. */
 json_t *infra_slice(const struct graph *graph, const struct gateway_state *state, bool ipv6);
 

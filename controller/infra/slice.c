@@ -84,11 +84,18 @@ static void put_port(void *ctx, uint16_t port, uint16_t bind_port)
 	json_array_append_new(ctx, json_pack("{s:s, s:i, s:s}", "name", name, "port", (int)bind_port, "protocol", "TCP"));
 }
 
+void infra_slice_name(const struct gateway *gateway, bool ipv6, char ret[INFRA_SLICE_NAME])
+{
+	char service[SERVICE_NAME_MAX + 1];
+	gateway_service_name(gateway, service);
+	snprintf(ret, INFRA_SLICE_NAME, "%s-ipv%c", service, ipv6 ? '6' : '4');
+}
+
 static json_t *metadata_of(const struct gateway *gateway, bool ipv6)
 {
-	char service[SERVICE_NAME_MAX + 1], name[SERVICE_NAME_MAX + 8];
+	char service[SERVICE_NAME_MAX + 1], name[INFRA_SLICE_NAME];
 	gateway_service_name(gateway, service);
-	snprintf(name, sizeof(name), "%s-ipv%c", service, ipv6 ? '6' : '4');
+	infra_slice_name(gateway, ipv6, name);
 	const struct key_value own[] = {{LABEL_SERVICE_NAME, service}, {"endpointslice.kubernetes.io/managed-by", "hatchway.dev"}};
 	const struct infra_pairs labels[] = {{gateway->infrastructure_labels, gateway->n_infrastructure_labels},
 	                                     {own, ARRAY_LEN(own)}};

@@ -53,7 +53,7 @@ const char *decode_keep(struct decode_reader *reader, const char *text)
 	    "/",
 	    "v1",
 	    "v1beta1",
-	    "gateway.networking.k8s.io",
+	    GATEWAY_API_GROUP,
 	    "Gateway",
 	    "Service",
 	    "Secret",
@@ -113,6 +113,21 @@ void *decode_array(struct decode_reader *reader, const struct node *list, size_t
 {
 	BUG_ON(list && n != list->n); /* the schema's bound does not fit the field */
 	return n ? arena_array(reader->arena, n, size) : NULL;
+}
+
+const char *decode_ref_namespace(struct decode_reader *reader, const struct node *ref)
+{
+	const char *namespace = decode_text(reader, ref, "namespace");
+	return namespace ? namespace : reader->object->namespace;
+}
+
+void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref)
+{
+	ref->group = decode_text(reader, in, "group");
+	ref->kind = decode_text(reader, in, "kind");
+	ref->namespace = decode_ref_namespace(reader, in);
+	ref->name = decode_text(reader, in, "name");
+	ref->port = (uint16_t)node_integer(in, "port", 0);
 }
 
 struct key_value *decode_pairs(struct decode_reader *reader, const struct node *map, uint32_t *ret_n)
@@ -208,11 +223,9 @@ static const struct decode_kind *find_kind(const struct node *document, uint8_t 
 	return NULL;
 }
 
-#define GATEWAY_GROUP "gateway.networking.k8s.io"
-
 static bool is_gateway_group(const char *api_version)
 {
-	return strncmp(api_version, GATEWAY_GROUP "/", strlen(GATEWAY_GROUP) + 1) == 0;
+	return strncmp(api_version, GATEWAY_API_GROUP "/", strlen(GATEWAY_API_GROUP "/")) == 0;
 }
 
 /* Whether no such kind can be meant by this group but ours: Kubernetes' own groups have no dot or end with k8s.io.
@@ -329,7 +342,7 @@ static int decode_document(struct schema_walk *walk, const struct decode_kind *k
 	if (check_name(walk, kind, metadata))
 		return -EINVAL;
 	walk->hash = 0;
-	walk->strict = strict && strcmp(object_kind_group(kind->kind), GATEWAY_GROUP) == 0;
+	walk->strict = strict && strcmp(object_kind_group(kind->kind), GATEWAY_API_GROUP) == 0;
 	const struct node *document = schema_apply(walk, kind->schema, in);
 	if (!document)
 		return -EINVAL;

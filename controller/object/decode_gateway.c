@@ -146,7 +146,7 @@ static const struct schema_field namespaces_fields[] = {
 };
 static const struct schema namespaces_schema = {SCHEMA_OBJECT, .fields = namespaces_fields};
 static const struct schema_field route_kind_fields[] = {
-    {"group", &schema_group, SCHEMA_OPTIONAL, "gateway.networking.k8s.io"},
+    {"group", &schema_group, SCHEMA_OPTIONAL, GATEWAY_API_GROUP},
     {"kind", &schema_kind, SCHEMA_REQUIRED, NULL},
     {.name = NULL},
 };
@@ -350,8 +350,7 @@ static void decode_tls(struct decode_reader *reader, const struct node *tls, str
 		ref->group = decode_text(reader, list->items[i], "group");
 		ref->kind = decode_text(reader, list->items[i], "kind");
 		ref->name = decode_text(reader, list->items[i], "name");
-		const char *namespace = decode_text(reader, list->items[i], "namespace");
-		ref->namespace = namespace ? namespace : reader->object->namespace;
+		ref->namespace = decode_ref_namespace(reader, list->items[i]);
 	}
 }
 

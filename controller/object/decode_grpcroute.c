@@ -92,33 +92,18 @@ static void decode_match(struct decode_reader *reader, const struct node *in, st
 }
 
 /* None: every request. */
-static void decode_matches(struct decode_reader *reader, const struct node *list, struct http_rule *rule)
+static void decode_matches(struct decode_reader *reader, const struct node *in, struct http_rule *rule)
 {
+	const struct node *list = node_get(in, "matches");
 	rule->n_matches = list && list->n ? (uint16_t)list->n : 1;
 	rule->matches = arena_array(reader->arena, rule->n_matches, sizeof(*rule->matches));
 	for (size_t i = 0; i < rule->n_matches; i++)
 		decode_match(reader, list && list->n ? list->items[i] : NULL, &rule->matches[i]);
 }
 
-static void decode_rule(struct decode_reader *reader, const struct node *in, struct http_rule *rule)
-{
-	rule->name = decode_text(reader, in, "name");
-	decode_matches(reader, node_get(in, "matches"), rule);
-	rule->filters = decode_http_filters(reader, node_get(in, "filters"), &rule->n_filters);
-	decode_backend_refs(reader, node_get(in, "backendRefs"), rule);
-	rule->request_timeout_ms = rule->backend_timeout_ms = -1;
-	rule->session_persistence = node_get(in, "sessionPersistence") != NULL;
-}
-
 static void decode_route_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
-	struct http_route *route = (struct http_route *)object;
-	const struct node *spec = node_get(document, "spec"), *list = node_get(spec, "rules");
-	decode_parent_refs(reader, node_get(spec, "parentRefs"), route);
-	route->hostnames = decode_texts(reader, spec, "hostnames", &route->n_hostnames);
-	route->rules = DECODE_ARRAY(reader, list, &route->n_rules, struct http_rule);
-	for (size_t i = 0; i < route->n_rules; i++)
-		decode_rule(reader, list->items[i], &route->rules[i]);
+	decode_route(reader, document, decode_matches, (struct http_route *)object);
 }
 
 const struct decode_kind decode_grpc_route = {

@@ -224,26 +224,16 @@ static struct http_retry *decode_retry(struct decode_reader *reader, const struc
 
 static void decode_rule(struct decode_reader *reader, const struct node *in, struct http_rule *rule)
 {
-	rule->name = decode_text(reader, in, "name");
 	decode_matches(reader, node_get(in, "matches"), rule);
-	rule->filters = decode_http_filters(reader, node_get(in, "filters"), &rule->n_filters);
 	rule->mirrors = decode_http_mirrors(reader, node_get(in, "filters"), &rule->n_mirrors);
-	decode_backend_refs(reader, node_get(in, "backendRefs"), rule);
 	rule->request_timeout_ms = duration_ms(node_get(in, "timeouts"), "request");
 	rule->backend_timeout_ms = duration_ms(node_get(in, "timeouts"), "backendRequest");
 	rule->retry = decode_retry(reader, node_get(in, "retry"));
-	rule->session_persistence = node_get(in, "sessionPersistence") != NULL;
 }
 
 static void decode_route_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
-	struct http_route *route = (struct http_route *)object;
-	const struct node *spec = node_get(document, "spec"), *list = node_get(spec, "rules");
-	decode_parent_refs(reader, node_get(spec, "parentRefs"), route);
-	route->hostnames = decode_texts(reader, spec, "hostnames", &route->n_hostnames);
-	route->rules = DECODE_ARRAY(reader, list, &route->n_rules, struct http_rule);
-	for (size_t i = 0; i < route->n_rules; i++)
-		decode_rule(reader, list->items[i], &route->rules[i]);
+	decode_route(reader, document, decode_rule, (struct http_route *)object);
 }
 
 const struct decode_kind decode_http_route = {

@@ -4,7 +4,6 @@
 #include "controller/object/json_write.h"
 
 #define LIVE_CEILING ((size_t)2 << 20) /* the source reads no larger object */
-#define GATEWAY_GROUP "gateway.networking.k8s.io/"
 
 /* The map's pairs but for these keys; the values are the map's own. */
 static struct node *without(const struct node *map, const char *const *keys, struct arena *scratch)
@@ -33,7 +32,7 @@ static void write_live(struct buf *out, const struct node *raw)
 	arena_init(&scratch);
 	struct node *live = without(raw, of_object, &scratch);
 	for (size_t i = 0; i < live->n; i++)
-		if (strcmp(live->keys[i], "metadata") == 0)
+		if (strcmp(live->keys[i], "metadata") == 0 && live->items[i]->type == NODE_MAP)
 			live->items[i] = without(live->items[i], of_metadata, &scratch);
 	json_write(out, live);
 	arena_done(&scratch);
@@ -47,7 +46,7 @@ static const struct node *owner_of(const struct node *raw)
 		const struct node *owner = owners->items[i]->type == NODE_MAP ? owners->items[i] : NULL;
 		const char *version = node_text(owner, "apiVersion");
 		if (node_bool(owner, "controller", false) && node_is(owner, "kind", "Gateway") && node_text(owner, "uid") &&
-		    node_text(owner, "name") && version && strncmp(version, GATEWAY_GROUP, strlen(GATEWAY_GROUP)) == 0)
+		    node_text(owner, "name") && version && strncmp(version, GATEWAY_API_GROUP "/", strlen(GATEWAY_API_GROUP "/")) == 0)
 			return owner;
 	}
 	return NULL;

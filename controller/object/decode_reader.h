@@ -51,6 +51,8 @@ struct parameters_ref *decode_parameters_ref(struct decode_reader *reader, const
                                              const char *namespace);
 /* What an object that hatchway keeps (or says so) is known by: false, an object of somebody else's. */
 bool decode_kept(struct decode_reader *reader, struct kept *kept);
+/* The namespace a reference names: the object's own, if it is not given. */
+const char *decode_ref_namespace(struct decode_reader *reader, const struct node *ref);
 /* What a backendRef names: not its filters and weight. */
 void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref);
 /* Of the RequestMirrors in a list of filters. */

@@ -33,7 +33,7 @@ static int check_parents(struct schema_walk *walk, const struct node *self)
 }
 
 static const struct schema_field parent_fields[] = {
-    {"group", &schema_group, SCHEMA_OPTIONAL, "gateway.networking.k8s.io"},
+    {"group", &schema_group, SCHEMA_OPTIONAL, GATEWAY_API_GROUP},
     {"kind", &schema_kind, SCHEMA_OPTIONAL, "Gateway"},
     {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
     {"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
@@ -87,13 +87,7 @@ int decode_check_rules(struct schema_walk *walk, const struct node *self)
 
 /* ---- into the block ---- */
 
-static const char *own_namespace(struct decode_reader *reader, const struct node *ref)
-{
-	const char *namespace = decode_text(reader, ref, "namespace");
-	return namespace ? namespace : reader->object->namespace;
-}
-
-void decode_parent_refs(struct decode_reader *reader, const struct node *list, struct http_route *route)
+static void decode_parent_refs(struct decode_reader *reader, const struct node *list, struct http_route *route)
 {
 	route->parent_refs = DECODE_ARRAY(reader, list, &route->n_parent_refs, struct parent_ref);
 	for (size_t i = 0; i < route->n_parent_refs; i++) {
@@ -103,7 +97,7 @@ void decode_parent_refs(struct decode_reader *reader, const struct node *list, s
 		ref->kind = decode_text(reader, in, "kind");
 		ref->name = decode_text(reader, in, "name");
 		ref->namespace_given = node_get(in, "namespace") != NULL;
-		ref->namespace = own_namespace(reader, in);
+		ref->namespace = decode_ref_namespace(reader, in);
 		ref->section_name = decode_text(reader, in, "sectionName");
 		ref->port = (uint16_t)node_integer(in, "port", 0);
 	}
@@ -120,16 +114,7 @@ struct value_match *decode_value_tests(struct decode_reader *reader, const struc
 	return values;
 }
 
-void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref)
-{
-	ref->group = decode_text(reader, in, "group");
-	ref->kind = decode_text(reader, in, "kind");
-	ref->namespace = own_namespace(reader, in);
-	ref->name = decode_text(reader, in, "name");
-	ref->port = (uint16_t)node_integer(in, "port", 0);
-}
-
-void decode_backend_refs(struct decode_reader *reader, const struct node *list, struct http_rule *rule)
+static void decode_backend_refs(struct decode_reader *reader, const struct node *list, struct http_rule *rule)
 {
 	rule->backend_refs = DECODE_ARRAY(reader, list, &rule->n_backend_refs, struct backend_ref);
 	for (size_t i = 0; i < rule->n_backend_refs; i++) {
@@ -138,5 +123,26 @@ void decode_backend_refs(struct decode_reader *reader, const struct node *list, 
 		decode_ref(reader, in, ref);
 		ref->weight = (int32_t)node_integer(in, "weight", 1);
 		ref->filters = decode_http_filters(reader, node_get(in, "filters"), &ref->n_filters);
+	}
+}
+
+static void decode_rule(struct decode_reader *reader, const struct node *in, struct http_rule *rule)
+{
+	rule->name = decode_text(reader, in, "name");
+	rule->filters = decode_http_filters(reader, node_get(in, "filters"), &rule->n_filters);
+	decode_backend_refs(reader, node_get(in, "backendRefs"), rule);
+	rule->request_timeout_ms = rule->backend_timeout_ms = -1;
+	rule->session_persistence = node_get(in, "sessionPersistence") != NULL;
+}
+
+void decode_route(struct decode_reader *reader, const struct node *document, decode_rule_cb *more, struct http_route *route)
+{
+	const struct node *spec = node_get(document, "spec"), *list = node_get(spec, "rules");
+	decode_parent_refs(reader, node_get(spec, "parentRefs"), route);
+	route->hostnames = decode_texts(reader, spec, "hostnames", &route->n_hostnames);
+	route->rules = DECODE_ARRAY(reader, list, &route->n_rules, struct http_rule);
+	for (size_t i = 0; i < route->n_rules; i++) {
+		decode_rule(reader, list->items[i], &route->rules[i]);
+		more(reader, list->items[i], &route->rules[i]);
 	}
 }

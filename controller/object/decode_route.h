@@ -18,8 +18,10 @@ int decode_check_rules(struct schema_walk *walk, const struct node *self);
 	    {"port", &schema_port, SCHEMA_OPTIONAL, NULL}, {"weight", &schema_weight, SCHEMA_OPTIONAL, "1"},           \
 	    {"filters", filters_schema, SCHEMA_OPTIONAL, NULL}, {.name = NULL}
 
-void decode_parent_refs(struct decode_reader *reader, const struct node *list, struct http_route *route);
 struct value_match *decode_value_tests(struct decode_reader *reader, const struct node *list, uint16_t *ret_n);
-void decode_backend_refs(struct decode_reader *reader, const struct node *list, struct http_rule *rule);
+
+/* What a kind's rule has beside name, filters, backendRefs and sessionPersistence. Timeouts are not given yet. */
+typedef void decode_rule_cb(struct decode_reader *reader, const struct node *in, struct http_rule *rule);
+void decode_route(struct decode_reader *reader, const struct node *document, decode_rule_cb *more, struct http_route *route);
 
 #endif

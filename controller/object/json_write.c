@@ -1,3 +1,4 @@
+/* Owns how a tree is spelled in JSON. */
 #include "controller/object/json_write.h"
 
 void json_write_text(struct buf *out, const char *text)

@@ -107,6 +107,14 @@ void gateway_service_name(const struct gateway *gateway, char ret[SERVICE_NAME_M
 	         (unsigned long long)(hash >> 16));
 }
 
+const struct service_port *service_tcp_port(const struct service *service, uint16_t port)
+{
+	for (size_t i = 0; i < service->n_ports; i++)
+		if (service->ports[i].port == port && strcmp(service->ports[i].protocol, "TCP") == 0)
+			return &service->ports[i];
+	return NULL;
+}
+
 bool object_same_spec(const struct object *a, const struct object *b)
 {
 	return a->spec_hash - object_labels_hash(a) == b->spec_hash - object_labels_hash(b);

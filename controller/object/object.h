@@ -9,14 +9,16 @@
 #include "hatchway/base/arena.h"
 #include "hatchway/base/err.h"
 
+#define GATEWAY_API_GROUP "gateway.networking.k8s.io"
+
 /* kind, group, "is namespaced" */
 #define OBJECT_KINDS(X)                                                                                                \
 	X(NAMESPACE, "Namespace", "", false)                                                                           \
-	X(GATEWAYCLASS, "GatewayClass", "gateway.networking.k8s.io", false)                                            \
-	X(GATEWAY, "Gateway", "gateway.networking.k8s.io", true)                                                       \
-	X(HTTPROUTE, "HTTPRoute", "gateway.networking.k8s.io", true)                                                   \
-	X(GRPCROUTE, "GRPCRoute", "gateway.networking.k8s.io", true)                                                   \
-	X(REFERENCEGRANT, "ReferenceGrant", "gateway.networking.k8s.io", true)                                         \
+	X(GATEWAYCLASS, "GatewayClass", GATEWAY_API_GROUP, false)                                                      \
+	X(GATEWAY, "Gateway", GATEWAY_API_GROUP, true)                                                                 \
+	X(HTTPROUTE, "HTTPRoute", GATEWAY_API_GROUP, true)                                                             \
+	X(GRPCROUTE, "GRPCRoute", GATEWAY_API_GROUP, true)                                                             \
+	X(REFERENCEGRANT, "ReferenceGrant", GATEWAY_API_GROUP, true)                                                   \
 	X(SERVICE, "Service", "", true)                                                                                \
 	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true)                                                    \
 	X(SECRET, "Secret", "", true)                                                                                  \
@@ -361,6 +363,9 @@ struct parameters {
 /* The name of the Service that belongs to a Gateway, GATEWAY-CLASS (GEP-1762); longer ones are cut and end in a digest. */
 #define SERVICE_NAME_MAX 63
 void gateway_service_name(const struct gateway *gateway, char ret[SERVICE_NAME_MAX + 1]);
+
+/* Its TCP port of that number; NULL. */
+const struct service_port *service_tcp_port(const struct service *service, uint16_t port);
 
 struct object *object_ref(struct object *object);
 void object_unref(struct object *object); /* ignores NULL */

@@ -32,6 +32,38 @@ struct document {
 	struct buf *out;
 };
 
+/* ---- news ---- */
+
+static struct status_new *add_new(struct status_news *news)
+{
+	if (!(news->n & (news->n - 1))) {
+		struct status_new *more = arena_array(news->arena, news->n ? news->n * 2 : 1, sizeof(*more));
+		if (news->n)
+			memcpy(more, news->items, news->n * sizeof(*more));
+		news->items = more;
+	}
+	return &news->items[news->n++];
+}
+
+static void add_news(struct status_news *news, const struct node *node, const struct shown *shown)
+{
+	struct buf of;
+	buf_init(&of, 2048);
+	shown_scope(node, shown->scope, &of);
+	*add_new(news) = (struct status_new){
+	        .of = arena_strdup(news->arena, of.data),
+	        .message = arena_strdup(news->arena, condition_text(&shown->condition)),
+	        .condition = shown->condition.id,
+	        .good = condition_kind(shown->condition.id)->good,
+	};
+	buf_done(&of);
+}
+
+static void add_gone(struct status_news *news, enum condition_id condition)
+{
+	*add_new(news) = (struct status_new){.of = "", .message = "", .condition = condition, .good = true, .gone = true};
+}
+
 /* ---- conditions ---- */
 
 static enum condition_id was(const struct transition *t)
@@ -63,7 +95,7 @@ static void put_condition(struct document *d, const struct shown *shown, const c
 	const struct transition *old = find(d->old, id, d->new->n);
 	int64_t time = old && condition_kind(was(old))->status == kind->status ? old->since / 256 : d->now;
 	if (is_news(old, c->id))
-		status_news_add(d->news, d->node, shown);
+		add_news(d->news, d->node, shown);
 	d->new->bad += !kind->good;
 	d->new->transitions[d->new->n++] = (struct transition){time * 256 + c->id, id};
 	time_t seconds = (time_t)time;
@@ -92,7 +124,7 @@ static void find_gone(const struct document *d)
 	for (size_t i = 0; d->old && i < d->old->n; i++) {
 		const struct transition *old = &d->old->transitions[i];
 		if (!condition_kind(was(old))->good && !find(d->new, old->id, i))
-			status_news_gone(d->news, was(old));
+			add_gone(d->news, was(old));
 	}
 }
 

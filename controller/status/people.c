@@ -161,22 +161,6 @@ static void routes(const struct graph *graph, enum object_kind kind, const char 
 
 /* ---- problems ---- */
 
-static void say_scope(const struct node *node, size_t scope, struct buf *out)
-{
-	if (!scope)
-		return;
-	if (node->kind == KIND_GATEWAY) {
-		buf_addf(out, "listener %s", node_gateway(node)->gateway->listeners[scope - 1].name);
-		return;
-	}
-	const struct parent_ref *ref = &node_route(node)->route->parent_refs[scope - 1];
-	buf_addf(out, "parent %s/%s", ref->namespace, ref->name);
-	if (ref->section_name)
-		buf_addf(out, " %s", ref->section_name);
-	if (ref->port)
-		buf_addf(out, " port %u", ref->port);
-}
-
 static void say_node(const struct node *node, struct buf *out)
 {
 	buf_adds(out, object_kind_name(node->kind));
@@ -195,43 +179,13 @@ static size_t bad_conditions(const struct graph *graph, const struct node *node,
 		n++;
 		say_node(node, out);
 		buf_adds(out, s->scope ? ", " : "");
-		say_scope(node, s->scope, out);
+		shown_scope(node, s->scope, out);
 		buf_adds(out, ": ");
 		condition_dump(&s->condition, out);
 		buf_addc(out, '\n');
 	}
 	shown_done(&shown);
 	return n;
-}
-
-static struct status_new *add_new(struct status_news *news)
-{
-	if (!(news->n & (news->n - 1))) {
-		struct status_new *more = arena_array(news->arena, news->n ? news->n * 2 : 1, sizeof(*more));
-		if (news->n)
-			memcpy(more, news->items, news->n * sizeof(*more));
-		news->items = more;
-	}
-	return &news->items[news->n++];
-}
-
-void status_news_add(struct status_news *news, const struct node *node, const struct shown *shown)
-{
-	struct buf of;
-	buf_init(&of, 2048);
-	say_scope(node, shown->scope, &of);
-	*add_new(news) = (struct status_new){
-	        .of = arena_strdup(news->arena, of.data),
-	        .message = arena_strdup(news->arena, condition_text(&shown->condition)),
-	        .condition = shown->condition.id,
-	        .good = condition_kind(shown->condition.id)->good,
-	};
-	buf_done(&of);
-}
-
-void status_news_gone(struct status_news *news, enum condition_id condition)
-{
-	*add_new(news) = (struct status_new){.of = "", .message = "", .condition = condition, .good = true, .gone = true};
 }
 
 /* The API writes no status for a parent or class that does not exist; people still want to hear of it. */

@@ -245,3 +245,19 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 		show_route(&list, node, refusals);
 	return list;
 }
+
+void shown_scope(const struct node *node, size_t scope, struct buf *out)
+{
+	if (!scope)
+		return;
+	if (node->kind == KIND_GATEWAY) {
+		buf_addf(out, "listener %s", node_gateway(node)->gateway->listeners[scope - 1].name);
+		return;
+	}
+	const struct parent_ref *ref = &node_route(node)->route->parent_refs[scope - 1];
+	buf_addf(out, "parent %s/%s", ref->namespace, ref->name);
+	if (ref->section_name)
+		buf_addf(out, " %s", ref->section_name);
+	if (ref->port)
+		buf_addf(out, " port %u", ref->port);
+}

@@ -37,6 +37,8 @@ struct shown_list {
 /* All conditions of the object, by scope, then type. None: no status of ours. Owns its messages. */
 struct shown_list shown_new(const struct graph *graph, const struct node *node, const struct refusals *refusals);
 void shown_done(struct shown_list *list);
+/* Which listener or parent a scope of the object is, for people; nothing for 0. */
+void shown_scope(const struct node *node, size_t scope, struct buf *out);
 
 /* A condition that came to be other than one would like it, or as one would like it again. */
 struct status_new {
@@ -52,9 +54,6 @@ struct status_news {
 	struct status_new *items;
 	size_t n;
 };
-
-void status_news_add(struct status_news *news, const struct node *node, const struct shown *shown);
-void status_news_gone(struct status_news *news, enum condition_id condition);
 
 /* Appends the node's document, if it has a status of ours, and remembers when each condition last changed (node->status).
  * True: it differs from what this was last called with for the node; an empty `out` then means that it is gone. `news`

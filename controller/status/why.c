@@ -51,17 +51,11 @@ static bool has_port(const struct endpoint_slice *slice, const char *name)
 	return false;
 }
 
-static const char *port_name(const struct service *service, uint16_t port)
-{
-	for (size_t i = 0; i < service->n_ports; i++)
-		if (service->ports[i].port == port && !strcmp(service->ports[i].protocol, "TCP"))
-			return service->ports[i].name;
-	return "";
-}
-
 void status_why_no_endpoint(const struct node *service, uint16_t port, struct buf *out)
 {
-	const char *name = service->object ? port_name((const struct service *)service->object, port) : "";
+	const struct service *object = (const struct service *)service->object;
+	const struct service_port *found = object ? service_tcp_port(object, port) : NULL;
+	const char *name = found ? found->name : "";
 	size_t slices = 0, with_port = 0, endpoints = 0;
 	for (const struct edge *e = service->in[EDGE_PART]; e; e = e->next) {
 		const struct endpoint_slice *slice = (const struct endpoint_slice *)e->from->object;

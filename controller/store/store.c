@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define GATEWAY_GROUP "gateway.networking.k8s.io"
-
 /* ---- lists ---- */
 
 void node_list_add(struct node_list *list, struct node *node)
@@ -165,13 +163,19 @@ static void target(struct targets *targets, enum object_kind kind, const char *n
 		node_list_add(&targets->list, node);
 }
 
+/* And, if it is in another namespace than its own, the grants there. */
+static void target_granted(struct targets *targets, const char *own, enum object_kind kind, const char *namespace,
+                           const char *name)
+{
+	target(targets, kind, namespace, name);
+	if (strcmp(namespace, own) != 0)
+		target(targets, KIND_REFERENCEGRANT, namespace, "");
+}
+
 static void target_ref(struct targets *targets, const char *own, const struct backend_ref *ref)
 {
-	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Service") != 0)
-		return;
-	target(targets, KIND_SERVICE, ref->namespace, ref->name);
-	if (strcmp(ref->namespace, own) != 0)
-		target(targets, KIND_REFERENCEGRANT, ref->namespace, "");
+	if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, "Service") == 0)
+		target_granted(targets, own, KIND_SERVICE, ref->namespace, ref->name);
 }
 
 static void targets_of_rule(struct targets *targets, const char *own, const struct http_rule *rule)
@@ -188,7 +192,7 @@ static void targets_of_route(struct targets *targets, const struct http_route *r
 	target(targets, KIND_NAMESPACE, "", own);
 	for (size_t i = 0; i < route->n_parent_refs; i++) {
 		const struct parent_ref *ref = &route->parent_refs[i];
-		if (strcmp(ref->group, GATEWAY_GROUP) == 0 && strcmp(ref->kind, "Gateway") == 0)
+		if (strcmp(ref->group, GATEWAY_API_GROUP) == 0 && strcmp(ref->kind, "Gateway") == 0)
 			target(targets, KIND_GATEWAY, ref->namespace, ref->name);
 	}
 	for (size_t i = 0; i < route->n_rules; i++)
@@ -206,11 +210,8 @@ static void targets_of_listener(struct targets *targets, const char *own, const 
 {
 	for (size_t i = 0; i < listener->n_certificate_refs; i++) {
 		const struct certificate_ref *ref = &listener->certificate_refs[i];
-		if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Secret") != 0)
-			continue;
-		target(targets, KIND_SECRET, ref->namespace, ref->name);
-		if (strcmp(ref->namespace, own) != 0)
-			target(targets, KIND_REFERENCEGRANT, ref->namespace, "");
+		if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, "Secret") == 0)
+			target_granted(targets, own, KIND_SECRET, ref->namespace, ref->name);
 	}
 }
 
