@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct map_names maps = {.name = {
 	(char[]){"m0"}, (char[]){"m1"}, (char[]){"m2"}, (char[]){"m3"}, (char[]){"m4"}, (char[]){"m5"}, (char[]){"m6"},
-	(char[]){"m7"}, (char[]){"maps/chain.map"}, (char[]){"maps/rule map"}, (char[]){"m\\;p"}, (char[]){"h"}, (char[]){"l"},
+	(char[]){"m7"}, (char[]){"maps/chain.map"}, (char[]){"maps/rule map"}, (char[]){"m\\;p"}, (char[]){"h"}, (char[]){"n"}, (char[]){"l"},
 }};
 
 static void check_map_words(const struct step *step, const struct check_command *command)
@@ -22,6 +22,18 @@ static void check_map_words(const struct step *step, const struct check_command 
 		BUG_ON(command->n_words != 4);
 	else
 		BUG_ON(command->n_words != 5 || strcmp(command->words[4], step->value));
+}
+
+/* The command's object: "set server b/s …", "add backend b …", "new ssl cert f", "del ssl crt-list l f". */
+static bool is_named(const struct check_command *command, const struct step *step)
+{
+	bool is_cert = step->kind == ITEM_CERT, is_sni = step->kind == ITEM_SNI;
+	int at = is_sni ? 4 : is_cert ? 3 : 2;
+	char name[CERTS_NAME_MAX];
+
+	if (is_cert || is_sni)
+		command_cert_name(is_sni ? strchr(step->key, '/') + 1 : step->key, name);
+	return command->n_words > at && !strcmp(command->words[at], is_cert || is_sni ? name : step->key);
 }
 
 static void check_line(const struct step *step)
@@ -40,8 +52,8 @@ static void check_line(const struct step *step)
 			BUG_ON(command.n_words != 4 || strcmp(command.words[3], step->key));
 		else if (step->kind >= ITEM_REGEX)
 			check_map_words(step, &command);
-		else /* "set server b/s …", "add backend b …" */
-			BUG_ON(command.n_words < 3 || strcmp(command.words[2], step->key));
+		else
+			BUG_ON(!is_named(&command, step));
 	}
 	buf_done(&text);
 }
@@ -68,22 +80,31 @@ static void check_payload(const struct step *step)
 	buf_done(&text);
 }
 
+static void check_cert_payload(const struct step *step)
+{
+	static struct check_command command;
+	char name[CERTS_NAME_MAX];
+	struct buf text;
+	struct err err;
+	bool ok;
+
+	buf_init(&text, 200000);
+	if (!command_payload(step, &text, &err)) {
+		const char *p = text.data;
+		bool one_line = step->kind == ITEM_SNI;
+		size_t n = strlen(step->value);
+		BUG_ON(!check_next(&p, &command, &ok) || !ok || *p || !command.payload || command.n_words != 4);
+		command_cert_name(one_line ? strchr(step->key, '/') + 1 : step->key, name);
+		BUG_ON(strncmp(one_line ? command.payload : command.words[3], name, strlen(name)));
+		BUG_ON(command.n_payload < n + one_line);
+		BUG_ON(memcmp(command.payload + command.n_payload - one_line - n, step->value, n));
+		BUG_ON(one_line && memchr(command.payload, '\n', command.n_payload) != command.payload + command.n_payload - 1);
+	}
+	buf_done(&text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const enum item_kind kinds[STEP_OPS] = {
-		[STEP_ADD_REGEX] = ITEM_REGEX, [STEP_SET_REGEX] = ITEM_REGEX, [STEP_DEL_REGEX] = ITEM_REGEX,
-		[STEP_ADD_CHAIN] = ITEM_CHAIN, [STEP_SET_CHAIN] = ITEM_CHAIN, [STEP_DEL_CHAIN] = ITEM_CHAIN,
-		[STEP_ADD_RULE] = ITEM_RULE, [STEP_SET_RULE] = ITEM_RULE, [STEP_DEL_RULE] = ITEM_RULE,
-		[STEP_ADD_PATH] = ITEM_PATH, [STEP_SET_PATH] = ITEM_PATH, [STEP_DEL_PATH] = ITEM_PATH,
-		[STEP_ADD_HOST] = ITEM_HOST, [STEP_SET_HOST] = ITEM_HOST, [STEP_DEL_HOST] = ITEM_HOST,
-		[STEP_ADD_LISTENER] = ITEM_LISTENER, [STEP_SET_LISTENER] = ITEM_LISTENER, [STEP_DEL_LISTENER] = ITEM_LISTENER,
-		[STEP_DROP_EXTRA] = ITEM_PATH,
-		[STEP_ADD_SERVER] = ITEM_SERVER, [STEP_SET_ADDRESS] = ITEM_SERVER, [STEP_RAISE_WEIGHT] = ITEM_SERVER,
-		[STEP_RAISE_STATE] = ITEM_SERVER, [STEP_LOWER_STATE] = ITEM_SERVER, [STEP_LOWER_WEIGHT] = ITEM_SERVER,
-		 [STEP_STOP_SERVER] = ITEM_SERVER, [STEP_RETIRE_SERVER] = ITEM_SERVER,
-		[STEP_DEL_SERVER] = ITEM_SERVER,
-	};
-
 	if (size < 2 || size > 16000)
 		return 0;
 	/* op, then the key up to the first NUL, then the value */
@@ -91,8 +112,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *text = xcalloc(1, size + 1);
 	memcpy(text, data + 1, size - 1);
 	size_t n = strlen(text);
-	struct step step = {op, kinds[op], text, n + 1 < size ? text + n + 1 : ""};
-	check_line(&step);
+	struct step step = {op, step_kinds[op], text, n + 1 < size ? text + n + 1 : ""};
+	if (command_is_payload(&step))
+		check_cert_payload(&step);
+	else
+		check_line(&step);
 	if (command_has_payload(&step))
 		check_payload(&step);
 	free(text);
