@@ -24,16 +24,15 @@ static void check_map_words(const struct step *step, const struct check_command 
 		BUG_ON(command->n_words != 5 || strcmp(command->words[4], step->value));
 }
 
-/* The command's object: "set server b/s …", "add backend b …", "new ssl cert f", "del ssl crt-list l f". */
-static bool is_named(const struct check_command *command, const struct step *step)
+/* "del ssl cert certs/DIGEST.pem", "del ssl crt-list certs/BIND.list certs/DIGEST.pem" */
+static void check_cert_words(const struct step *step, const struct check_command *command)
 {
-	bool is_cert = step->kind == ITEM_CERT, is_sni = step->kind == ITEM_SNI;
-	int at = is_sni ? 4 : is_cert ? 3 : 2;
+	const char *digest = step->kind == ITEM_SNI ? strchr(step->key, '/') + 1 : step->key;
 	char name[CERTS_NAME_MAX];
 
-	if (is_cert || is_sni)
-		command_cert_name(is_sni ? strchr(step->key, '/') + 1 : step->key, name);
-	return command->n_words > at && !strcmp(command->words[at], is_cert || is_sni ? name : step->key);
+	BUG_ON(command->n_words != (step->kind == ITEM_SNI ? 5 : 4) || strcmp(command->words[1], "ssl"));
+	command_pem_name(step->kind == ITEM_CA ? ITEM_CA : ITEM_CERT, digest, name);
+	BUG_ON(strcmp(command->words[command->n_words - 1], name));
 }
 
 static void check_line(const struct step *step)
@@ -52,8 +51,31 @@ static void check_line(const struct step *step)
 			BUG_ON(command.n_words != 4 || strcmp(command.words[3], step->key));
 		else if (step->kind >= ITEM_REGEX)
 			check_map_words(step, &command);
+		else if (step->kind <= ITEM_SNI)
+			check_cert_words(step, &command);
+		else /* "set server b/s …", "add backend b …" */
+			BUG_ON(command.n_words < 3 || strcmp(command.words[2], step->key));
+	}
+	buf_done(&text);
+}
+
+/* Of one command, nothing behind it; a certificate's place in a list is one line. */
+static void check_whole_payload(const struct step *step)
+{
+	static struct check_command command;
+	struct buf text;
+	struct err err;
+	bool ok;
+
+	buf_init(&text, 100000);
+	if (!command_payload(step, &text, &err)) {
+		const char *p = text.data;
+		BUG_ON(!check_next(&p, &command, &ok) || !ok || *p || !command.payload);
+		BUG_ON(command.n_words != 4 || strcmp(command.words[1], "ssl"));
+		if (step->kind == ITEM_SNI)
+			BUG_ON(memchr(command.payload, '\n', command.n_payload) != command.payload + command.n_payload - 1);
 		else
-			BUG_ON(!is_named(&command, step));
+			BUG_ON(strncmp(command.payload, step->value, command.n_payload) || step->value[command.n_payload]);
 	}
 	buf_done(&text);
 }
@@ -80,29 +102,6 @@ static void check_payload(const struct step *step)
 	buf_done(&text);
 }
 
-static void check_cert_payload(const struct step *step)
-{
-	static struct check_command command;
-	char name[CERTS_NAME_MAX];
-	struct buf text;
-	struct err err;
-	bool ok;
-
-	buf_init(&text, 200000);
-	if (!command_payload(step, &text, &err)) {
-		const char *p = text.data;
-		bool one_line = step->kind == ITEM_SNI;
-		size_t n = strlen(step->value);
-		BUG_ON(!check_next(&p, &command, &ok) || !ok || *p || !command.payload || command.n_words != 4);
-		command_cert_name(one_line ? strchr(step->key, '/') + 1 : step->key, name);
-		BUG_ON(strncmp(one_line ? command.payload : command.words[3], name, strlen(name)));
-		BUG_ON(command.n_payload < n + one_line);
-		BUG_ON(memcmp(command.payload + command.n_payload - one_line - n, step->value, n));
-		BUG_ON(one_line && memchr(command.payload, '\n', command.n_payload) != command.payload + command.n_payload - 1);
-	}
-	buf_done(&text);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 2 || size > 16000)
@@ -114,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t n = strlen(text);
 	struct step step = {op, step_kinds[op], text, n + 1 < size ? text + n + 1 : ""};
 	if (command_is_payload(&step))
-		check_cert_payload(&step);
+		check_whole_payload(&step);
 	else
 		check_line(&step);
 	if (command_has_payload(&step))
