@@ -62,7 +62,7 @@ struct directives {
 
 static void refusal_directive(struct directives *d, char *rest)
 {
-	static const char *const kinds[TABLE_KINDS] = {"listener", "backend", "rule", "host", "certificate"};
+	static const char *const kinds[TABLE_KINDS] = {"listener", "backend", "rule", "host", "certificate", "ca"};
 	char *kind = strtok_r(NULL, " ", &rest), *key = strtok_r(NULL, " ", &rest);
 	assert_true(kind && key && d->n_refusals < MOST);
 	if (strcmp(kind, "host") == 0)
@@ -119,8 +119,11 @@ static void add_status(void *ctx, const struct core_status *status)
 static void add_infra(void *ctx, const struct infra_change *change)
 {
 	struct buf *out = ctx;
-	buf_addf(out, "%s %s %s/%s of Gateway %s%s%s\n", change->text ? "apply" : "delete", object_kind_name(change->kind),
-	         change->namespace, change->name, change->gateway, change->uid ? ", uid " : "", change->uid ? change->uid : "");
+	static const char *const verbs[INFRA_VERB_COUNT] = {"apply", "clear", "delete"};
+	buf_addf(out, "%s %s %s/%s of Gateway %s%s%s\n", verbs[change->verb], infra_kind_name(change->kind), change->namespace,
+	         change->name, change->gateway, change->uid ? ", uid " : "", change->uid ? change->uid : "");
+	if (change->note)
+		buf_addf(out, "note: %s\n", change->note);
 	if (!change->text)
 		return;
 	json_t *document = json_loads(change->text, 0, NULL);

@@ -126,6 +126,13 @@ static void on_infra_said(void *ctx, const char *namespace, const char *gateway,
 		write_status(run);
 }
 
+static void on_infra_noted(void *ctx, const char *namespace, const char *gateway, const char *note)
+{
+	struct run *run = ctx;
+	if (run->writer)
+		writer_warn(run->writer, KIND_GATEWAY, namespace, gateway, "InfrastructureRepaired", note);
+}
+
 /* HAProxy is not waited for: where its Pods are, and which are going, others must know also when this one's is away. */
 static void write_infra(struct run *run)
 {
@@ -423,7 +430,7 @@ static int open_status_dir(struct run *run, struct err *reterr)
 static void open_infra(struct run *run)
 {
 	const struct infra_api_times times = infra_api_defaults();
-	const struct infra_api_events events = {on_infra_ask, on_infra_said, run};
+	const struct infra_api_events events = {on_infra_ask, on_infra_said, on_infra_noted, run};
 	run->infra = infra_api_open(&run->loop, cluster_client(run->cluster), &times, &events);
 	infra_api_lead(run->infra, !run->writer || writer_leads(run->writer));
 }
