@@ -62,7 +62,7 @@ struct directives {
 
 static void refusal_directive(struct directives *d, char *rest)
 {
-	static const char *const kinds[TABLE_KINDS] = {"listener", "backend", "rule", "host", "certificate"};
+	static const char *const kinds[TABLE_KINDS] = {"listener", "backend", "rule", "host", "certificate", "ca"};
 	char *kind = strtok_r(NULL, " ", &rest), *key = strtok_r(NULL, " ", &rest);
 	assert_true(kind && key && d->n_refusals < MOST);
 	if (strcmp(kind, "host") == 0)

@@ -56,15 +56,16 @@ static int write_pems(struct writer *w, const struct item *const *items, size_t 
 	int r = 0;
 
 	for (size_t i = 0; i < n && !r; i++) {
-		if (items[i]->kind != ITEM_CERT || !*items[i]->value || command_check(ITEM_CERT, items[i]->key, items[i]->value, NULL))
+		enum item_kind kind = (enum item_kind)items[i]->kind;
+		if (kind == ITEM_SNI || !*items[i]->value || command_check(kind, items[i]->key, items[i]->value, NULL))
 			continue;
-		command_cert_name(items[i]->key, name);
+		command_pem_name(kind, items[i]->key, name);
 		r = write_file(w, name, items[i]->value, false);
 	}
 	return r;
 }
 
-/* What is held of a certificate may be only its name; a list must not name what has no file. */
+/* What is held of a certificate or CA may be only its name; a list must not name what has no file. */
 static bool has_pem(const char *dir, const char *name)
 {
 	char path[4096];
@@ -74,13 +75,17 @@ static bool has_pem(const char *dir, const char *name)
 
 static void add_entry(const char *dir, const struct item *item, struct buf *text)
 {
-	char name[CERTS_NAME_MAX];
+	char name[CERTS_NAME_MAX], ca_name[CERTS_NAME_MAX], digest[CERTS_NAME_MAX];
+	const char *ca;
+	size_t n;
 
-	if (command_check(ITEM_SNI, item->key, item->value, NULL))
+	if (command_check(ITEM_SNI, item->key, item->value, NULL) || !command_sni_names(item->value, &ca, &n))
 		return;
-	command_cert_name(strchr(item->key, '/') + 1, name);
-	if (has_pem(dir, name))
-		buf_addf(text, "%s %s\n", name, item->value);
+	command_pem_name(ITEM_CERT, strchr(item->key, '/') + 1, name);
+	snprintf(digest, sizeof(digest), "%.*s", (int)n, ca);
+	command_pem_name(ITEM_CA, digest, ca_name);
+	if (has_pem(dir, name) && (!n || has_pem(dir, ca_name)))
+		command_add_sni(name, item->value, text);
 }
 
 static int key_cmp(const void *a, const void *b)
@@ -150,7 +155,8 @@ int certs_write(const char *dir, const struct item *const *items, size_t n, cons
 static bool is_named(const char *name, const struct item *const *items, size_t n, const char *lists)
 {
 	size_t n_name = strlen(name), n_digest;
-	const char *digest = command_cert_digest(name, &n_digest);
+	enum item_kind kind = command_pem_digest(ITEM_CA, name, &n_digest) ? ITEM_CA : ITEM_CERT;
+	const char *digest = command_pem_digest(kind, name, &n_digest);
 
 	if (!strcmp(name, CONFIG_CERT_NONE))
 		return true;
@@ -158,7 +164,7 @@ static bool is_named(const char *name, const struct item *const *items, size_t n
 		if (p[n_name] == '\n')
 			return true;
 	for (size_t i = 0; digest && i < n; i++)
-		if (items[i]->kind == ITEM_CERT && strlen(items[i]->key) == n_digest && !memcmp(items[i]->key, digest, n_digest))
+		if (items[i]->kind == kind && strlen(items[i]->key) == n_digest && !memcmp(items[i]->key, digest, n_digest))
 			return true;
 	return false;
 }
@@ -174,7 +180,8 @@ void certs_clean(const char *dir, const struct item *const *items, size_t n, con
 	for (struct dirent *entry; folder && (entry = readdir(folder));) {
 		if (snprintf(name, sizeof(name), "certs/%s", entry->d_name) >= (int)sizeof(name))
 			continue;
-		if (!command_cert_digest(name, &n_part) && !command_list_bind(name, &n_part))
+		if (!command_pem_digest(ITEM_CA, name, &n_part) && !command_pem_digest(ITEM_CERT, name, &n_part) &&
+		    !command_list_bind(name, &n_part))
 			continue;
 		if (!is_named(name, items, n, lists) && snprintf(path, sizeof(path), "%.3900s/%s", dir, name) > 0)
 			(void)unlink(path);

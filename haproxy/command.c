@@ -97,6 +97,7 @@ static int check_server(const char *key, const char *text, struct err *reterr)
 
 /* More is no certificate for a server; a payload has room for it. */
 #define PEM_MAX 90000
+#define DIGEST_MAX 64
 
 static bool is_made_of(const char *s, size_t n, const char *also)
 {
@@ -111,9 +112,11 @@ void command_list_name(const char *bind, size_t n, char out[CERTS_NAME_MAX])
 	snprintf(out, CERTS_NAME_MAX, "certs/%.*s.list", (int)n, bind);
 }
 
-void command_cert_name(const char *digest, char out[CERTS_NAME_MAX])
+static const char *const pem_endings[] = {[ITEM_CA] = ".ca", [ITEM_CERT] = ".pem"};
+
+void command_pem_name(enum item_kind kind, const char *digest, char out[CERTS_NAME_MAX])
 {
-	snprintf(out, CERTS_NAME_MAX, "certs/%s.pem", digest);
+	snprintf(out, CERTS_NAME_MAX, "certs/%s%s", digest, pem_endings[kind]);
 }
 
 static const char *between(const char *name, const char *ending, size_t max, const char *also, size_t *ret_n)
@@ -132,9 +135,25 @@ const char *command_list_bind(const char *name, size_t *ret_n)
 	return between(name, ".list", 60, ".:", ret_n);
 }
 
-const char *command_cert_digest(const char *name, size_t *ret_n)
+const char *command_pem_digest(enum item_kind kind, const char *name, size_t *ret_n)
 {
-	return between(name, ".pem", 64, "", ret_n);
+	return between(name, pem_endings[kind], DIGEST_MAX, "", ret_n);
+}
+
+const char *command_sni_names(const char *value, const char **ret_ca, size_t *ret_n)
+{
+	*ret_ca = value + 1;
+	*ret_n = *value == '[' ? strcspn(value + 1, "]") : 0;
+	const char *names = *value == '[' ? value + 1 + *ret_n : value;
+	size_t n = strlen(names);
+
+	if (*value == '[') {
+		if (*ret_n > DIGEST_MAX || !is_made_of(*ret_ca, *ret_n, "") || strncmp(names, "] ", 2))
+			return NULL;
+		names += 2;
+		n -= 2;
+	}
+	return is_made_of(names, n, " .*_-") && *names != ' ' && names[n - 1] != ' ' ? names : NULL;
 }
 
 /* As OpenSSL writes it: nothing in it can be taken for an end mark or a command. */
@@ -155,22 +174,23 @@ static bool is_pem(const char *s)
 	return true;
 }
 
-static int check_cert(const char *key, const char *value, struct err *reterr)
+static int check_pem(const char *key, const char *value, struct err *reterr)
 {
 	size_t n = strlen(key);
 
-	if (n > 64 || !is_made_of(key, n, ""))
+	if (n > DIGEST_MAX || !is_made_of(key, n, ""))
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a certificate's digest", key);
 	return *value && !is_pem(value) ? err_set(reterr, -EINVAL, "not a certificate that HAProxy can be given") : 0;
 }
 
 static int check_sni(const char *key, const char *value, struct err *reterr)
 {
-	size_t n = strcspn(key, "/"), n_value = strlen(value);
+	size_t n = strcspn(key, "/"), n_ca;
+	const char *ca;
 
-	if (n > 60 || !is_made_of(key, n, ".:") || key[n] != '/' || check_cert(key + n + 1, "", NULL))
+	if (n > 60 || !is_made_of(key, n, ".:") || key[n] != '/' || check_pem(key + n + 1, "", NULL))
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a certificate of a bind", key);
-	if (n_value > ITEM_MAX || !is_made_of(value, n_value, " .*_-") || *value == ' ' || value[n_value - 1] == ' ')
+	if (strlen(value) > ITEM_MAX || !command_sni_names(value, &ca, &n_ca))
 		return err_set(reterr, -EINVAL, "\"%.100s\" are not names for a certificate", value);
 	return 0;
 }
@@ -198,8 +218,8 @@ int command_check(enum item_kind kind, const char *key, const char *value, struc
 {
 	if (kind == ITEM_SERVER)
 		return check_server(key, value, reterr);
-	if (kind == ITEM_CERT)
-		return check_cert(key, value, reterr);
+	if (kind == ITEM_CA || kind == ITEM_CERT)
+		return check_pem(key, value, reterr);
 	if (kind == ITEM_SNI)
 		return check_sni(key, value, reterr);
 	if (kind != ITEM_BACKEND)
@@ -322,32 +342,34 @@ static int drop_extra(const struct step *step, const struct map_names *maps, str
 	return 0;
 }
 
-/* What a step on a certificate, or on its place in the list of a bind, is about. list "": on no place. */
+/* What a step on a certificate or CA, or on its place in the list of a bind, is about. list "": on no place. */
 struct cert_names {
 	char cert[CERTS_NAME_MAX], list[CERTS_NAME_MAX];
+	const char *noun; /* HAProxy's, of what is no place */
 };
 
 static struct cert_names cert_names(const struct step *step)
 {
-	struct cert_names names = {"", ""};
+	struct cert_names names = {"", "", step->kind == ITEM_CA ? "ca-file" : "cert"};
 	size_t n = strcspn(step->key, "/");
 
 	if (step->kind == ITEM_SNI)
 		command_list_name(step->key, n, names.list);
-	command_cert_name(step->key + (step->kind == ITEM_SNI ? n + 1 : 0), names.cert);
+	command_pem_name(step->kind == ITEM_CA ? ITEM_CA : ITEM_CERT, step->key + (step->kind == ITEM_SNI ? n + 1 : 0), names.cert);
 	return names;
 }
 
 static void cert_command(const struct step *step, struct buf *out)
 {
 	static const char *const verbs[] = {[STEP_ABORT_CERT] = "abort", [STEP_NEW_CERT] = "new", [STEP_COMMIT_CERT] = "commit",
-	                                    [STEP_DEL_CERT] = "del"};
+	                                    [STEP_DEL_CERT] = "del",     [STEP_ABORT_CA] = "abort", [STEP_NEW_CA] = "new",
+	                                    [STEP_COMMIT_CA] = "commit", [STEP_DEL_CA] = "del"};
 	const struct cert_names names = cert_names(step);
 
 	if (*names.list)
 		buf_addf(out, "del ssl crt-list %s %s", names.list, names.cert);
 	else
-		buf_addf(out, "%s ssl cert %s", verbs[step->op], names.cert);
+		buf_addf(out, "%s ssl %s %s", verbs[step->op], names.noun, names.cert);
 }
 
 int command_line(const struct step *step, const struct map_names *maps, struct buf *out, struct err *reterr)
@@ -361,6 +383,10 @@ int command_line(const struct step *step, const struct map_names *maps, struct b
 	if (verb)
 		return map_command(verb, step, maps, out, reterr);
 	switch (step->op) {
+	case STEP_ABORT_CA:
+	case STEP_NEW_CA:
+	case STEP_COMMIT_CA:
+	case STEP_DEL_CA:
 	case STEP_ABORT_CERT:
 	case STEP_NEW_CERT:
 	case STEP_COMMIT_CERT:
@@ -422,7 +448,20 @@ int command_payload_line(const struct step *step, struct buf *out, struct err *r
 
 bool command_is_payload(const struct step *step)
 {
-	return step->op == STEP_SET_CERT || step->op == STEP_ADD_SNI;
+	return step->op == STEP_SET_CA || step->op == STEP_SET_CERT || step->op == STEP_ADD_SNI;
+}
+
+void command_add_sni(const char *cert, const char *value, struct buf *out)
+{
+	const char *ca, *names;
+	size_t n;
+
+	names = command_sni_names(value, &ca, &n);
+	BUG_ON(!names);
+	buf_addf(out, "%s ", cert);
+	if (n)
+		buf_addf(out, "[ca-file certs/%.*s%s verify required] ", (int)n, ca, pem_endings[ITEM_CA]);
+	buf_addf(out, "%s\n", names);
 }
 
 int command_payload(const struct step *step, struct buf *out, struct err *reterr)
@@ -434,10 +473,12 @@ int command_payload(const struct step *step, struct buf *out, struct err *reterr
 	if (r)
 		return r;
 	const struct cert_names names = cert_names(step);
-	if (*names.list)
-		buf_addf(out, "add ssl crt-list %s <<END\n%s %s\n", names.list, names.cert, step->value);
-	else
-		buf_addf(out, "set ssl cert %s <<END\n%s", names.cert, step->value);
+	if (*names.list) {
+		buf_addf(out, "add ssl crt-list %s <<END\n", names.list);
+		command_add_sni(names.cert, step->value, out);
+	} else {
+		buf_addf(out, "set ssl %s %s <<END\n%s", names.noun, names.cert, step->value);
+	}
 	command_payload_end(out);
 	return 0;
 }

@@ -34,17 +34,23 @@ MUST_CHECK int command_payload_line(const struct step *step, struct buf *out, st
 void command_payload_start(unsigned map, const struct map_names *maps, struct buf *out);
 void command_payload_end(struct buf *out);
 
-/* A payload of its own, whole: certificates. */
+/* A payload of its own, whole: certificates and CAs. */
 bool command_is_payload(const struct step *step);
 MUST_CHECK int command_payload(const struct step *step, struct buf *out, struct err *reterr);
 
-/* "certs/<bind>.list", "certs/<digest>.pem": what HAProxy calls them, and where they are in the state directory. */
+/* "certs/<bind>.list", and for ITEM_CERT "certs/<digest>.pem", for ITEM_CA "certs/<digest>.ca": what HAProxy calls them, and
+ * where they are in the state directory. */
 #define CERTS_NAME_MAX 160
 void command_list_name(const char *bind, size_t n, char out[CERTS_NAME_MAX]);
-void command_cert_name(const char *digest, char out[CERTS_NAME_MAX]);
+void command_pem_name(enum item_kind kind, const char *digest, char out[CERTS_NAME_MAX]);
 /* The part in front of the ending, if it is such a name; *ret_n its length. NULL: it is none. */
 const char *command_list_bind(const char *name, size_t *ret_n);
-const char *command_cert_digest(const char *name, size_t *ret_n);
+const char *command_pem_digest(enum item_kind kind, const char *name, size_t *ret_n);
+
+/* The names in the value of an ITEM_SNI, and the digest of its CA; *ret_n 0: it has none. NULL: it is no such value. */
+const char *command_sni_names(const char *value, const char **ret_ca, size_t *ret_n);
+/* That value, which must be one, as a line of a list. */
+void command_add_sni(const char *cert, const char *value, struct buf *out);
 
 /* "show map maps/path.map" */
 void command_show_map(unsigned map, const struct map_names *maps, struct buf *out);

@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct map_names maps = {.name = {
 	(char[]){"m0"}, (char[]){"m1"}, (char[]){"m2"}, (char[]){"m3"}, (char[]){"m4"}, (char[]){"m5"}, (char[]){"m6"},
-	(char[]){"m7"}, (char[]){"maps/chain.map"}, (char[]){"maps/rule map"}, (char[]){"m\\;p"}, (char[]){"h"}, (char[]){"l"},
+	(char[]){"m7"}, (char[]){"maps/chain.map"}, (char[]){"maps/rule map"}, (char[]){"m\\;p"}, (char[]){"h"}, (char[]){"n"}, (char[]){"l"},
 }};
 
 static void check_map_words(const struct step *step, const struct check_command *command)
@@ -22,6 +22,17 @@ static void check_map_words(const struct step *step, const struct check_command 
 		BUG_ON(command->n_words != 4);
 	else
 		BUG_ON(command->n_words != 5 || strcmp(command->words[4], step->value));
+}
+
+/* "del ssl cert certs/DIGEST.pem", "del ssl crt-list certs/BIND.list certs/DIGEST.pem" */
+static void check_cert_words(const struct step *step, const struct check_command *command)
+{
+	const char *digest = step->kind == ITEM_SNI ? strchr(step->key, '/') + 1 : step->key;
+	char name[CERTS_NAME_MAX];
+
+	BUG_ON(command->n_words != (step->kind == ITEM_SNI ? 5 : 4) || strcmp(command->words[1], "ssl"));
+	command_pem_name(step->kind == ITEM_CA ? ITEM_CA : ITEM_CERT, digest, name);
+	BUG_ON(strcmp(command->words[command->n_words - 1], name));
 }
 
 static void check_line(const struct step *step)
@@ -40,8 +51,31 @@ static void check_line(const struct step *step)
 			BUG_ON(command.n_words != 4 || strcmp(command.words[3], step->key));
 		else if (step->kind >= ITEM_REGEX)
 			check_map_words(step, &command);
+		else if (step->kind <= ITEM_SNI)
+			check_cert_words(step, &command);
 		else /* "set server b/s …", "add backend b …" */
 			BUG_ON(command.n_words < 3 || strcmp(command.words[2], step->key));
+	}
+	buf_done(&text);
+}
+
+/* Of one command, nothing behind it; a certificate's place in a list is one line. */
+static void check_whole_payload(const struct step *step)
+{
+	static struct check_command command;
+	struct buf text;
+	struct err err;
+	bool ok;
+
+	buf_init(&text, 100000);
+	if (!command_payload(step, &text, &err)) {
+		const char *p = text.data;
+		BUG_ON(!check_next(&p, &command, &ok) || !ok || *p || !command.payload);
+		BUG_ON(command.n_words != 4 || strcmp(command.words[1], "ssl"));
+		if (step->kind == ITEM_SNI)
+			BUG_ON(memchr(command.payload, '\n', command.n_payload) != command.payload + command.n_payload - 1);
+		else
+			BUG_ON(strncmp(command.payload, step->value, command.n_payload) || step->value[command.n_payload]);
 	}
 	buf_done(&text);
 }
@@ -77,10 +111,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		[STEP_ADD_PATH] = ITEM_PATH, [STEP_SET_PATH] = ITEM_PATH, [STEP_DEL_PATH] = ITEM_PATH,
 		[STEP_ADD_HOST] = ITEM_HOST, [STEP_SET_HOST] = ITEM_HOST, [STEP_DEL_HOST] = ITEM_HOST,
 		[STEP_ADD_LISTENER] = ITEM_LISTENER, [STEP_SET_LISTENER] = ITEM_LISTENER, [STEP_DEL_LISTENER] = ITEM_LISTENER,
+		[STEP_ADD_NAME] = ITEM_NAME, [STEP_SET_NAME] = ITEM_NAME, [STEP_DEL_NAME] = ITEM_NAME,
 		[STEP_DROP_EXTRA] = ITEM_PATH,
+		[STEP_ABORT_CA] = ITEM_CA, [STEP_NEW_CA] = ITEM_CA, [STEP_SET_CA] = ITEM_CA, [STEP_COMMIT_CA] = ITEM_CA,
+		[STEP_DEL_CA] = ITEM_CA, [STEP_ABORT_CERT] = ITEM_CERT, [STEP_NEW_CERT] = ITEM_CERT, [STEP_SET_CERT] = ITEM_CERT,
+		[STEP_COMMIT_CERT] = ITEM_CERT, [STEP_DEL_CERT] = ITEM_CERT, [STEP_ADD_SNI] = ITEM_SNI, [STEP_DEL_SNI] = ITEM_SNI,
+		[STEP_ADD_BACKEND] = ITEM_BACKEND, [STEP_PUBLISH] = ITEM_BACKEND, [STEP_UNPUBLISH] = ITEM_BACKEND,
+		[STEP_DEL_BACKEND] = ITEM_BACKEND,
 		[STEP_ADD_SERVER] = ITEM_SERVER, [STEP_SET_ADDRESS] = ITEM_SERVER, [STEP_RAISE_WEIGHT] = ITEM_SERVER,
 		[STEP_RAISE_STATE] = ITEM_SERVER, [STEP_LOWER_STATE] = ITEM_SERVER, [STEP_LOWER_WEIGHT] = ITEM_SERVER,
-		 [STEP_STOP_SERVER] = ITEM_SERVER, [STEP_RETIRE_SERVER] = ITEM_SERVER,
+		[STEP_STOP_SERVER] = ITEM_SERVER, [STEP_RETIRE_SERVER] = ITEM_SERVER,
 		[STEP_DEL_SERVER] = ITEM_SERVER,
 	};
 
@@ -92,7 +132,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(text, data + 1, size - 1);
 	size_t n = strlen(text);
 	struct step step = {op, kinds[op], text, n + 1 < size ? text + n + 1 : ""};
-	check_line(&step);
+	if (command_is_payload(&step))
+		check_whole_payload(&step);
+	else
+		check_line(&step);
 	if (command_has_payload(&step))
 		check_payload(&step);
 	free(text);

@@ -863,10 +863,11 @@ static void on_work(uv_work_t *work)
 	job->error = make_folders(job->dir, &job->err);
 	if (!job->error && job->whole)
 		job->error = ignore_strays(job);
-	if (!job->error)
-		job->error = write_files(job);
+	/* What backends and lists name comes before them. */
 	if (!job->error && job->certs_too)
 		job->error = write_certs(job);
+	if (!job->error)
+		job->error = write_files(job);
 	if (!job->error)
 		job->error = write_texts(job);
 	if (!job->error && job->certs_too && job->certs)
@@ -957,7 +958,7 @@ void disk_flush(struct disk *disk, const struct image *held, bool hurry,
 	job->certs_too = !held || disk->certs;
 	job->lists = xstrdup(disk->lists);
 	if (held && disk->certs)
-		job->certs = image_snapshot(held, ITEM_CERT, ITEM_SNI, &job->n_certs);
+		job->certs = image_snapshot(held, ITEM_CA, ITEM_SNI, &job->n_certs);
 	if (held)
 		disk->all = disk->certs = false;
 	job->texts = xcalloc(disk->n_texts, sizeof(*job->texts));

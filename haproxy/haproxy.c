@@ -86,6 +86,9 @@ static struct haproxy_refusal unit_refusal(struct arena *arena, const struct syn
 	case ITEM_LISTENER:
 		unit.kind = TABLE_LISTENER;
 		break;
+	case ITEM_CA:
+		unit.kind = TABLE_CA;
+		break;
 	case ITEM_CERT:
 	case ITEM_SNI:
 		unit.kind = TABLE_CERTIFICATE;

@@ -9,7 +9,7 @@
 #include "hatchway/table.h"
 
 const char *const item_kind_names[ITEM_KINDS] = {
-	[ITEM_CERT] = "cert",       [ITEM_SNI] = "sni",
+	[ITEM_CA] = "ca",           [ITEM_CERT] = "cert",     [ITEM_SNI] = "sni",
 	[ITEM_BACKEND] = "backend", [ITEM_SERVER] = "server", [ITEM_REGEX] = "regex", [ITEM_CHAIN] = "chain",
 	[ITEM_RULE] = "rule",       [ITEM_PATH] = "path",     [ITEM_HOST] = "host",   [ITEM_NAME] = "name",
 	[ITEM_LISTENER] = "listener",
@@ -17,7 +17,7 @@ const char *const item_kind_names[ITEM_KINDS] = {
 
 const char *item_shown(enum item_kind kind, const char *value)
 {
-	return kind == ITEM_CERT && *value ? "(secret)" : value;
+	return !*value || kind > ITEM_CERT ? value : kind == ITEM_CERT ? "(secret)" : "(PEM)";
 }
 
 struct image {

@@ -5,8 +5,10 @@
  * between images. Order never matters: image_dump() sorts.
  *
  *   kind      key                               value
+ *   ca        "<digest>"                        PEM; "" held: not filled yet      certs/<digest>.ca
  *   cert      "<digest>"                        PEM, secret; "" held: not known   certs/<digest>.pem
- *   sni       "<bind>/<digest>"                 names the certificate is for      certs/<bind>.list
+ *   sni       "<bind>/<digest>"                 names the certificate is for; "[<digest of a ca>] names":
+ *                                               clients must show one of it       certs/<bind>.list
  *   listener  "<bind port>" | "<addr>:<port>"   listener's key in the table;    maps/listener.map
  *                                               with TLS "<bind>@", and then for each SNI:
  *   name      "<bind>@/com.sample.www#"         the listener's key                    maps/name.map
@@ -29,11 +31,12 @@
 
 /* In the order things are made; removal is the other way round. */
 enum item_kind {
-	ITEM_CERT, ITEM_SNI, ITEM_BACKEND, ITEM_SERVER, ITEM_REGEX, ITEM_CHAIN, ITEM_RULE, ITEM_PATH, ITEM_HOST, ITEM_NAME, ITEM_LISTENER, ITEM_KINDS
+	ITEM_CA, ITEM_CERT, ITEM_SNI, ITEM_BACKEND, ITEM_SERVER, ITEM_REGEX, ITEM_CHAIN, ITEM_RULE, ITEM_PATH, ITEM_HOST,
+	ITEM_NAME, ITEM_LISTENER, ITEM_KINDS
 };
 extern const char *const item_kind_names[ITEM_KINDS];
 
-/* What people may see of a value: not a private key. */
+/* What people may see of a value: not a private key, nor pages of PEM. */
 const char *item_shown(enum item_kind kind, const char *value);
 
 struct item {

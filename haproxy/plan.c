@@ -10,7 +10,7 @@ const char *const step_names[STEP_OPS] = {
 #undef STEP
 };
 
-enum effect { NOTHING, SET, DELETE, NEW_CERT, ADD_BACKEND, ADD_SERVER, SET_ADDRESS, SET_WEIGHT, SET_STATE, UNPUBLISH };
+enum effect { NOTHING, SET, DELETE, NEW_EMPTY, ADD_BACKEND, ADD_SERVER, SET_ADDRESS, SET_WEIGHT, SET_STATE, UNPUBLISH };
 
 static const enum effect effects[STEP_OPS] = {
 #define STEP(name, text, effect) [STEP_##name] = effect,
@@ -86,22 +86,32 @@ static void plan_backend(struct plan *plan, const struct item *held, const struc
 		step_add(plan, STEP_PUBLISH, ITEM_BACKEND, wanted->key, wanted->value);
 }
 
-/* What is held of a certificate, but not known, came from somebody who did not finish. */
-static void plan_cert(struct plan *plan, const struct item *held, const struct item *wanted)
+/* New, set, commit and del of the kinds that HAProxy has as PEM files. */
+static const struct {
+	enum step_op new, set, commit, del;
+} pem_ops[] = {
+	[ITEM_CA] = {STEP_NEW_CA, STEP_SET_CA, STEP_COMMIT_CA, STEP_DEL_CA},
+	[ITEM_CERT] = {STEP_NEW_CERT, STEP_SET_CERT, STEP_COMMIT_CERT, STEP_DEL_CERT},
+};
+
+/* What is held of one, but not known, came from somebody who did not finish. */
+static void plan_pem(struct plan *plan, const struct item *held, const struct item *wanted)
 {
+	enum item_kind kind = (enum item_kind)(wanted ? wanted : held)->kind;
+
 	if (!wanted) {
-		step_add(plan, STEP_DEL_CERT, ITEM_CERT, held->key, "");
+		step_add(plan, pem_ops[kind].del, kind, held->key, "");
 		return;
 	}
 	if (!held)
-		step_add(plan, STEP_NEW_CERT, ITEM_CERT, wanted->key, "");
+		step_add(plan, pem_ops[kind].new, kind, wanted->key, "");
 	if (!held || strcmp(held->value, wanted->value)) {
-		step_add(plan, STEP_SET_CERT, ITEM_CERT, wanted->key, wanted->value);
-		step_add(plan, STEP_COMMIT_CERT, ITEM_CERT, wanted->key, wanted->value);
+		step_add(plan, pem_ops[kind].set, kind, wanted->key, wanted->value);
+		step_add(plan, pem_ops[kind].commit, kind, wanted->key, wanted->value);
 	}
 }
 
-/* The same key, the same names: both are in the certificate's digest. */
+/* The same key, the same names and CA: they are in the certificate's digest. */
 static void plan_sni(struct plan *plan, const struct item *held, const struct item *wanted)
 {
 	if (!wanted)
@@ -205,8 +215,9 @@ static void plan_pair(struct plan *plan, const struct item *held, const struct i
 	if (!any || held == wanted)
 		return;
 	switch ((enum item_kind)any->kind) {
+	case ITEM_CA:
 	case ITEM_CERT:
-		plan_cert(plan, held, wanted);
+		plan_pem(plan, held, wanted);
 		break;
 	case ITEM_SNI:
 		plan_sni(plan, held, wanted);
@@ -224,10 +235,13 @@ static void plan_pair(struct plan *plan, const struct item *held, const struct i
 
 /* ---- order ---- */
 
-/* One certificate after the other: HAProxy has one under way at a time. */
+/* One certificate after the other, and one CA: HAProxy has one under way at a time. */
 static int step_rank(enum step_op op)
 {
-	return op == STEP_SET_CERT || op == STEP_COMMIT_CERT ? STEP_NEW_CERT : (int)op;
+	for (unsigned kind = 0; kind < ARRAY_LEN(pem_ops); kind++)
+		if (op == pem_ops[kind].set || op == pem_ops[kind].commit)
+			return (int)pem_ops[kind].new;
+	return (int)op;
 }
 
 /* Paths: what is new comes longest first, what goes goes shortest first, so that at no time a request falls from a long
@@ -238,7 +252,7 @@ static int step_cmp(const void *a, const void *b)
 
 	if (step_rank(x->op) != step_rank(y->op))
 		return step_rank(x->op) < step_rank(y->op) ? -1 : 1;
-	if (x->kind == ITEM_CERT && x->op != y->op && !strcmp(x->key, y->key))
+	if (x->kind <= ITEM_CERT && x->op != y->op && !strcmp(x->key, y->key))
 		return x->op < y->op ? -1 : 1;
 	if (x->kind == ITEM_PATH) {
 		size_t m = strlen(x->key), n = strlen(y->key);
@@ -342,7 +356,7 @@ void plan_apply(const struct step *step, struct image *held, const struct image 
 	case SET:
 		set_item(held, wanted, step, step->value);
 		break;
-	case NEW_CERT:
+	case NEW_EMPTY:
 		image_set(held, step->kind, step->key, "");
 		break;
 	case DELETE:

@@ -42,7 +42,8 @@ void strings_done(struct strings *strings)
 void reading_done(struct reading *reading)
 {
 	strings_done(&reading->lists);
-	free(reading->transaction);
+	for (unsigned kind = 0; kind < ARRAY_LEN(reading->unfinished); kind++)
+		free(reading->unfinished[kind]);
 	for (unsigned i = 0; i < MAPS; i++)
 		free(reading->maps.name[i]);
 	image_free(reading->image);
@@ -86,7 +87,7 @@ static void hold(struct reading *reading, enum item_kind kind, const char *key, 
 		image_set(reading->image, kind, key, value);
 }
 
-/* ---- show ssl crt-list, show ssl cert, show ssl crt-list certs/443.list ---- */
+/* ---- show ssl crt-list, show ssl ca-file, show ssl cert, show ssl crt-list certs/443.list ---- */
 
 static char *copy_of(const char *text, size_t n)
 {
@@ -106,12 +107,18 @@ void reader_list_line(struct reading *reading, const char *line)
 	reading->lists.list[reading->lists.n++] = copy_of(bind, n);
 }
 
+static void unfinished(struct reading *reading, enum item_kind kind, char *digest)
+{
+	free(reading->unfinished[kind]);
+	reading->unfinished[kind] = digest;
+}
+
 /* What it holds is not told: "", until something uses it. */
 void reader_cert_line(struct reading *reading, const char *line)
 {
 	size_t n;
 	bool open = *line == '*';
-	const char *digest = command_cert_digest(line + open, &n);
+	const char *digest = command_pem_digest(ITEM_CERT, line + open, &n);
 
 	if (!digest || !strcmp(line + open, CONFIG_CERT_NONE))
 		return;
@@ -120,8 +127,7 @@ void reader_cert_line(struct reading *reading, const char *line)
 		image_set(reading->image, ITEM_CERT, key, "");
 		free(key);
 	} else {
-		free(reading->transaction);
-		reading->transaction = key;
+		unfinished(reading, ITEM_CERT, key);
 	}
 }
 
@@ -135,22 +141,68 @@ static void hold_like(struct reading *reading, enum item_kind kind, const char *
 		image_set(reading->image, kind, key, value);
 }
 
-/* "certs/<digest>.pem name name". What is used is whole, and its digest says what it is. */
+/* "certs/<digest>.ca - 2 certificate(s)". What is committed is whole, and its digest says what it is. */
+void reader_ca_line(struct reading *reading, const char *line)
+{
+	size_t n = strcspn(line, " ");
+	bool open = *line == '*', empty = !strncmp(line + n, " - 0 ", 5);
+	char name[CERTS_NAME_MAX];
+
+	if (n >= sizeof(name))
+		return;
+	snprintf(name, sizeof(name), "%.*s", (int)n, line);
+	const char *digest = command_pem_digest(ITEM_CA, name + open, &n);
+	if (!digest)
+		return;
+	char *key = copy_of(digest, n);
+	if (open)
+		unfinished(reading, ITEM_CA, copy_of(digest, n));
+	else if (empty)
+		image_set(reading->image, ITEM_CA, key, "");
+	else
+		hold_like(reading, ITEM_CA, key, "");
+	free(key);
+}
+
+/* "name name", or "[ca-file certs/<digest>.ca verify required] name name": as the value of the item. */
+static void sni_value(const char *line, struct buf *out)
+{
+	const char *option = *line == '[' ? strstr(line, "ca-file ") : NULL, *end = *line == '[' ? strstr(line, "] ") : NULL;
+	char name[CERTS_NAME_MAX];
+	size_t n;
+
+	if (end)
+		line = end + 2;
+	if (option && option < end) {
+		option += strlen("ca-file ");
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(option, " ]"), option);
+		const char *ca = command_pem_digest(ITEM_CA, name, &n);
+		if (ca)
+			buf_addf(out, "[%.*s] ", (int)n, ca);
+	}
+	buf_adds(out, line);
+}
+
+/* "certs/<digest>.pem [options] name name". What is used is whole, and its digest says what it is. */
 void reader_sni_line(struct reading *reading, size_t list, const char *line)
 {
 	char name[CERTS_NAME_MAX], key[2 * CERTS_NAME_MAX];
 	size_t n = strcspn(line, " "), n_digest;
+	struct buf value;
 
 	if (list >= reading->lists.n || n >= sizeof(name))
 		return;
 	snprintf(name, sizeof(name), "%.*s", (int)n, line);
-	const char *digest = command_cert_digest(name, &n_digest);
+	const char *digest = command_pem_digest(ITEM_CERT, name, &n_digest);
 	if (!digest)
 		return;
 	name[(size_t)(digest - name) + n_digest] = 0;
 	snprintf(key, sizeof(key), "%s/%s", reading->lists.list[list], digest);
-	hold_like(reading, ITEM_SNI, key, line + n + (line[n] == ' '));
+	buf_init(&value, SESSION_LINE_MAX);
+	sni_value(line + n + (line[n] == ' '), &value);
+	hold_like(reading, ITEM_SNI, key, buf_failed(&value) || !value.data ? "" : value.data);
 	hold_like(reading, ITEM_CERT, digest, "");
+	buf_done(&value);
 }
 
 /* ---- show map ---- */
@@ -434,8 +486,10 @@ static void on_overview_line(void *ctx, size_t answer, const char *text, size_t 
 	if (answer == 1)
 		reader_list_line(reading, text);
 	if (answer == 2)
+		reader_ca_line(reading, text);
+	if (answer == 3)
 		reader_cert_line(reading, text);
-	if (answer == 3 && !reader->error)
+	if (answer == 4 && !reader->error)
 		reader->error = reader_maps_line(reading, text, &reader->err);
 }
 
@@ -444,7 +498,7 @@ static void on_overview(void *ctx, size_t n_answers)
 	struct reader *reader = ctx;
 
 	/* `show map` ends its list with an empty line of its own. */
-	if (!reader->error && (n_answers < 4 || n_answers > 5 || reader->reading.pid <= 0))
+	if (!reader->error && (n_answers < 5 || n_answers > 6 || reader->reading.pid <= 0))
 		reader->error = err_set(&reader->err, -EPROTO, "show info did not tell a pid");
 	if (reader->error)
 		finish(reader);
@@ -463,7 +517,7 @@ struct reader *reader_start(struct session *session, const struct image *like,
 	reader->reading.image = image_new();
 	reader->reading.like = like;
 	reader->reading.description = xstrdup("");
-	static const char overview[] = READER_INFO ";show ssl crt-list;show ssl cert;show map";
+	static const char overview[] = READER_INFO ";show ssl crt-list;show ssl ca-file;show ssl cert;show map";
 	session_send(session, overview, strlen(overview),
 	             &(struct session_call){.line = on_overview_line, .done = on_overview, .ctx = reader});
 	return reader;

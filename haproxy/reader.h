@@ -26,7 +26,7 @@ struct reading {
 	char *description; /* of `global`; config marks are told there; "" if none */
 	struct map_names maps;
 	struct strings lists;  /* binds whose lists of certificates HAProxy has: "443" */
-	char *transaction;     /* digest of a certificate that somebody has not finished; NULL: none */
+	char *unfinished[ITEM_SNI]; /* digest of a CA, of a certificate that somebody has not finished; NULL: none */
 	struct image *image;
 	const struct image *like; /* lends the items that are equal; may be NULL */
 	struct reader_extra *extras;
@@ -61,6 +61,7 @@ MUST_CHECK int reader_map_line(struct reading *reading, unsigned map, const char
 MUST_CHECK int reader_maps_line(struct reading *reading, const char *line, struct err *reterr);
 MUST_CHECK int reader_server_line(struct reading *reading, char *line, struct err *reterr);
 void reader_list_line(struct reading *reading, const char *line);
+void reader_ca_line(struct reading *reading, const char *line);
 void reader_cert_line(struct reading *reading, const char *line);
 void reader_sni_line(struct reading *reading, size_t list, const char *line);
 MUST_CHECK int reader_stat_line(struct reading *reading, char *line, struct err *reterr);

@@ -207,6 +207,19 @@ static void node_mark(struct render *render, struct node *node)
 	dirty->list[dirty->n++] = node;
 }
 
+static struct node *pop_dirty(struct render *render, enum table_kind kind)
+{
+	struct dirty *dirty = &render->dirty[kind];
+	if (!dirty->n) {
+		free(dirty->list);
+		*dirty = (struct dirty){0};
+		return NULL;
+	}
+	struct node *node = dirty->list[--dirty->n];
+	node->dirty = false;
+	return node;
+}
+
 static void mark_users(struct render *render, const struct node *node)
 {
 	for (uint32_t i = 0; i < node->users.n; i++)
@@ -954,35 +967,78 @@ static const char *bind_value(struct render *render, const struct table_listener
 	return arena_printf(&render->scratch, "%s@", bind_name(render, listener));
 }
 
-static const char *names_text(struct render *render, const struct table_certificate *certificate)
+/* ---- CAs: counted, for several units may name the same ---- */
+
+static const char *ca_text(const struct render *render, const char *key)
+{
+	const struct node *node = node_find(render, TABLE_CA, key);
+	const struct table_ca *ca = node ? (const struct table_ca *)node->unit : NULL;
+	return ca ? ca->pem : "";
+}
+
+/* NULL: none. */
+static void hold_ca(struct render *render, const char *key)
+{
+	if (key)
+		image_add(render->wanted, ITEM_CA, key, ca_text(render, key));
+}
+
+static void drop_ca(struct render *render, const char *key)
+{
+	if (key)
+		image_drop(render->wanted, ITEM_CA, key);
+}
+
+static void refresh_cas(struct render *render)
+{
+	for (struct node *node; (node = pop_dirty(render, TABLE_CA));) {
+		if (image_get(render->wanted, ITEM_CA, node->key))
+			image_set(render->wanted, ITEM_CA, node->key, ca_text(render, node->key));
+		node_show(node);
+		node_collect(render, node);
+	}
+}
+
+/* ---- certificates: counted, several binds may have the same ---- */
+
+static const char *sni_text(struct render *render, const struct table_certificate *certificate)
 {
 	struct buf text;
 	buf_init(&text, ENCODE_VALUE_LIMIT);
+	if (certificate->ca)
+		buf_addf(&text, "[%s] ", certificate->ca);
 	for (size_t i = 0; i < certificate->n_names; i++)
 		buf_addf(&text, "%s%s", i ? " " : "", certificate->names[i]);
-	const char *names = arena_strdup(&render->scratch, buf_failed(&text) ? "" : text.data);
+	const char *value = arena_strdup(&render->scratch, buf_failed(&text) || !text.data ? "" : text.data);
 	buf_done(&text);
-	return names;
+	return value;
 }
 
-/* Certificates are counted: several binds may have the same. */
+static const char *sni_key(struct render *render, const struct table_listener *listener, size_t i)
+{
+	return arena_printf(&render->scratch, "%s/%s", bind_name(render, listener), listener->certificates[i]);
+}
+
 static void hold_certificates(struct render *render, const struct table_listener *listener)
 {
 	for (size_t i = 0; listener->sni && i < listener->n_certificates; i++) {
 		const struct node *node = node_find(render, TABLE_CERTIFICATE, listener->certificates[i]);
 		const struct table_certificate *certificate = node ? (const struct table_certificate *)node->unit : NULL;
-		const char *key = arena_printf(&render->scratch, "%s/%s", bind_name(render, listener), listener->certificates[i]);
+		hold_ca(render, certificate ? certificate->ca : NULL);
 		image_add(render->wanted, ITEM_CERT, listener->certificates[i], certificate ? certificate->pem : "");
-		image_add(render->wanted, ITEM_SNI, key, certificate ? names_text(render, certificate) : "");
+		image_add(render->wanted, ITEM_SNI, sni_key(render, listener, i), certificate ? sni_text(render, certificate) : "");
 	}
 }
 
+/* Of a listener that was shown, as its certificates were then. */
 static void drop_certificates(struct render *render, const struct table_listener *listener)
 {
 	for (size_t i = 0; listener->sni && i < listener->n_certificates; i++) {
+		const struct node *node = node_find(render, TABLE_CERTIFICATE, listener->certificates[i]);
+		const struct table_certificate *certificate = node ? (const struct table_certificate *)node->shown : NULL;
+		drop_ca(render, certificate ? certificate->ca : NULL);
 		image_drop(render->wanted, ITEM_CERT, listener->certificates[i]);
-		image_drop(render->wanted, ITEM_SNI,
-		           arena_printf(&render->scratch, "%s/%s", bind_name(render, listener), listener->certificates[i]));
+		image_drop(render->wanted, ITEM_SNI, sni_key(render, listener, i));
 	}
 }
 
@@ -1065,19 +1121,6 @@ static void listeners_refresh(struct render *render)
 
 /* ---- apply ---- */
 
-static struct node *pop_dirty(struct render *render, enum table_kind kind)
-{
-	struct dirty *dirty = &render->dirty[kind];
-	if (!dirty->n) {
-		free(dirty->list);
-		*dirty = (struct dirty){0};
-		return NULL;
-	}
-	struct node *node = dirty->list[--dirty->n];
-	node->dirty = false;
-	return node;
-}
-
 static void take_change(struct render *render, const struct table_change *change)
 {
 	const struct table_unit *any = change->new ? change->new : change->old;
@@ -1154,6 +1197,7 @@ void render_apply(struct render *render, const struct table_change *list, size_t
 		}
 		arena_done(&render->scratch);
 	}
+	refresh_cas(render);
 	render->wanted = NULL;
 }
 

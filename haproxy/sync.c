@@ -89,7 +89,7 @@ struct sync {
 	int pid;
 	struct map_names maps;
 	struct strings lists;
-	char *transaction; /* digest of a certificate that must be forgotten first; NULL: none */
+	char *unfinished[ITEM_SNI]; /* digest of a CA, of a certificate that must be forgotten first; NULL: none */
 	struct reader_extra *extras;
 	size_t n_extras;
 
@@ -604,9 +604,11 @@ static void on_read(void *ctx, int error, const char *why, struct reading *readi
 	strings_done(&sync->lists);
 	sync->lists = reading->lists;
 	reading->lists = (struct strings){0};
-	free(sync->transaction);
-	sync->transaction = reading->transaction;
-	reading->transaction = NULL;
+	for (unsigned kind = 0; kind < ARRAY_LEN(sync->unfinished); kind++) {
+		free(sync->unfinished[kind]);
+		sync->unfinished[kind] = reading->unfinished[kind];
+		reading->unfinished[kind] = NULL;
+	}
 	image_free(sync->held);
 	sync->held = reading->image;
 	reading->image = NULL;
@@ -699,7 +701,7 @@ static void postpone(struct sync *sync, const struct step *step, bool refused)
 static void took(struct sync *sync, const struct step *step)
 {
 	plan_apply(step, sync->held, sync->wanted);
-	if (step->op <= STEP_ABORT_CERT)
+	if (step->op <= STEP_ABORT_CA)
 		return;
 	disk_touch(sync->disk, step->kind, step->key);
 	disk_soon(sync, DISK_AFTER_MS);
@@ -861,6 +863,25 @@ static bool waits_for_reload(const struct sync *sync, const struct step *step)
 	return step->op == STEP_ADD_SNI && !strings_have(&sync->lists, step->key, strcspn(step->key, "/"));
 }
 
+static bool has_unfinished(const struct sync *sync)
+{
+	return sync->unfinished[ITEM_CA] || sync->unfinished[ITEM_CERT];
+}
+
+static size_t forget_unfinished(struct sync *sync, struct step *run)
+{
+	static const enum step_op aborts[] = {[ITEM_CA] = STEP_ABORT_CA, [ITEM_CERT] = STEP_ABORT_CERT};
+	size_t n = 0;
+
+	for (unsigned kind = 0; kind < ARRAY_LEN(aborts); kind++) {
+		if (sync->unfinished[kind])
+			run[n++] = (struct step){aborts[kind], (enum item_kind)kind, arena_strdup(&sync->plan.arena, sync->unfinished[kind]), ""};
+		free(sync->unfinished[kind]);
+		sync->unfinished[kind] = NULL;
+	}
+	return n;
+}
+
 /* Extras first, then the plan up to what must wait; that goes on the list of removals. */
 static size_t make_run(struct sync *sync)
 {
@@ -874,17 +895,14 @@ static size_t make_run(struct sync *sync)
 		if (!entry->due)
 			entry->due = now_ms(sync) + REMOVE_AFTER_MS;
 	}
-	sync->run = xcalloc(sync->n_extras + 1 + n_now, sizeof(*sync->run));
+	sync->run = xcalloc(sync->n_extras + ARRAY_LEN(sync->unfinished) + n_now, sizeof(*sync->run));
 	for (size_t i = 0; i < sync->n_extras; i++) {
 		const struct reader_extra *extra = &sync->extras[i];
 		sync->run[n++] = (struct step){STEP_DROP_EXTRA, map_kind(extra->map), arena_strdup(&plan->arena, extra->pointer),
 		                               arena_printf(&plan->arena, "%u", extra->map)};
 	}
 	sync->n_extras = 0;
-	if (sync->transaction)
-		sync->run[n++] = (struct step){STEP_ABORT_CERT, ITEM_CERT, arena_strdup(&plan->arena, sync->transaction), ""};
-	free(sync->transaction);
-	sync->transaction = NULL;
+	n += forget_unfinished(sync, sync->run + n);
 	for (size_t i = 0; i < n_now; i++)
 		if (!waits_for_reload(sync, &plan->steps[i]))
 			sync->run[n++] = plan->steps[i];
@@ -1101,7 +1119,7 @@ static void advance(struct sync *sync)
 	if (sync->binds_new)
 		check_binds(sync);
 	bool foreign = !sync->maps.name[MAP_PATH];
-	if (!foreign && (sync->dirty || sync->all || sync->n_extras || sync->transaction)) {
+	if (!foreign && (sync->dirty || sync->all || sync->n_extras || has_unfinished(sync))) {
 		apply_wanted(sync);
 		if (sync->phase != PHASE_IDLE)
 			return;
@@ -1242,7 +1260,8 @@ static void sync_free(struct sync *sync)
 	image_free(sync->held);
 	free(sync->extras);
 	strings_done(&sync->lists);
-	free(sync->transaction);
+	for (unsigned kind = 0; kind < ARRAY_LEN(sync->unfinished); kind++)
+		free(sync->unfinished[kind]);
 	keyset_clear(&sync->refused);
 	keyset_clear(&sync->removals);
 	keyset_clear(&sync->again);

@@ -60,7 +60,18 @@ static void *copy_certificate(struct arena *a, const void *like)
 	struct table_certificate *to = arena_alloc(a, sizeof(*to));
 	*to = *from;
 	to->unit.key = arena_strdup(a, from->unit.key);
+	to->ca = arena_strdup(a, from->ca);
 	to->names = copy_texts(a, from->names, from->n_names);
+	to->pem = arena_strdup(a, from->pem);
+	return to;
+}
+
+static void *copy_ca(struct arena *a, const void *like)
+{
+	const struct table_ca *from = like;
+	struct table_ca *to = arena_alloc(a, sizeof(*to));
+	*to = *from;
+	to->unit.key = arena_strdup(a, from->unit.key);
 	to->pem = arena_strdup(a, from->pem);
 	return to;
 }
@@ -222,6 +233,11 @@ struct table_certificate *table_certificate_new(const struct table_certificate *
 	return unit_new(TABLE_CERTIFICATE, copy_certificate, like);
 }
 
+struct table_ca *table_ca_new(const struct table_ca *like)
+{
+	return unit_new(TABLE_CA, copy_ca, like);
+}
+
 struct table_unit *table_unit_ref(struct table_unit *unit)
 {
 	if (unit)
@@ -361,6 +377,11 @@ const struct table_host *table_host(const struct table *table, const char *liste
 const struct table_certificate *table_certificate(const struct table *table, const char *key)
 {
 	return (struct table_certificate *)table_get(table, TABLE_CERTIFICATE, key);
+}
+
+const struct table_ca *table_ca(const struct table *table, const char *key)
+{
+	return (struct table_ca *)table_get(table, TABLE_CA, key);
 }
 
 void table_put(struct table *table, struct table_unit *unit)

@@ -24,7 +24,7 @@
 #include "hatchway/base/buf.h"
 #include "hatchway/base/err.h"
 
-enum table_kind { TABLE_LISTENER, TABLE_BACKEND, TABLE_RULE, TABLE_HOST, TABLE_CERTIFICATE, TABLE_KINDS };
+enum table_kind { TABLE_LISTENER, TABLE_BACKEND, TABLE_RULE, TABLE_HOST, TABLE_CERTIFICATE, TABLE_CA, TABLE_KINDS };
 
 struct table_unit {
 	uint32_t refs;
@@ -45,10 +45,19 @@ struct table_listener {
 	uint32_t n_certificates;
 };
 
+/* Whom to believe: the certificates of authorities that a peer's certificate may come from. Key: content address,
+ * [a-z0-9]+, at most 64: other authorities are another unit, so that whoever names one never sees it change. HAProxy holds
+ * it for as long as a unit that HAProxy is given names it; one that names a unit there is not is refused. */
+struct table_ca {
+	struct table_unit unit;
+	const char *pem; /* certificates only, as OpenSSL writes them. No secret, but long: no dump has it */
+};
+
 /* A certificate, for the names that clients ask for with SNI. Key: content address of all of it, [a-z0-9]+: another
- * certificate or other names are another unit. */
+ * certificate, other names or another CA are another unit. */
 struct table_certificate {
 	struct table_unit unit;
+	const char *ca;     /* key of a TABLE_CA: clients must show a certificate of one of these. NULL: they are not asked */
 	const char **names; /* "a.b", "*.a.b" (one label), or "*": whoever asks for no name that a certificate has */
 	uint32_t n_names;
 	const char *pem;    /* chain and private key, as OpenSSL writes them. Secret: no dump, log or error has it */
@@ -207,13 +216,14 @@ struct table_backend *table_backend_new(const struct table_backend *like);
 struct table_rule *table_rule_new(const struct table_rule *like);
 struct table_host *table_host_new(const struct table_host *like);
 struct table_certificate *table_certificate_new(const struct table_certificate *like);
+struct table_ca *table_ca_new(const struct table_ca *like);
 
 struct table_unit *table_unit_ref(struct table_unit *unit); /* NULL stays NULL */
 void table_unit_unref(struct table_unit *unit);             /* ignores NULL */
 bool table_unit_equal(const struct table_unit *a, const struct table_unit *b);
 
-/* One line for the unit and one, indented, for each of its parts; parse(dump(x)) = x, but for the PEM of a certificate,
- * which no dump has. The golden text of a table. */
+/* One line for the unit and one, indented, for each of its parts; parse(dump(x)) = x, but for the PEM of a
+ * certificate or CA, which no dump has. The golden text of a table. */
 void table_unit_dump(const struct table_unit *unit, struct buf *out);
 
 /* ---- tables ---- */
@@ -229,6 +239,7 @@ const struct table_backend *table_backend(const struct table *table, const char 
 const struct table_rule *table_rule(const struct table *table, const char *key);
 const struct table_host *table_host(const struct table *table, const char *listener, const char *pattern);
 const struct table_certificate *table_certificate(const struct table *table, const char *key);
+const struct table_ca *table_ca(const struct table *table, const char *key);
 
 /* Puts the unit in the place of the one of its kind and key; takes over the caller's reference. */
 void table_put(struct table *table, struct table_unit *unit);
@@ -238,7 +249,7 @@ size_t table_count(const struct table *table, enum table_kind kind);
 /* Every unit of the kind, sorted by key, in an array to free(); units are not referenced. */
 struct table_unit **table_sorted(const struct table *table, enum table_kind kind, size_t *ret_n);
 
-/* Listeners, backends, rules, hosts, certificates; each sorted by key: any order of puts, same bytes. */
+/* Listeners, backends, rules, hosts, certificates, CAs; each sorted by key: any order of puts, same bytes. */
 void table_dump(const struct table *table, struct buf *out);
 /* 0, or -EINVAL with the line in *reterr and the table as far as it came. */
 MUST_CHECK int table_parse(struct table *table, const char *text, struct err *reterr);

@@ -3,7 +3,7 @@
 
 #include "hatchway/base/words.h"
 
-static const char *const kind_names[] = {"listener", "backend", "rule", "host", "certificate"};
+static const char *const kind_names[] = {"listener", "backend", "rule", "host", "certificate", "ca"};
 static const char *const protocol_names[] = {"http1", "h2c", "websocket"};
 static const char *const action_names[] = {"forward", "redirect", "status"};
 static const char *const path_names[] = {"prefix", "exact", "regex"};
@@ -51,6 +51,7 @@ static void dump_listener(const struct table_listener *listener, struct buf *out
 static void dump_certificate(const struct table_certificate *certificate, struct buf *out)
 {
 	buf_addc(out, '\n');
+	dump_part(out, "ca", certificate->ca);
 	for (size_t i = 0; i < certificate->n_names; i++)
 		dump_part(out, "name", certificate->names[i]);
 }
@@ -226,6 +227,8 @@ void table_unit_dump(const struct table_unit *unit, struct buf *out)
 		dump_backend((const struct table_backend *)unit, out);
 	else if (unit->kind == TABLE_CERTIFICATE)
 		dump_certificate((const struct table_certificate *)unit, out);
+	else if (unit->kind == TABLE_CA)
+		buf_addc(out, '\n');
 	else
 		dump_rule((const struct table_rule *)unit, out);
 }
@@ -254,6 +257,7 @@ struct parser {
 	struct table_rule rule;
 	struct table_host host;
 	struct table_certificate certificate;
+	struct table_ca ca;
 	const char **words;
 	int n, at;
 };
@@ -332,6 +336,19 @@ static bool parse_certificate(struct parser *p)
 {
 	p->certificate = (struct table_certificate){.unit.key = next(p), .pem = ""};
 	return p->certificate.unit.key;
+}
+
+static bool parse_certificate_part(struct parser *p)
+{
+	if (accept(p, "ca"))
+		return (p->certificate.ca = next(p));
+	return text_add(p, "name", &p->certificate.names, &p->certificate.n_names);
+}
+
+static bool parse_ca(struct parser *p)
+{
+	p->ca = (struct table_ca){.unit.key = next(p), .pem = ""};
+	return p->ca.unit.key;
 }
 
 static bool parse_backend(struct parser *p)
@@ -594,6 +611,8 @@ static void parse_end(struct parser *p)
 		table_put(p->table, &table_host_new(&p->host)->unit);
 	else if (p->kind == TABLE_CERTIFICATE)
 		table_put(p->table, &table_certificate_new(&p->certificate)->unit);
+	else if (p->kind == TABLE_CA)
+		table_put(p->table, &table_ca_new(&p->ca)->unit);
 	p->kind = TABLE_KINDS;
 }
 
@@ -607,6 +626,7 @@ static bool parse_unit(struct parser *p)
 	          : kind == TABLE_BACKEND     ? parse_backend(p)
 	          : kind == TABLE_RULE        ? parse_rule(p)
 	          : kind == TABLE_CERTIFICATE ? parse_certificate(p)
+	          : kind == TABLE_CA          ? parse_ca(p)
 	                                      : parse_host(p);
 	if (ok)
 		p->kind = (enum table_kind)kind;
@@ -622,7 +642,7 @@ static bool parse_part(struct parser *p)
 	if (p->kind == TABLE_LISTENER)
 		return text_add(p, "certificate", &p->listener.certificates, &p->listener.n_certificates);
 	if (p->kind == TABLE_CERTIFICATE)
-		return text_add(p, "name", &p->certificate.names, &p->certificate.n_names);
+		return parse_certificate_part(p);
 	return p->kind == TABLE_HOST && parse_host_part(p);
 }
 
