@@ -37,9 +37,41 @@ static void test_names(void **state)
 	check_line(reader_stat_line, BACKEND("theirs'"), 0, 0);
 }
 
+static const char *value_of(const struct reading *reading, enum item_kind kind, const char *key)
+{
+	const struct item *item = image_get(reading->image, kind, key);
+
+	return item ? item->value : NULL;
+}
+
+static void test_certificates(void **state)
+{
+	struct reading reading = {.image = image_new(), .like = image_new(), .description = xstrdup("")};
+
+	image_set((struct image *)(uintptr_t)reading.like, ITEM_CA, "a1", "PEM");
+	reader_ca_line(&reading, "# transaction");
+	reader_ca_line(&reading, "*certs/a3.ca - 1 certificate(s)");
+	reader_ca_line(&reading, "certs/a1.ca - 2 certificate(s)");
+	reader_ca_line(&reading, "certs/a2.ca - 1 certificate(s)");
+	reader_ca_line(&reading, "certs/a3.ca - 0 certificate(s)");
+	reader_ca_line(&reading, "/etc/ssl/certs - 140 certificate(s)");
+	assert_int_equal(image_count(reading.image, ITEM_CA), 3);
+	assert_string_equal(value_of(&reading, ITEM_CA, "a1"), "PEM");
+	assert_string_equal(value_of(&reading, ITEM_CA, "a2"), "");
+	assert_string_equal(value_of(&reading, ITEM_CA, "a3"), "");
+	assert_string_equal(reading.unfinished[ITEM_CA], "a3");
+	reader_list_line(&reading, "certs/443.list");
+	reader_sni_line(&reading, 0, "certs/c1.pem a.b *.a.b");
+	reader_sni_line(&reading, 0, "certs/c2.pem [verify required ca-file certs/a1.ca] a.b");
+	assert_string_equal(value_of(&reading, ITEM_SNI, "443/c1"), "a.b *.a.b");
+	assert_string_equal(value_of(&reading, ITEM_SNI, "443/c2"), "[a1] a.b");
+	image_free((struct image *)(uintptr_t)reading.like);
+	reading_done(&reading);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_names)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_certificates)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

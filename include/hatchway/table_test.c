@@ -36,7 +36,11 @@ static const char table_text[] =
 	"\texact /hello method GET header X-Version = 2 query q ~ [0-9]+ -> sample/helloworld/0\n"
 	"\tregex \"/v[12] x\" -> sample/helloworld/1\n"
 	"\tprefix /hello/ -> sample/helloworld/1\n"
-	"host 80 helloworld.sample.com\n";
+	"host 80 helloworld.sample.com\n"
+	"certificate c1\n"
+	"\tca a1\n"
+	"\tname *.sample.com\n"
+	"ca a1\n";
 
 static struct table *parse(const char *text)
 {
@@ -107,7 +111,7 @@ static void change_lists_only_differences(void **state)
 	assert_null(changes.list[0].new);
 	assert_null(table_backend(table, less.unit.key));
 	table_diff(empty, table, &all);
-	assert_int_equal(all.n, 7);
+	assert_int_equal(all.n, 9);
 	table_changes_done(&changes);
 	table_changes_done(&all);
 	table_free(table);
