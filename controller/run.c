@@ -49,6 +49,7 @@ struct run {
 	uint64_t infra_version;       /* asked for last */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
+	bool down;                    /* status says that HAProxy serves nothing */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
 	struct condition_log conditions;
 	struct problem *problems;     /* of files */
@@ -67,12 +68,13 @@ static void on_status(void *ctx, const struct core_status *status)
 }
 
 /* A few at a time, so that ten thousand of them never stand in the way of a change. While a newer generation is on its
- * way they wait for its applied(): what they would say is not held yet. */
+ * way they wait for its applied(): what they would say is not held yet. While HAProxy is down there is nothing to wait for:
+ * they say so. */
 static void write_status(struct run *run)
 {
 	const struct status_sink *sink = &run->status;
 	bool more = sink->ops != NULL;
-	while (more && run->vitals.applied == run->vitals.submitted && !run->vitals.closing && !sink->ops->busy(sink->ctx)) {
+	while (more && (run->down || run->vitals.applied == run->vitals.submitted) && !run->vitals.closing && !sink->ops->busy(sink->ctx)) {
 		more = core_status_changes(run->core, time(NULL), sink->ops->at_once, on_status, run);
 		sink->ops->start(sink->ctx, !more);
 	}
@@ -170,6 +172,17 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 	write_status(run);
 }
 
+/* In a cluster other Pods' HAProxies may serve on, and this one's is told by its Pod's readiness. */
+static void tell_down(struct run *run, enum haproxy_state state, const char *why)
+{
+	if (run->writer || state == HAPROXY_SYNCING)
+		return;
+	run->down = state == HAPROXY_DOWN;
+	core_down(run->core, run->down ? why : NULL);
+	if (run->down)
+		write_status(run);
+}
+
 static void on_state(void *ctx, enum haproxy_state state, const char *text)
 {
 	static const char *const names[] = {"down", "syncing", "synced"};
@@ -178,6 +191,7 @@ static void on_state(void *ctx, enum haproxy_state state, const char *text)
 	vitals_state(&run->vitals, state, text);
 	if (state == HAPROXY_DOWN)
 		core_held(run->core, false, text);
+	tell_down(run, state, text);
 }
 
 /* ---- the source ---- */
@@ -211,9 +225,8 @@ static void on_settled(void *ctx)
 		vitals_submitted(&run->vitals, run->vitals.submitted + 1, run->submitted_at_ns);
 		tell_held(run);
 		haproxy_submit(run->haproxy, &changes, run->vitals.submitted);
-	} else {
-		write_status(run);
 	}
+	write_status(run);
 	table_changes_done(&changes);
 	write_infra(run);
 }

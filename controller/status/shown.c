@@ -57,7 +57,7 @@ static struct refusals refusals_of(const struct refusals *all, const struct node
 		else
 			high = middle;
 	}
-	struct refusals own = {all->n ? all->items + low : NULL, 0};
+	struct refusals own = {.items = all->n ? all->items + low : NULL};
 	while (low + own.n < all->n && all->items[low + own.n].node == node)
 		own.n++;
 	return own;
@@ -85,6 +85,18 @@ static const struct refused *refused_port(const struct refusals *own, uint16_t p
 	return NULL;
 }
 
+/* What is not Programmed for another reason keeps that. */
+static void show_down(struct shown_list *list, const char *why)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		struct condition *c = &list->items[i].condition;
+		if (c->id == COND_GATEWAY_PROGRAMMED)
+			condition_set(c, COND_GATEWAY_NOT_PROGRAMMED, "HAProxy does not serve: %s", why);
+		else if (c->id == COND_LISTENER_PROGRAMMED)
+			condition_set(c, COND_LISTENER_PENDING, "HAProxy does not serve");
+	}
+}
+
 static void show_gateway(struct shown_list *list, const struct graph *graph, const struct node *node,
                          const struct refusals *refusals)
 {
@@ -93,6 +105,8 @@ static void show_gateway(struct shown_list *list, const struct graph *graph, con
 	size_t n_refused = 0, serving = 0;
 	add(list, 0, &state->accepted);
 	add(list, 0, &state->programmed);
+	if (state->resolved.id)
+		add(list, 0, &state->resolved);
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		const struct listener_state *l = &state->listeners[i];
 		add(list, i + 1, &l->accepted);
@@ -106,6 +120,8 @@ static void show_gateway(struct shown_list *list, const struct graph *graph, con
 		serving += l->serving;
 		add(list, i + 1, &l->resolved);
 	}
+	if (refusals->down)
+		show_down(list, refusals->down);
 	const char *said = serving ? graph_said(graph, node->namespace, node->name) : NULL;
 	if (said)
 		condition_set(&list->items[1].condition, COND_GATEWAY_NO_RESOURCES, "The API server refuses the Gateway's Service: %s",
@@ -224,12 +240,30 @@ void status_unattached(const struct gateway_state *state, const struct refusals 
 		const struct node *node = refusals->items[i].node;
 		for (next = i + 1; next < refusals->n && refusals->items[next].node == node;)
 			next++;
-		const struct refusals own = {refusals->items + i, next - i};
+		const struct refusals own = {.items = refusals->items + i, .n = next - i};
 		const struct route_state *route = node && object_kind_is_route(node->kind) ? node_route(node) : NULL;
 		uint64_t listeners = route && is_route_refused(route, &own) ? counted_at(route, state) : 0;
 		for (size_t l = 0; l < state->n_listeners; l++)
 			ret[l] += listeners >> l & 1;
 	}
+}
+
+/* ---- policies ---- */
+
+static void show_policy(struct shown_list *list, const struct graph *graph, const struct node *node)
+{
+	struct node_list ancestors = {0};
+	struct condition accepted = {0}, resolved = {0};
+	graph_policy_ancestors(graph, node, &ancestors);
+	if (ancestors.n)
+		graph_policy_judge(graph, node, &accepted, &resolved);
+	for (size_t i = 0; i < ancestors.n; i++) {
+		add(list, i + 1, &accepted);
+		add(list, i + 1, &resolved);
+	}
+	condition_done(&accepted);
+	condition_done(&resolved);
+	node_list_done(&ancestors);
 }
 
 struct shown_list shown_new(const struct graph *graph, const struct node *node, const struct refusals *refusals)
@@ -243,13 +277,27 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 		show_gateway(&list, graph, node, refusals);
 	else if (object_kind_is_route(node->kind) && node_route(node))
 		show_route(&list, node, refusals);
+	else if (node->kind == KIND_BACKENDTLSPOLICY)
+		show_policy(&list, graph, node);
 	return list;
 }
 
-void shown_scope(const struct node *node, size_t scope, struct buf *out)
+static void say_ancestor(const struct graph *graph, const struct node *policy, size_t i, struct buf *out)
+{
+	struct node_list ancestors = {0};
+	graph_policy_ancestors(graph, policy, &ancestors);
+	buf_addf(out, "ancestor %s/%s", ancestors.items[i]->namespace, ancestors.items[i]->name);
+	node_list_done(&ancestors);
+}
+
+void shown_scope(const struct graph *graph, const struct node *node, size_t scope, struct buf *out)
 {
 	if (!scope)
 		return;
+	if (node->kind == KIND_BACKENDTLSPOLICY) {
+		say_ancestor(graph, node, scope - 1, out);
+		return;
+	}
 	if (node->kind == KIND_GATEWAY) {
 		buf_addf(out, "listener %s", node_gateway(node)->gateway->listeners[scope - 1].name);
 		return;

@@ -59,6 +59,11 @@ def crds(folder=CRDS):
     kubectl("wait", "--for=condition=Established", "crd", "--all")
 
 
+def no_crds():
+    """The API server waits up to two minutes for requests that are under way, before it lets a kind go."""
+    kubectl("delete", "-f", CRDS, "--wait=true", timeout=300)
+
+
 def local_pods():
     """Every address of 10.245.0.0/16 is the namespace's own: the API server refuses loopback endpoints."""
     inside("ip", "route", "add", "local", "10.245.0.0/16", "dev", "lo")
@@ -119,7 +124,7 @@ def run_inside(script):
 
 # ---- the controller ----
 
-KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,httproutes,grpcroutes,referencegrants"
+KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,httproutes,grpcroutes,referencegrants,backendtlspolicies"
 
 
 class Controller:
@@ -224,8 +229,8 @@ metadata: {{name: hatchway}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: hatchway}}
 subjects: [{{{subject}}}]
 """
-ALL_KINDS = "gatewayclasses, gateways, httproutes, grpcroutes, referencegrants"
-ALL_STATUSES = "gatewayclasses/status, gateways/status, httproutes/status, grpcroutes/status"
+ALL_KINDS = "gatewayclasses, gateways, httproutes, grpcroutes, referencegrants, backendtlspolicies"
+ALL_STATUSES = "gatewayclasses/status, gateways/status, httproutes/status, grpcroutes/status, backendtlspolicies/status"
 BASE = """
 apiVersion: v1
 kind: Namespace
@@ -289,8 +294,12 @@ class Api:
         self.token = kubeconfig.split('token: "')[1].split('"')[0]
         context = ssl.create_default_context(cafile=str(VAR / "pki/apiserver.crt"))
         self.connection = http.client.HTTPSConnection(NODE, 6443, context=context, timeout=60)
+        self.asked = time.monotonic()
 
     def ask(self, method, path, body=None, kind="application/json", good=(200, 201)):
+        if time.monotonic() - self.asked > 20:
+            self.connection.close()  # the server may be about to do that; the request makes a new one
+        self.asked = time.monotonic()
         try:
             self.connection.request(method, path, json.dumps(body) if body is not None else None,
                                     {"Authorization": f"Bearer {self.token}", "Content-Type": kind})
