@@ -12,6 +12,8 @@ void gateway_state_free(struct gateway_state *state)
 		return;
 	condition_done(&state->accepted);
 	condition_done(&state->programmed);
+	condition_done(&state->resolved);
+	certificate_unref(state->client);
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		condition_done(&state->listeners[i].accepted);
 		condition_done(&state->listeners[i].conflicted);
@@ -326,6 +328,8 @@ static struct gateway_state *judge_alone(const struct graph *graph, struct node 
 	state->n_listeners = n;
 	for (size_t i = 0; i < n; i++)
 		judge_listener(graph, state, i);
+	if (gateway->client_certificate)
+		graph_judge_client_certificate(graph, state);
 	if (graph_class(graph, gateway->gateway_class_name) == CLASS_REFUSED)
 		condition_set(&state->accepted, COND_GATEWAY_PENDING, "spec.gatewayClassName: GatewayClass %s is not accepted",
 		              gateway->gateway_class_name);
@@ -389,7 +393,8 @@ static int older(const void *a, const void *b)
 /* Nothing a route or the table would see is different. */
 static bool is_as_before(const struct gateway_state *old, const struct gateway_state *new)
 {
-	if (!old || old->gateway != new->gateway)
+	if (!old || old->gateway != new->gateway || !old->client != !new->client ||
+	    (old->client && strcmp(old->client->digest, new->client->digest) != 0))
 		return false;
 	for (size_t i = 0; i < new->n_listeners; i++)
 		if (old->listeners[i].serving != new->listeners[i].serving ||

@@ -7,6 +7,7 @@
 #ifndef HATCHWAY_GRAPH_GRAPH_H
 #define HATCHWAY_GRAPH_GRAPH_H
 
+#include "controller/graph/ca.h"
 #include "controller/graph/certificate.h"
 #include "controller/graph/condition.h"
 #include "controller/store/store.h"
@@ -44,7 +45,8 @@ struct gateway_state {
 	struct node *node;
 	struct gateway *gateway; /* the version judged; a reference */
 	uint32_t epoch;          /* of the counts: routes counted in another epoch are not in them */
-	struct condition accepted, programmed;
+	struct condition accepted, programmed, resolved; /* resolved: COND_NONE without spec.tls.backend */
+	struct graph_certificate *client; /* shown to servers with TLS; NULL: none. A reference */
 	char (*binds)[48];       /* addresses bound, canonical; "" = every address, as ever in a cluster */
 	size_t n_binds;
 	size_t n_listeners;
@@ -153,6 +155,23 @@ void graph_release_condition(const struct graph *graph, struct condition *ret);
 const struct service_port *graph_ref(const struct graph *graph, const struct object *route, const struct backend_ref *ref,
                                      enum condition_id *ret_why, struct buf *message);
 
+/* A port of a Service that a backendRef of the route is in fact sent to: NULL also where a BackendTLSPolicy says how, and it
+ * cannot be done (*ret_policy). Such a reference answers 500. */
+const struct service_port *graph_ref_served(const struct graph *graph, const struct object *route,
+                                            const struct backend_ref *ref, const struct node **ret_policy);
+
+/* ---- policy.c: BackendTLSPolicy ---- */
+
+/* The one that says how this port of a Service is spoken to; NULL: in clear. */
+struct node *graph_policy(const struct graph *graph, const struct object *service, const struct service_port *port);
+/* Can it be done as the policy says? pem (may be NULL) is given the authorities; nothing: the system's. */
+bool graph_policy_good(const struct graph *graph, const struct node *policy, struct buf *pem);
+/* For its status; the same for all ancestors. */
+void graph_policy_judge(const struct graph *graph, const struct node *policy, struct condition *accepted,
+                        struct condition *resolved);
+/* The Gateways with routes to its Services, sorted: no more than status has room for. */
+void graph_policy_ancestors(const struct graph *graph, const struct node *policy, struct node_list *ret);
+
 /* What hatchway does not do of a rule yet, as "field: sentence"; false: nothing. Such a rule answers 500. */
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message);
 /* The same of a match's patterns. */
@@ -193,6 +212,11 @@ void graph_pool(const struct graph *graph, struct gateway_state **states, size_t
 /* service.c: spec.addresses, as a cluster has it; then Programmed, by the Service there is. */
 void graph_judge_address_types(struct gateway_state *state);
 void graph_judge_assigned(const struct graph *graph, struct gateway_state *state);
+/* policy.c: those for a Service; those for the Services of a route, its ancestors may have changed. */
+void graph_touch_policies(const struct node *service, struct node_list *status);
+void graph_touch_route_policies(const struct graph *graph, const struct http_route *route, struct node_list *status);
+/* listener_tls.c: spec.tls.backend.clientCertificateRef */
+void graph_judge_client_certificate(const struct graph *graph, struct gateway_state *state);
 /* listener_tls.c: ResolvedRefs, and what can be served. */
 void graph_judge_certificates(const struct graph *graph, struct gateway_state *state, size_t l);
 void graph_certificates_done(struct listener_state *s);
