@@ -22,7 +22,7 @@ static bool selects(const struct backend_tls_policy *policy, const char *service
 {
 	for (size_t i = 0; i < policy->n_targets; i++) {
 		const char *own = policy->targets[i].section_name;
-		if (is_of(&policy->targets[i], service) && !own == !section && (!own || strcmp(own, section) == 0))
+		if (is_of(&policy->targets[i], service) && (section ? own && strcmp(own, section) == 0 : !own))
 			return true;
 	}
 	return false;
