@@ -28,12 +28,12 @@ static const char **names_of(struct arena *scratch, const struct gateway_state *
 static struct table_certificate like_of(struct arena *scratch, const struct gateway_state *gateway, size_t l,
                                         const struct graph_certificate *certificate, const char *ca)
 {
-	struct table_certificate like = {.ca = ca, .pem = certificate->pem};
+	struct table_certificate like = {.ca = ca, .ca_optional = ca && gateway->listeners[l].any_client, .pem = certificate->pem};
 	struct buf text;
 	char *digest = arena_alloc(scratch, 40);
 	buf_init(&text, SIZE_MAX / 4);
 	like.names = names_of(scratch, gateway, l, certificate, &like.n_names);
-	buf_addf(&text, "%s%s%s", certificate->digest, ca ? "/" : "", ca ? ca : "");
+	buf_addf(&text, "%s%s%s", certificate->digest, like.ca_optional ? "?" : ca ? "/" : "", ca ? ca : "");
 	for (uint32_t i = 0; i < like.n_names; i++)
 		buf_addf(&text, " %s", like.names[i]);
 	certificate_digest(text.data, text.len, digest);

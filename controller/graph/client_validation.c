@@ -92,12 +92,13 @@ bool graph_judge_clients(const struct graph *graph, struct gateway_state *state,
 	char at[80], field[160];
 	const struct client_validation *validation = find(state->gateway, state->gateway->listeners[l].port, at);
 	bool any = !validation;
+	s->any_client = validation && validation->fallback;
 	for (size_t i = 0; validation && i < validation->n_ca_refs; i++) {
 		struct condition why = {0};
 		snprintf(field, sizeof(field), "%s.validation.caCertificateRefs[%zu]", at, i);
 		struct graph_ca *ca = judge(graph, state, &validation->ca_refs[i], field, &why);
 		any |= ca != NULL;
-		if (ca && !validation->fallback)
+		if (ca)
 			take(s, ca);
 		if (!ca && condition_kind(s->resolved.id)->good)
 			condition_copy(&s->resolved, &why);
@@ -115,7 +116,7 @@ void graph_cas_done(struct listener_state *s)
 
 bool graph_same_cas(const struct listener_state *a, const struct listener_state *b)
 {
-	if (a->n_cas != b->n_cas)
+	if (a->n_cas != b->n_cas || a->any_client != b->any_client)
 		return false;
 	for (size_t i = 0; i < a->n_cas; i++)
 		if (strcmp(a->cas[i]->pem, b->cas[i]->pem) != 0)

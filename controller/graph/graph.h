@@ -42,6 +42,7 @@ struct listener_state {
 	/* With TLS: whom clients' certificates must come from; none: they are not asked. References. */
 	struct graph_ca **cas;
 	size_t n_cas;
+	bool any_client; /* they are asked, and whatever they show will do */
 };
 
 struct gateway_state {
