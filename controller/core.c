@@ -20,6 +20,7 @@ struct core {
 	size_t n_refusals;
 	size_t bad[KIND_COUNT];
 	char *not_held; /* why the proxy does not hold the table; NULL: it does */
+	char *down;     /* why it serves nothing; NULL: it does */
 };
 
 /* ---- options ---- */
@@ -92,6 +93,7 @@ void core_free(struct core *core)
 			free(node->status);
 	forget_refusals(core);
 	free(core->not_held);
+	free(core->down);
 	node_list_done(&core->status);
 	store_done(&core->store);
 	arena_done(&core->arena);
@@ -150,7 +152,7 @@ static void gather(void *ctx, const struct origin *origin)
 
 static struct refusals refusals_find(const struct core *core)
 {
-	struct refusals found = {0};
+	struct refusals found = {.down = core->down};
 	struct refusal_walk walk = {.found = &found};
 	for (size_t i = 0; i < core->n_refusals; i++) {
 		walk.refusal = &core->refusals[i];
@@ -211,6 +213,19 @@ void core_held(struct core *core, bool held, const char *why)
 {
 	free(core->not_held);
 	core->not_held = held ? NULL : xstrdup(why);
+}
+
+void core_down(struct core *core, const char *why)
+{
+	struct node_list gateways = {0};
+	if (!core->down && !why)
+		return;
+	free(core->down);
+	core->down = why ? xstrdup(why) : NULL;
+	store_list(&core->store, KIND_GATEWAY, &gateways);
+	for (size_t i = 0; i < gateways.n; i++)
+		graph_touch(&core->status, gateways.items[i]);
+	node_list_done(&gateways);
 }
 
 const char *core_not_held(const struct core *core)

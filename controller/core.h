@@ -57,6 +57,8 @@ const struct haproxy_refusal *core_refusals(const struct core *core, size_t *ret
 /* Does the proxy hold what core_update() produced? why (copied; printable): what people are told while it does not. It
  * does until something else is said. Status documents do not tell: they are written once it does. */
 void core_held(struct core *core, bool held, const char *why);
+/* why (copied; printable): the proxy serves nothing at all, and no Gateway is Programmed, in documents too. NULL: it does. */
+void core_down(struct core *core, const char *why);
 /* Why it does not; NULL: it does. */
 const char *core_not_held(const struct core *core);
 

@@ -64,8 +64,8 @@ static char *people_text(const struct core *core)
 
 static void add_infra(void *ctx, const struct infra_change *change)
 {
-	buf_addf(ctx, "%s %s %s/%s of %s%s%s: %s\n", change->text ? "apply" : "delete", object_kind_name(change->kind),
-	         change->namespace, change->name, change->gateway, change->uid ? " uid " : "", change->uid ? change->uid : "",
+	buf_addf(ctx, "%d %s %s/%s of %s%s%s: %s\n", (int)change->verb, infra_kind_name(change->kind), change->namespace,
+	         change->name, change->gateway, change->uid ? " uid " : "", change->uid ? change->uid : "",
 	         change->text ? change->text : "");
 }
 

@@ -119,8 +119,11 @@ static void add_status(void *ctx, const struct core_status *status)
 static void add_infra(void *ctx, const struct infra_change *change)
 {
 	struct buf *out = ctx;
-	buf_addf(out, "%s %s %s/%s of Gateway %s%s%s\n", change->text ? "apply" : "delete", object_kind_name(change->kind),
-	         change->namespace, change->name, change->gateway, change->uid ? ", uid " : "", change->uid ? change->uid : "");
+	static const char *const verbs[INFRA_VERB_COUNT] = {"apply", "clear", "delete"};
+	buf_addf(out, "%s %s %s/%s of Gateway %s%s%s\n", verbs[change->verb], infra_kind_name(change->kind), change->namespace,
+	         change->name, change->gateway, change->uid ? ", uid " : "", change->uid ? change->uid : "");
+	if (change->note)
+		buf_addf(out, "note: %s\n", change->note);
 	if (!change->text)
 		return;
 	json_t *document = json_loads(change->text, 0, NULL);
@@ -506,6 +509,42 @@ static void test_held(void **state)
 	core_free(core);
 }
 
+/* A proxy that is down serves nothing: then documents tell, of the Gateways alone. */
+static void test_down(void **state)
+{
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	struct buf text;
+	size_t given = 0;
+	buf_init(&text, FIXTURE_LIMIT);
+	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_objects(TIMES_SERVICE, false, fixture_put, core);
+	fixture_update(core);
+	core_down(core, NULL);
+	core_status_changes(core, 1000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+
+	char why[] = "it would not start";
+	core_down(core, why);
+	*why = 'X'; /* it was copied */
+	core_status_changes(core, 2000, SIZE_MAX, add_status, &text);
+	assert_non_null(strstr(text.data, "kind: Gateway\n"));
+	assert_null(strstr(text.data, "kind: HTTPRoute\nmetadata"));
+	assert_non_null(strstr(text.data, "message: \"HAProxy does not serve: it would not start\""));
+	assert_null(strstr(text.data, "reason: Programmed"));
+	core_down(core, "it would not start");
+	core_status_changes(core, 3000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+
+	buf_clear(&text);
+	core_down(core, NULL);
+	core_status_changes(core, 4000, SIZE_MAX, add_status, &text);
+	assert_non_null(strstr(text.data, "reason: Programmed"));
+	assert_null(strstr(text.data, "reason: Pending"));
+	buf_done(&text);
+	core_free(core);
+}
+
 static size_t attached(struct core *core)
 {
 	struct buf text;
@@ -557,6 +596,7 @@ int main(void)
 	        cmocka_unit_test(test_status_again),
 	        cmocka_unit_test(test_news),
 	        cmocka_unit_test(test_held),
+	        cmocka_unit_test(test_down),
 	        cmocka_unit_test(test_attached_follows_refusals),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,6 +49,7 @@ struct run {
 	uint64_t infra_version;       /* asked for last */
 	uint64_t submitted_at_ns;
 	bool served;                  /* the first generation is held: ready */
+	bool down;                    /* status says that HAProxy serves nothing */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
 	struct condition_log conditions;
 	struct problem *problems;     /* of files */
@@ -67,12 +68,13 @@ static void on_status(void *ctx, const struct core_status *status)
 }
 
 /* A few at a time, so that ten thousand of them never stand in the way of a change. While a newer generation is on its
- * way they wait for its applied(): what they would say is not held yet. */
+ * way they wait for its applied(): what they would say is not held yet. While HAProxy is down there is nothing to wait for:
+ * they say so. */
 static void write_status(struct run *run)
 {
 	const struct status_sink *sink = &run->status;
 	bool more = sink->ops != NULL;
-	while (more && run->vitals.applied == run->vitals.submitted && !run->vitals.closing && !sink->ops->busy(sink->ctx)) {
+	while (more && (run->down || run->vitals.applied == run->vitals.submitted) && !run->vitals.closing && !sink->ops->busy(sink->ctx)) {
 		more = core_status_changes(run->core, time(NULL), sink->ops->at_once, on_status, run);
 		sink->ops->start(sink->ctx, !more);
 	}
@@ -124,6 +126,13 @@ static void on_infra_said(void *ctx, const char *namespace, const char *gateway,
 		write_status(run);
 }
 
+static void on_infra_noted(void *ctx, const char *namespace, const char *gateway, const char *note)
+{
+	struct run *run = ctx;
+	if (run->writer)
+		writer_warn(run->writer, KIND_GATEWAY, namespace, gateway, "InfrastructureRepaired", note);
+}
+
 /* HAProxy is not waited for: where its Pods are, and which are going, others must know also when this one's is away. */
 static void write_infra(struct run *run)
 {
@@ -163,6 +172,17 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 	write_status(run);
 }
 
+/* In a cluster other Pods' HAProxies may serve on, and this one's is told by its Pod's readiness. */
+static void tell_down(struct run *run, enum haproxy_state state, const char *why)
+{
+	if (run->writer || state == HAPROXY_SYNCING)
+		return;
+	run->down = state == HAPROXY_DOWN;
+	core_down(run->core, run->down ? why : NULL);
+	if (run->down)
+		write_status(run);
+}
+
 static void on_state(void *ctx, enum haproxy_state state, const char *text)
 {
 	static const char *const names[] = {"down", "syncing", "synced"};
@@ -171,6 +191,7 @@ static void on_state(void *ctx, enum haproxy_state state, const char *text)
 	vitals_state(&run->vitals, state, text);
 	if (state == HAPROXY_DOWN)
 		core_held(run->core, false, text);
+	tell_down(run, state, text);
 }
 
 /* ---- the source ---- */
@@ -204,9 +225,8 @@ static void on_settled(void *ctx)
 		vitals_submitted(&run->vitals, run->vitals.submitted + 1, run->submitted_at_ns);
 		tell_held(run);
 		haproxy_submit(run->haproxy, &changes, run->vitals.submitted);
-	} else {
-		write_status(run);
 	}
+	write_status(run);
 	table_changes_done(&changes);
 	write_infra(run);
 }
@@ -410,7 +430,7 @@ static int open_status_dir(struct run *run, struct err *reterr)
 static void open_infra(struct run *run)
 {
 	const struct infra_api_times times = infra_api_defaults();
-	const struct infra_api_events events = {on_infra_ask, on_infra_said, run};
+	const struct infra_api_events events = {on_infra_ask, on_infra_said, on_infra_noted, run};
 	run->infra = infra_api_open(&run->loop, cluster_client(run->cluster), &times, &events);
 	infra_api_lead(run->infra, !run->writer || writer_leads(run->writer));
 }

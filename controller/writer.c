@@ -98,6 +98,14 @@ struct status_sink writer_sink(struct writer *writer)
 	return status_api_sink(writer->status);
 }
 
+void writer_warn(struct writer *writer, enum object_kind kind, const char *namespace, const char *name, const char *reason,
+                 const char *note)
+{
+	struct watch_seen seen;
+	if (cluster_seen(writer->cluster, kind, namespace, name, &seen))
+		events_warn(writer->warnings, kind, namespace, name, seen.uid, reason, note);
+}
+
 bool writer_leads(const struct writer *writer)
 {
 	return writer->leader;

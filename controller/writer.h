@@ -23,6 +23,9 @@ struct writer;
 struct writer *writer_open(uv_loop_t *loop, struct cluster *cluster, const struct writer_options *options,
                            const struct writer_events *events);
 struct status_sink writer_sink(struct writer *writer);
+/* An Event of type Warning for an object that the cluster has. */
+void writer_warn(struct writer *writer, enum object_kind kind, const char *namespace, const char *name, const char *reason,
+                 const char *note);
 bool writer_leads(const struct writer *writer);
 /* Figures, a line each. */
 void writer_describe(const struct writer *writer, struct buf *out);

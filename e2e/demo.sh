@@ -202,9 +202,23 @@ try_the_walkthrough() {
 	shares 50 50
 	shares 10 90
 	contains 'show stat' "$(socket 'show stat')" sample.helloworld $names
+	readme_commands
 	contains 'hatchway explain' "$("$hatchway" explain --state-dir "$state" $host/hello 2>&1)" helloworld-v1 helloworld-v2 90
 	expect 'reloads of HAProxy' "$(echo 'show proc' | socat -t2 - "unix-connect:$state/master.sock" | awk '$2 == "master" { print $3 }')" 0
 	contains "the Gateway's status" "$(cat "$demo/status/Gateway/sample-ingress/sample-gateway.yaml")" 'reason: Programmed' 'attachedRoutes: 1'
+}
+
+# The README's "Look inside", word for word, where its reader is by then: the canary has taken the first backend's place.
+readme_commands() {
+	local line out n=0
+	[ "$state" = "$demo/state" ] || return 0 # its path was too long: the README names the usual one
+	sleep 2
+	while read -r line; do
+		out=$(bash -c "set -o pipefail; ${line%%   #*}" 2>&1) && [[ $out != *"Can't find"* && $out == *helloworld* ]]
+		expect "README: ${line%%   #*}" "$?" 0
+		n=$((n + 1))
+	done < <(sed -n '/^## The walk-through/,/^## Using it on a folder/{ /^build\/hatchway /p; /^echo /p }' README.md)
+	[ $n -ge 4 ] || { say "NOT OK: the README has $n commands to look inside"; failed=$((failed + 1)); }
 }
 
 what_to_try() {

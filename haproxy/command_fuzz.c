@@ -104,26 +104,6 @@ static void check_payload(const struct step *step)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const enum item_kind kinds[STEP_OPS] = {
-		[STEP_ADD_REGEX] = ITEM_REGEX, [STEP_SET_REGEX] = ITEM_REGEX, [STEP_DEL_REGEX] = ITEM_REGEX,
-		[STEP_ADD_CHAIN] = ITEM_CHAIN, [STEP_SET_CHAIN] = ITEM_CHAIN, [STEP_DEL_CHAIN] = ITEM_CHAIN,
-		[STEP_ADD_RULE] = ITEM_RULE, [STEP_SET_RULE] = ITEM_RULE, [STEP_DEL_RULE] = ITEM_RULE,
-		[STEP_ADD_PATH] = ITEM_PATH, [STEP_SET_PATH] = ITEM_PATH, [STEP_DEL_PATH] = ITEM_PATH,
-		[STEP_ADD_HOST] = ITEM_HOST, [STEP_SET_HOST] = ITEM_HOST, [STEP_DEL_HOST] = ITEM_HOST,
-		[STEP_ADD_LISTENER] = ITEM_LISTENER, [STEP_SET_LISTENER] = ITEM_LISTENER, [STEP_DEL_LISTENER] = ITEM_LISTENER,
-		[STEP_ADD_NAME] = ITEM_NAME, [STEP_SET_NAME] = ITEM_NAME, [STEP_DEL_NAME] = ITEM_NAME,
-		[STEP_DROP_EXTRA] = ITEM_PATH,
-		[STEP_ABORT_CA] = ITEM_CA, [STEP_NEW_CA] = ITEM_CA, [STEP_SET_CA] = ITEM_CA, [STEP_COMMIT_CA] = ITEM_CA,
-		[STEP_DEL_CA] = ITEM_CA, [STEP_ABORT_CERT] = ITEM_CERT, [STEP_NEW_CERT] = ITEM_CERT, [STEP_SET_CERT] = ITEM_CERT,
-		[STEP_COMMIT_CERT] = ITEM_CERT, [STEP_DEL_CERT] = ITEM_CERT, [STEP_ADD_SNI] = ITEM_SNI, [STEP_DEL_SNI] = ITEM_SNI,
-		[STEP_ADD_BACKEND] = ITEM_BACKEND, [STEP_PUBLISH] = ITEM_BACKEND, [STEP_UNPUBLISH] = ITEM_BACKEND,
-		[STEP_DEL_BACKEND] = ITEM_BACKEND,
-		[STEP_ADD_SERVER] = ITEM_SERVER, [STEP_SET_ADDRESS] = ITEM_SERVER, [STEP_RAISE_WEIGHT] = ITEM_SERVER,
-		[STEP_RAISE_STATE] = ITEM_SERVER, [STEP_LOWER_STATE] = ITEM_SERVER, [STEP_LOWER_WEIGHT] = ITEM_SERVER,
-		[STEP_STOP_SERVER] = ITEM_SERVER, [STEP_RETIRE_SERVER] = ITEM_SERVER,
-		[STEP_DEL_SERVER] = ITEM_SERVER,
-	};
-
 	if (size < 2 || size > 16000)
 		return 0;
 	/* op, then the key up to the first NUL, then the value */
@@ -131,7 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *text = xcalloc(1, size + 1);
 	memcpy(text, data + 1, size - 1);
 	size_t n = strlen(text);
-	struct step step = {op, kinds[op], text, n + 1 < size ? text + n + 1 : ""};
+	struct step step = {op, step_kinds[op], text, n + 1 < size ? text + n + 1 : ""};
 	if (command_is_payload(&step))
 		check_whole_payload(&step);
 	else

@@ -5,7 +5,13 @@
 #include "hatchway/base/words.h"
 
 const char *const step_names[STEP_OPS] = {
-#define STEP(name, text, effect) [STEP_##name] = text,
+#define STEP(name, kind, text, effect) [STEP_##name] = text,
+#include "haproxy/steps.def"
+#undef STEP
+};
+
+const enum item_kind step_kinds[STEP_OPS] = {
+#define STEP(name, kind, text, effect) [STEP_##name] = ITEM_##kind,
 #include "haproxy/steps.def"
 #undef STEP
 };
@@ -13,7 +19,7 @@ const char *const step_names[STEP_OPS] = {
 enum effect { NOTHING, SET, DELETE, NEW_EMPTY, ADD_BACKEND, ADD_SERVER, SET_ADDRESS, SET_WEIGHT, SET_STATE, UNPUBLISH };
 
 static const enum effect effects[STEP_OPS] = {
-#define STEP(name, text, effect) [STEP_##name] = effect,
+#define STEP(name, kind, text, effect) [STEP_##name] = effect,
 #include "haproxy/steps.def"
 #undef STEP
 };
@@ -49,13 +55,14 @@ size_t server_key_backend(const char *key)
 	return strcspn(key, "/");
 }
 
-static void step_add(struct plan *plan, enum step_op op, enum item_kind kind, const char *key, const char *value)
+static void step_add(struct plan *plan, enum step_op op, const char *key, const char *value)
 {
 	if (plan->n == plan->cap) {
 		plan->cap = plan->cap ? plan->cap * 2 : 16;
 		plan->steps = xrealloc(plan->steps, plan->cap * sizeof(*plan->steps));
 	}
-	plan->steps[plan->n++] = (struct step){op, kind, arena_strdup(&plan->arena, key), arena_strdup(&plan->arena, value)};
+	plan->steps[plan->n++] =
+		(struct step){op, step_kinds[op], arena_strdup(&plan->arena, key), arena_strdup(&plan->arena, value)};
 }
 
 /* ---- what one key needs ---- */
@@ -63,11 +70,11 @@ static void step_add(struct plan *plan, enum step_op op, enum item_kind kind, co
 static void plan_map_item(struct plan *plan, const struct item *held, const struct item *wanted)
 {
 	if (!wanted)
-		step_add(plan, map_ops[held->kind].del, (enum item_kind)held->kind, held->key, held->value);
+		step_add(plan, map_ops[held->kind].del, held->key, held->value);
 	else if (!held)
-		step_add(plan, map_ops[wanted->kind].add, (enum item_kind)wanted->kind, wanted->key, wanted->value);
+		step_add(plan, map_ops[wanted->kind].add, wanted->key, wanted->value);
 	else if (strcmp(held->value, wanted->value))
-		step_add(plan, map_ops[wanted->kind].set, (enum item_kind)wanted->kind, wanted->key, wanted->value);
+		step_add(plan, map_ops[wanted->kind].set, wanted->key, wanted->value);
 }
 
 static void plan_backend(struct plan *plan, const struct item *held, const struct item *wanted)
@@ -76,14 +83,14 @@ static void plan_backend(struct plan *plan, const struct item *held, const struc
 
 	if (!wanted) {
 		if (!closed)
-			step_add(plan, STEP_UNPUBLISH, ITEM_BACKEND, held->key, held->value);
-		step_add(plan, STEP_DEL_BACKEND, ITEM_BACKEND, held->key, held->value);
+			step_add(plan, STEP_UNPUBLISH, held->key, held->value);
+		step_add(plan, STEP_DEL_BACKEND, held->key, held->value);
 		return;
 	}
 	if (!held)
-		step_add(plan, STEP_ADD_BACKEND, ITEM_BACKEND, wanted->key, wanted->value);
+		step_add(plan, STEP_ADD_BACKEND, wanted->key, wanted->value);
 	if (closed)
-		step_add(plan, STEP_PUBLISH, ITEM_BACKEND, wanted->key, wanted->value);
+		step_add(plan, STEP_PUBLISH, wanted->key, wanted->value);
 }
 
 /* New, set, commit and del of the kinds that HAProxy has as PEM files. */
@@ -100,14 +107,14 @@ static void plan_pem(struct plan *plan, const struct item *held, const struct it
 	enum item_kind kind = (enum item_kind)(wanted ? wanted : held)->kind;
 
 	if (!wanted) {
-		step_add(plan, pem_ops[kind].del, kind, held->key, "");
+		step_add(plan, pem_ops[kind].del, held->key, "");
 		return;
 	}
 	if (!held)
-		step_add(plan, pem_ops[kind].new, kind, wanted->key, "");
+		step_add(plan, pem_ops[kind].new, wanted->key, "");
 	if (!held || strcmp(held->value, wanted->value)) {
-		step_add(plan, pem_ops[kind].set, kind, wanted->key, wanted->value);
-		step_add(plan, pem_ops[kind].commit, kind, wanted->key, wanted->value);
+		step_add(plan, pem_ops[kind].set, wanted->key, wanted->value);
+		step_add(plan, pem_ops[kind].commit, wanted->key, wanted->value);
 	}
 }
 
@@ -115,9 +122,9 @@ static void plan_pem(struct plan *plan, const struct item *held, const struct it
 static void plan_sni(struct plan *plan, const struct item *held, const struct item *wanted)
 {
 	if (!wanted)
-		step_add(plan, STEP_DEL_SNI, ITEM_SNI, held->key, held->value);
+		step_add(plan, STEP_DEL_SNI, held->key, held->value);
 	else if (!held)
-		step_add(plan, STEP_ADD_SNI, ITEM_SNI, wanted->key, wanted->value);
+		step_add(plan, STEP_ADD_SNI, wanted->key, wanted->value);
 }
 
 static bool is_local(const char *address)
@@ -145,7 +152,7 @@ static void step_server(struct plan *plan, enum step_op op, const char *key, con
 
 	buf_init(&text, 1024);
 	server_value_dump(value, &text);
-	step_add(plan, op, ITEM_SERVER, key, text.data);
+	step_add(plan, op, key, text.data);
 	buf_done(&text);
 }
 
@@ -159,7 +166,7 @@ static void plan_server_removal(struct plan *plan, const struct item *held, bool
 		value.state = SERVER_MAINT;
 		step_server(plan, backend_wanted ? STEP_STOP_SERVER : STEP_RETIRE_SERVER, held->key, &value);
 	}
-	step_add(plan, STEP_DEL_SERVER, ITEM_SERVER, held->key, held->value);
+	step_add(plan, STEP_DEL_SERVER, held->key, held->value);
 }
 
 static void plan_server(struct plan *plan, const struct item *held, const struct item *wanted, bool backend_wanted)
@@ -170,9 +177,9 @@ static void plan_server(struct plan *plan, const struct item *held, const struct
 	}
 	struct server_value want = server_value(wanted);
 	if (!held) {
-		step_add(plan, STEP_ADD_SERVER, ITEM_SERVER, wanted->key, wanted->value);
+		step_add(plan, STEP_ADD_SERVER, wanted->key, wanted->value);
 		if (want.state != SERVER_MAINT)
-			step_add(plan, STEP_RAISE_STATE, ITEM_SERVER, wanted->key, wanted->value);
+			step_add(plan, STEP_RAISE_STATE, wanted->key, wanted->value);
 		return;
 	}
 	struct server_value have = server_value(held);
@@ -186,14 +193,14 @@ static void plan_server(struct plan *plan, const struct item *held, const struct
 			plan_server_removal(plan, held, true);
 			return;
 		}
-		step_add(plan, STEP_SET_ADDRESS, ITEM_SERVER, wanted->key, wanted->value);
+		step_add(plan, STEP_SET_ADDRESS, wanted->key, wanted->value);
 	}
 	/* Enums of states rise from taking requests to taking none. */
 	bool more = want.state != have.state ? want.state < have.state : want.weight > have.weight;
 	if (have.weight != want.weight)
-		step_add(plan, more ? STEP_RAISE_WEIGHT : STEP_LOWER_WEIGHT, ITEM_SERVER, wanted->key, wanted->value);
+		step_add(plan, more ? STEP_RAISE_WEIGHT : STEP_LOWER_WEIGHT, wanted->key, wanted->value);
 	if (have.state != want.state)
-		step_add(plan, more ? STEP_RAISE_STATE : STEP_LOWER_STATE, ITEM_SERVER, wanted->key, wanted->value);
+		step_add(plan, more ? STEP_RAISE_STATE : STEP_LOWER_STATE, wanted->key, wanted->value);
 }
 
 static bool is_backend_of_server(const struct image *wanted, const char *key)

@@ -9,12 +9,13 @@
 #include "hatchway/base/arena.h"
 
 enum step_op {
-#define STEP(name, text, effect) STEP_##name,
+#define STEP(name, kind, text, effect) STEP_##name,
 #include "haproxy/steps.def"
 #undef STEP
 	STEP_OPS
 };
 extern const char *const step_names[STEP_OPS];
+extern const enum item_kind step_kinds[STEP_OPS];
 
 /* Steps from this one on wait until no request can need what they remove. */
 #define STEP_FIRST_LATER STEP_DEL_RULE

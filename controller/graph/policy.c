@@ -128,7 +128,7 @@ static void judge_target(const struct graph *graph, const struct node *node, siz
 		condition_set(accepted, COND_POLICY_TARGET_NOT_FOUND, "spec.targetRefs[%zu].sectionName: Service %s has no port named %s",
 		              i, target->name, target->section_name);
 	else if (best != node)
-		condition_set(accepted, COND_POLICY_CONFLICTED, "spec.targetRefs[%zu]: BackendTLSPolicy %s is for the same, and older", i,
+		condition_set(accepted, COND_POLICY_CONFLICTED, "spec.targetRefs[%zu]: BackendTLSPolicy %s has it already", i,
 		              best->name);
 }
 

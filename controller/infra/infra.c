@@ -13,12 +13,17 @@ struct teller {
 
 /* ---- what is there ---- */
 
+static const struct kept_service *kept_service_of(const struct node *node)
+{
+	const struct service *service = node ? (const struct service *)node->object : NULL;
+	return service ? service->kept : NULL;
+}
+
 static const struct kept *kept_of(const struct node *node)
 {
-	const struct object *object = node ? node->object : NULL;
-	if (object && object->kind == KIND_ENDPOINTSLICE)
-		return ((const struct endpoint_slice *)object)->kept;
-	const struct kept_service *service = object ? ((const struct service *)object)->kept : NULL;
+	if (node && node->object && node->kind == KIND_ENDPOINTSLICE)
+		return ((const struct endpoint_slice *)node->object)->kept;
+	const struct kept_service *service = kept_service_of(node);
 	return service ? &service->kept : NULL;
 }
 
@@ -40,15 +45,17 @@ static char *finish(json_t *document)
 	return text;
 }
 
-static void apply(const struct teller *teller, const struct gateway_state *state, enum object_kind kind, json_t *document)
+static void apply(const struct teller *teller, const struct gateway_state *state, enum infra_kind kind, json_t *document)
 {
 	const struct gateway *gateway = state->gateway;
+	const enum object_kind object_kind = kind == INFRA_SERVICE ? KIND_SERVICE : KIND_ENDPOINTSLICE;
 	char *text = finish(document);
 	const char *name = json_string_value(json_object_get(json_object_get(document, "metadata"), "name"));
-	const struct kept *kept = kept_of(store_find(teller->graph->store, kind, gateway->object.namespace, name));
-	if (!kept || !infra_is_applied(kind, document, kept->live)) {
+	const struct kept *kept = kept_of(store_find(teller->graph->store, object_kind, gateway->object.namespace, name));
+	if (!kept || !infra_is_applied(object_kind, document, kept->live)) {
 		const struct infra_change change = {
 		        .kind = kind,
+		        .verb = INFRA_APPLY,
 		        .namespace = gateway->object.namespace,
 		        .name = name,
 		        .gateway = gateway->object.name,
@@ -58,6 +65,28 @@ static void apply(const struct teller *teller, const struct gateway_state *state
 	}
 	free(text);
 	json_decref(document);
+}
+
+/* uids come from the API server itself: they need no escapes. */
+static void clear_selector(const struct teller *teller, const struct gateway_state *state, const struct service *service)
+{
+	struct buf text, note;
+	buf_init(&text, 1024);
+	buf_init(&note, 1024);
+	buf_addf(&text, "{\"metadata\":{\"uid\":\"%s\"},\"spec\":{\"selector\":null}}", service->object.uid);
+	buf_addf(&note, "Service %s had a selector, which would lead its clients to other Pods: removed", service->object.name);
+	const struct infra_change change = {
+	        .kind = INFRA_SERVICE,
+	        .verb = INFRA_CLEAR,
+	        .namespace = service->object.namespace,
+	        .name = service->object.name,
+	        .gateway = state->gateway->object.name,
+	        .text = text.data,
+	        .note = note.data,
+	};
+	teller->cb(teller->ctx, &change);
+	buf_done(&text);
+	buf_done(&note);
 }
 
 static bool is_serving(const struct gateway_state *state)
@@ -71,14 +100,17 @@ static bool is_serving(const struct gateway_state *state)
 static void apply_gateway(const struct teller *teller, const struct gateway_state *state)
 {
 	bool foreign;
-	graph_service(teller->graph, state->gateway, &foreign);
+	const struct service *service = graph_service(teller->graph, state->gateway, &foreign);
 	if (foreign || !is_serving(state) || !*state->gateway->object.uid)
 		return;
-	apply(teller, state, KIND_SERVICE, infra_service(teller->graph, state));
+	if (service && service->kept->selector)
+		clear_selector(teller, state, service);
+	else
+		apply(teller, state, INFRA_SERVICE, infra_service(teller->graph, state));
 	for (int ipv6 = 0; ipv6 < 2 && infra_pods_known(teller->graph); ipv6++) {
 		json_t *slice = infra_slice(teller->graph, state, ipv6);
 		if (slice)
-			apply(teller, state, KIND_ENDPOINTSLICE, slice);
+			apply(teller, state, INFRA_SLICE, slice);
 	}
 }
 
@@ -121,11 +153,36 @@ static void delete_unwanted(const struct teller *teller, const struct node *node
 	if (!gateway || is_wanted(teller->graph, gateway, node))
 		return;
 	const struct infra_change change = {
-	        .kind = (enum object_kind)node->kind,
+	        .kind = node->kind == KIND_SERVICE ? INFRA_SERVICE : INFRA_SLICE,
+	        .verb = INFRA_DELETE,
 	        .namespace = node->namespace,
 	        .name = node->name,
 	        .gateway = gateway->name,
 	        .uid = node->object->uid,
+	};
+	teller->cb(teller->ctx, &change);
+}
+
+/* What Kubernetes has made of a selector stays when that goes; the Endpoints it made, too, are mirrored into EndpointSlices
+ * then, as if a hand had written them. While the selector is there all of it would only be made again. */
+static void delete_stray(const struct teller *teller, const struct node *node)
+{
+	const struct endpoint_slice *slice = (const struct endpoint_slice *)node->object;
+	if (!slice || slice->maker == SLICE_BY_OTHERS || !node->n_out)
+		return;
+	const struct node *service = node->out[0].to;
+	const struct kept_service *kept = kept_service_of(service);
+	const struct node *gateway = kept && !kept->selector ? owner(teller->graph, service, &kept->kept) : NULL;
+	if (!gateway || !is_wanted(teller->graph, gateway, service))
+		return;
+	const bool mirrored = slice->maker == SLICE_BY_MIRRORING;
+	const struct infra_change change = {
+	        .kind = mirrored ? INFRA_ENDPOINTS : INFRA_SLICE,
+	        .verb = INFRA_DELETE,
+	        .namespace = node->namespace,
+	        .name = mirrored ? service->name : node->name,
+	        .gateway = gateway->name,
+	        .uid = mirrored ? NULL : slice->object.uid,
 	};
 	teller->cb(teller->ctx, &change);
 }
@@ -144,7 +201,10 @@ void infra_changes(const struct graph *graph, infra_cb *cb, void *ctx)
 			node_list_add(&kept, e->from);
 	}
 	node_list_sort(&kept);
-	for (size_t i = 0; i < kept.n; i++)
+	for (size_t i = 0; i < kept.n; i++) {
 		delete_unwanted(&teller, kept.items[i]);
+		if (kept.items[i]->kind == KIND_ENDPOINTSLICE)
+			delete_stray(&teller, kept.items[i]);
+	}
 	node_list_done(&kept);
 }

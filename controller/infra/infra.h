@@ -4,6 +4,9 @@
  *   Service         GATEWAY-CLASS in the Gateway's namespace, without a selector; each of its ports leads to the pool's
  *   EndpointSlice   one for each IP family: the endpoints that Kubernetes itself lists for hatchway's Pods
  *
+ * A selector that a hand gives the Service is nobody's to apply away, and would send a Gateway's clients to other Pods: it is
+ * cleared, and what Kubernetes has made of it is deleted. EndpointSlices that somebody else made for the Service are his.
+ *
  * The Gateway owns both: they go when it goes, by Kubernetes' garbage collection. A Gateway that is not accepted, or whose
  * listeners are all invalid, keeps what it has: a mistake shall not cost it its address. Pure. */
 #ifndef HATCHWAY_INFRA_INFRA_H
@@ -14,10 +17,10 @@
 
 #include <jansson.h>
 
-#define INFRA_ENDPOINTS 1000 /* Kubernetes' limit for one slice */
+#define INFRA_SLICE_MAX 1000  /* Kubernetes' limit for one slice */
 #define ANNOTATION_APPLIED "hatchway.dev/applied"
 
-/* Calls cb for everything that is not as it should be, what is to be applied first. */
+/* Calls cb for everything that is not as it should be; what is to be deleted comes last. */
 void infra_changes(const struct graph *graph, infra_cb *cb, void *ctx);
 
 /* ---- between the files of this room ---- */

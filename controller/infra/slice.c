@@ -56,7 +56,7 @@ static struct endpoints pods(const struct graph *graph, bool ipv6)
 	}
 	if (all.n > 1)
 		qsort(all.items, all.n, sizeof(struct endpoint *), by_address);
-	for (size_t i = 0; i < all.n && n < INFRA_ENDPOINTS; i++)
+	for (size_t i = 0; i < all.n && n < INFRA_SLICE_MAX; i++)
 		if (!n || strcmp(all.items[n - 1]->address, all.items[i]->address) != 0)
 			all.items[n++] = all.items[i];
 	all.n = n;
@@ -96,7 +96,7 @@ static json_t *metadata_of(const struct gateway *gateway, bool ipv6)
 	char service[SERVICE_NAME_MAX + 1], name[INFRA_SLICE_NAME];
 	gateway_service_name(gateway, service);
 	infra_slice_name(gateway, ipv6, name);
-	const struct key_value own[] = {{LABEL_SERVICE_NAME, service}, {"endpointslice.kubernetes.io/managed-by", "hatchway.dev"}};
+	const struct key_value own[] = {{LABEL_SERVICE_NAME, service}, {LABEL_SLICE_MAKER, "hatchway.dev"}};
 	const struct infra_pairs labels[] = {{gateway->infrastructure_labels, gateway->n_infrastructure_labels},
 	                                     {own, ARRAY_LEN(own)}};
 	const struct infra_pairs annotations[] = {{gateway->infrastructure_annotations,

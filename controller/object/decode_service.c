@@ -187,6 +187,8 @@ static struct kept_service *decode_kept_service(struct decode_reader *reader, co
 		if (target && target->type == NODE_NUMBER)
 			service->target_ports[i] = (uint16_t)node_integer(list->items[i], "targetPort", 0);
 	}
+	const struct node *selector = node_get(node_get(reader->raw, "spec"), "selector");
+	service->selector = selector && selector->type == NODE_MAP && selector->n;
 	decode_addresses(reader, document, service);
 	return service;
 }
@@ -349,10 +351,20 @@ static void decode_slice_ports(struct decode_reader *reader, const struct node *
 	}
 }
 
+static enum slice_maker maker_of(const struct node *labels)
+{
+	if (node_is(labels, LABEL_SLICE_MAKER, "endpointslice-controller.k8s.io"))
+		return SLICE_BY_SELECTOR;
+	if (node_is(labels, LABEL_SLICE_MAKER, "endpointslicemirroring-controller.k8s.io"))
+		return SLICE_BY_MIRRORING;
+	return SLICE_BY_OTHERS;
+}
+
 static void decode_slice_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
 	struct endpoint_slice *slice = (struct endpoint_slice *)object;
 	slice->service = decode_text(reader, reader->labels, LABEL_SERVICE_NAME);
+	slice->maker = maker_of(reader->labels);
 	slice->fqdn = node_is(document, "addressType", "FQDN");
 	const struct node *list = node_get(document, "endpoints");
 	slice->endpoints = DECODE_ARRAY(reader, list, &slice->n_endpoints, struct endpoint);

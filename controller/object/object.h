@@ -51,6 +51,7 @@ enum object_version { VERSION_V1, VERSION_V1BETA1, VERSION_V1ALPHA1, VERSION_COU
 const char *object_version_name(enum object_version version); /* "v1" */
 
 #define LABEL_SERVICE_NAME "kubernetes.io/service-name"
+#define LABEL_SLICE_MAKER "endpointslice.kubernetes.io/managed-by"
 #define LABEL_MANAGED_BY "app.kubernetes.io/managed-by"
 #define MANAGED_BY "hatchway" /* its value on what hatchway keeps for a Gateway */
 
@@ -334,6 +335,7 @@ struct kept_service {
 	uint16_t *target_ports; /* as service.ports; 0: a name, or none */
 	struct service_address *addresses; /* status.loadBalancer.ingress; of a type without load balancer its cluster IPs */
 	uint32_t n_addresses;
+	bool selector; /* spec.selector is there: Kubernetes lists endpoints for it */
 };
 
 struct service {
@@ -357,6 +359,13 @@ struct endpoint_port {
 	uint16_t port;    /* 0 = not given: "all ports", not usable here */
 };
 
+/* By its label endpointslice.kubernetes.io/managed-by. */
+enum slice_maker {
+	SLICE_BY_OTHERS,
+	SLICE_BY_SELECTOR, /* Kubernetes, of the Pods that the Service selects, or has selected */
+	SLICE_BY_MIRRORING /* Kubernetes, of the Endpoints of the Service's name */
+};
+
 struct endpoint_slice {
 	struct object object;
 	const char *service; /* label kubernetes.io/service-name, NULL: belongs to none */
@@ -364,6 +373,7 @@ struct endpoint_slice {
 	struct endpoint_port *ports;
 	struct kept *kept; /* NULL: nothing of hatchway's */
 	uint16_t n_endpoints, n_ports;
+	uint8_t maker; /* enum slice_maker */
 	bool fqdn; /* addressType: not IPv4 or IPv6 */
 };
 

@@ -27,7 +27,8 @@
 #define COPY ".copy"
 #define BATCH 64
 #define SOON_MS 20
-#define COPIES_MS 1000 /* after the first burst: whoever starts has better things to do with its processors */
+/* After a first burst of more than a batch: whoever starts with so much has better things to do with its processors. */
+#define COPIES_MS 1000
 #define BIRTHS_CEILING ((size_t)256 << 20)
 #define LAST_SECOND 253402300799 /* of the year 9999 */
 #define HEADER_CEILING (PATH_MAX + 32)
@@ -500,18 +501,19 @@ static void begin_work(struct file_memory *memory)
 	}
 }
 
-void file_memory_settled(struct file_memory *memory, bool more_copies)
+void file_memory_settled(struct file_memory *memory, size_t n_copies)
 {
-	if (!memory->opened) {
+	bool first = !memory->opened;
+	if (first) {
 		memory->opened = memory->renew = memory->sweep = true;
 		uv_update_time(memory->timer.loop); /* the first burst takes its time */
-		memory->copies_at_ms = uv_now(memory->timer.loop) + COPIES_MS;
+		memory->copies_at_ms = uv_now(memory->timer.loop) + (n_copies > BATCH ? COPIES_MS : 0);
 		free_births(&memory->births);
 	}
 	memory->burst = 0;
-	memory->more |= more_copies;
+	memory->more |= n_copies > 0;
 	if (!memory->busy && !memory->closing && (has_notes(memory) || has_copies(memory)))
-		start_timer(memory, SOON_MS);
+		start_timer(memory, first ? 0 : SOON_MS);
 }
 
 void file_memory_forget(struct file_memory *memory, const char *path)

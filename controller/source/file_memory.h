@@ -43,7 +43,7 @@ bool file_memory_dates(enum object_kind kind);
  * but later than all before. */
 MUST_CHECK int64_t file_memory_born(struct file_memory *memory, const struct object *object, int64_t since);
 void file_memory_died(struct file_memory *memory, const struct object *object);
-/* A burst has been delivered, the first one is the whole folder. */
-void file_memory_settled(struct file_memory *memory, bool more_copies);
+/* A burst has been delivered, the first one is the whole folder; so many files are still to be copied. */
+void file_memory_settled(struct file_memory *memory, size_t n_copies);
 
 #endif

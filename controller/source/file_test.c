@@ -617,6 +617,18 @@ static void test_memory_broken_at_start(void **state)
 	    "good content stays\n");
 }
 
+/* Broken right after the very first start, and the controller is killed: what was read is not lost. */
+static void test_memory_broken_soon(void **state)
+{
+	write_file("a.yaml", service("a", 1));
+	open_source("+a:1 ! ");
+	run_ms(SOON);
+	write_file("a.yaml", "a: [1\n");
+	expect_now("! ");
+	close_source(SOON);
+	open_source("+a:1 ! ");
+}
+
 /* chmod 0 of files and folders, seen as somebody whom modes bind. */
 static void test_memory_unreadable(void **state)
 {
@@ -1095,6 +1107,7 @@ int main(void)
 	    ON_FOLDER(test_unreadable),
 	    ON_FOLDER(test_not_a_directory),
 	    WITH_MEMORY(test_memory_broken_at_start),
+	    WITH_MEMORY(test_memory_broken_soon),
 	    WITH_MEMORY(test_memory_unreadable),
 	    WITH_MEMORY(test_memory_forgets),
 	    WITH_MEMORY(test_memory_hostile),

@@ -17,8 +17,9 @@
 struct job {
 	UT_hash_handle hh; /* by key; in the order they were asked for */
 	struct infra_api *api;
-	enum object_kind kind;
-	char *namespace, *name, *gateway, *text, *uid; /* text NULL: delete */
+	enum infra_kind kind;
+	enum infra_verb verb;
+	char *namespace, *name, *gateway, *text, *uid, *note; /* as in struct infra_change */
 	struct kube_request *request;
 	uint64_t due_ms, done_ms; /* loop's clock */
 	unsigned failures, applied; /* in a row */
@@ -61,6 +62,7 @@ static void job_free(struct job *job)
 	free(job->gateway);
 	free(job->text);
 	free(job->uid);
+	free(job->note);
 	free(job);
 }
 
@@ -124,10 +126,14 @@ static void send_due(struct infra_api *api);
 /* Names are DNS names, as the API server itself demands: they need no escapes. */
 static void add_path(struct buf *out, const struct job *job)
 {
-	const char *group = object_kind_group(job->kind);
-	buf_addf(out, *group ? "/apis/%s/v1" : "/api%s/v1", group);
-	buf_addf(out, "/namespaces/%s/%s/%s", job->namespace, job->kind == KIND_SERVICE ? "services" : "endpointslices",
-	         job->name);
+	static const struct {
+		const char *group, *plural;
+	} paths[] = {
+#define X(id, name, path, plural) {path, plural},
+	    INFRA_KINDS(X)
+#undef X
+	};
+	buf_addf(out, "%s/namespaces/%s/%s/%s", paths[job->kind].group, job->namespace, paths[job->kind].plural, job->name);
 }
 
 static bool has_refused(long status)
@@ -138,11 +144,14 @@ static bool has_refused(long status)
 static void on_done(struct job *job)
 {
 	struct infra_api *api = job->api;
-	bool applied = job->text != NULL;
-	api->counters.applied += applied;
-	api->counters.deleted += !applied;
-	log_line(LOG_INFO, applied ? "applied to the cluster" : "deleted from the cluster", "kind", object_kind_name(job->kind),
-	         "namespace", job->namespace, "name", job->name, NULL);
+	bool deleted = job->verb == INFRA_DELETE;
+	api->counters.applied += !deleted;
+	api->counters.deleted += deleted;
+	log_line(job->note ? LOG_WARN : LOG_INFO, deleted ? "deleted from the cluster" : "applied to the cluster", "kind",
+	         infra_kind_name(job->kind), "namespace", job->namespace, "name", job->name, job->note ? "why" : NULL,
+	         job->note, NULL);
+	if (job->note)
+		api->events.noted(api->events.ctx, job->namespace, job->gateway, job->note);
 	job->failures = 0;
 	job->applied++;
 	job->done_ms = uv_now(api->loop);
@@ -161,7 +170,7 @@ static void on_failed(struct job *job, const struct kube_result *result)
 	api->counters.failures++;
 	/* One line when the server goes away; what it refuses, once for each object. */
 	bool told = refused ? job->failures > 1 : api->failing;
-	log_line(told ? LOG_DEBUG : LOG_WARN, "not applied to the cluster", "kind", object_kind_name(job->kind), "namespace",
+	log_line(told ? LOG_DEBUG : LOG_WARN, "not applied to the cluster", "kind", infra_kind_name(job->kind), "namespace",
 	         job->namespace, "name", job->name, "error", result->text, NULL);
 	api->failing |= !refused;
 	if (refused && is_wanted(job)) {
@@ -177,7 +186,7 @@ static void on_end(void *ctx, const struct kube_result *result)
 	struct infra_api *api = job->api;
 	bool done = !result->error && result->status >= 200 && result->status < 300;
 	/* Gone, or another one of the same name. */
-	bool gone = !job->text && !result->error && (result->status == 404 || result->status == 409);
+	bool gone = job->verb == INFRA_DELETE && !result->error && (result->status == 404 || result->status == 409);
 	job->request = NULL;
 	api->under_way--;
 	if (done || gone)
@@ -192,27 +201,30 @@ static void on_end(void *ctx, const struct kube_result *result)
 
 static void send_job(struct job *job)
 {
+	static const struct {
+		const char *method, *query, *type;
+	} verbs[INFRA_VERB_COUNT] = {
+	    [INFRA_APPLY] = {"PATCH", "?fieldManager=hatchway&force=true", "application/apply-patch+yaml"},
+	    [INFRA_CLEAR] = {"PATCH", "?fieldManager=hatchway", "application/merge-patch+json"},
+	    [INFRA_DELETE] = {"DELETE", "", "application/json"},
+	};
 	struct infra_api *api = job->api;
 	const struct kube_deadlines deadlines = kube_within(api->times.answer_ms);
 	const struct kube_request_events events = {NULL, NULL, on_end, job}; /* the watch tells what has become of it */
-	struct buf path, body;
+	struct buf path, only;
 	buf_init(&path, 2048);
-	buf_init(&body, 1024);
+	buf_init(&only, 1024);
 	add_path(&path, job);
+	buf_adds(&path, verbs[job->verb].query);
+	if (job->uid) /* it comes from the API server itself, and needs no escapes */
+		buf_addf(&only, "{\"preconditions\":{\"uid\":\"%s\"}}", job->uid);
+	const char *body = job->text ? job->text : only.data;
 	job->due_ms = NEVER;
 	api->under_way++;
-	if (job->text) {
-		buf_adds(&path, "?fieldManager=hatchway&force=true");
-		job->request = kube_send(api->client, "PATCH", path.data, "application/apply-patch+yaml", job->text,
-		                         strlen(job->text), &deadlines, &events);
-	} else {
-		/* uids come from the API server itself */
-		buf_addf(&body, "{\"preconditions\":{\"uid\":\"%s\"}}", job->uid);
-		job->request = kube_send(api->client, "DELETE", path.data, "application/json", body.data, body.len, &deadlines,
-		                         &events);
-	}
+	job->request = kube_send(api->client, verbs[job->verb].method, path.data, verbs[job->verb].type, body, strlen(body),
+	                         &deadlines, &events);
 	buf_done(&path);
-	buf_done(&body);
+	buf_done(&only);
 }
 
 static void on_sending(uv_timer_t *timer)
@@ -250,11 +262,14 @@ static void on_wanted(void *ctx, const struct infra_change *change)
 	struct job *job = job_of(api, change);
 	bool before = job->asking == api->n_askings - 1;
 	uint64_t now = uv_now(api->loop);
-	if (!is_same(job->text, change->text) || !is_same(job->uid, change->uid)) {
+	if (job->verb != change->verb || !is_same(job->text, change->text) || !is_same(job->uid, change->uid)) {
 		free(job->text);
 		free(job->uid);
+		free(job->note);
+		job->verb = change->verb;
 		job->text = copy(change->text);
 		job->uid = copy(change->uid);
+		job->note = copy(change->note);
 		job->failures = job->applied = 0;
 		job->due_ms = now;
 		job->again = job->request != NULL;

@@ -1,5 +1,5 @@
 /* A Gateway's infrastructure to an API server: a server-side apply for each Service and EndpointSlice that is not as it
- * should be, a DELETE for what is not wanted any more. What that is, is asked for again and again: nothing is remembered
+ * should be, a merge patch for what no apply can mend, a DELETE for what is not wanted any more. What that is, is asked for again and again: nothing is remembered
  * here but what is under way, so that a hand's edit, a deletion and a failure are all put right the same way. A few at a
  * time; an object that is never as it was applied (somebody else changes it back) is tried more and more seldom.
  * Does nothing unless it leads. */
@@ -15,6 +15,8 @@ struct infra_api_events {
 	void (*ask)(void *ctx, infra_cb *cb, void *cb_ctx);
 	/* The API server's refusal to do something for a Gateway; text NULL: it has done it. */
 	void (*said)(void *ctx, const char *namespace, const char *gateway, const char *text);
+	/* Something was put right that the Gateway's people should know of. */
+	void (*noted)(void *ctx, const char *namespace, const char *gateway, const char *note);
 	void *ctx;
 };
 

@@ -10,9 +10,10 @@ static struct {
 	struct kube_access access;
 	struct kube_client *client;
 	struct infra_api *api;
-	char texts[MOST][160], said[160];
+	char texts[MOST][160], said[160], noted[160];
 	size_t n;       /* wanted Services s0 … */
 	bool delete_s0; /* s0 is not wanted any more */
+	bool clear_s0;  /* it has a field that is not ours */
 	unsigned askings, sayings, most_open;
 	bool closed;
 	uint64_t random;
@@ -60,6 +61,12 @@ static bool all_right(void)
 static void on_ask(void *ctx, infra_cb *cb, void *cb_ctx)
 {
 	t.askings++;
+	if (t.clear_s0) {
+		const struct infra_change clear = {.kind = INFRA_SERVICE, .verb = INFRA_CLEAR, .namespace = "n", .name = "s0",
+		                                   .gateway = "g0", .text = "{\"spec\":{\"w\":null}}", .note = "s0 had w"};
+		cb(cb_ctx, &clear);
+		return;
+	}
 	for (size_t i = 0; i < t.n; i++) {
 		char name[24], gateway[24];
 		bool gone = t.delete_s0 && !i;
@@ -67,7 +74,8 @@ static void on_ask(void *ctx, infra_cb *cb, void *cb_ctx)
 			continue;
 		snprintf(name, sizeof(name), "s%zu", i);
 		snprintf(gateway, sizeof(gateway), "g%zu", i / 2);
-		const struct infra_change change = {.kind = KIND_SERVICE,
+		const struct infra_change change = {.kind = INFRA_SERVICE,
+		                                    .verb = gone ? INFRA_DELETE : INFRA_APPLY,
 		                                    .namespace = "n",
 		                                    .name = name,
 		                                    .gateway = gateway,
@@ -81,6 +89,12 @@ static void on_said(void *ctx, const char *namespace, const char *gateway, const
 {
 	t.sayings++;
 	snprintf(t.said, sizeof(t.said), "%s/%s: %s", namespace, gateway, text ? text : "fine");
+}
+
+static void on_noted(void *ctx, const char *namespace, const char *gateway, const char *note)
+{
+	snprintf(t.noted, sizeof(t.noted), "%s/%s: %s", namespace, gateway, note);
+	t.clear_s0 = false;
 }
 
 /* The watch: whatever a request has changed is soon told. */
@@ -97,7 +111,7 @@ static void begin_with(unsigned answer_ms, unsigned grace_ms)
 {
 	const struct infra_api_times times = {.answer_ms = answer_ms, .pause_ms = 5, .retry_ms = 5, .retry_max_ms = 80, .away_ms = 20,
 	                                      .grace_ms = grace_ms, .calm_ms = 400};
-	const struct infra_api_events events = {on_ask, on_said, NULL};
+	const struct infra_api_events events = {on_ask, on_said, on_noted, NULL};
 	struct err err = {""};
 	memset(&t, 0, sizeof(t));
 	fake_open(&t.access);
@@ -188,6 +202,31 @@ static void hands_are_put_right(void **state)
 	assert_string_equal(fake.body, "{\"preconditions\":{\"uid\":\"the-uid\"}}");
 	assert_int_equal(infra_api_counters(t.api).deleted, 1);
 	assert_int_equal(fake.requests, 4);
+	end();
+}
+
+static bool has_noted(void)
+{
+	return *t.noted;
+}
+
+static void a_field_of_others_is_cleared_and_noted(void **state)
+{
+	begin();
+	t.n = 1;
+	want(0, 1);
+	infra_api_lead(t.api, true);
+	converge(2000);
+	assert_string_equal(t.noted, "");
+	t.clear_s0 = true;
+	infra_api_wake(t.api);
+	assert_true(fake_until(has_noted, 2000));
+	infra_api_wake(t.api);
+	requests_after(100);
+	assert_int_equal(fake.requests, 2);
+	assert_string_equal(fake.content_type, "application/merge-patch+json");
+	assert_string_equal(fake.body, "{\"spec\":{\"w\":null}}");
+	assert_string_equal(t.noted, "n/g0: s0 had w");
 	end();
 }
 
@@ -322,6 +361,7 @@ int main(void)
 	log_level = LOG_ERROR;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_wanted_is_applied_once), cmocka_unit_test(hands_are_put_right),
+		cmocka_unit_test(a_field_of_others_is_cleared_and_noted),
 		cmocka_unit_test(many_go_a_few_at_a_time),        cmocka_unit_test(refusals_are_told_and_taken_back),
 		cmocka_unit_test(what_is_not_wanted_is_not_told), cmocka_unit_test(a_quarrel_calms_down),
 		cmocka_unit_test(whatever_the_server_does),

@@ -57,7 +57,7 @@ static struct refusals refusals_of(const struct refusals *all, const struct node
 		else
 			high = middle;
 	}
-	struct refusals own = {all->n ? all->items + low : NULL, 0};
+	struct refusals own = {.items = all->n ? all->items + low : NULL};
 	while (low + own.n < all->n && all->items[low + own.n].node == node)
 		own.n++;
 	return own;
@@ -85,6 +85,18 @@ static const struct refused *refused_port(const struct refusals *own, uint16_t p
 	return NULL;
 }
 
+/* What is not Programmed for another reason keeps that. */
+static void show_down(struct shown_list *list, const char *why)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		struct condition *c = &list->items[i].condition;
+		if (c->id == COND_GATEWAY_PROGRAMMED)
+			condition_set(c, COND_GATEWAY_NOT_PROGRAMMED, "HAProxy does not serve: %s", why);
+		else if (c->id == COND_LISTENER_PROGRAMMED)
+			condition_set(c, COND_LISTENER_PENDING, "HAProxy does not serve");
+	}
+}
+
 static void show_gateway(struct shown_list *list, const struct graph *graph, const struct node *node,
                          const struct refusals *refusals)
 {
@@ -110,6 +122,8 @@ static void show_gateway(struct shown_list *list, const struct graph *graph, con
 		serving += l->serving;
 		add(list, i + 1, &l->resolved);
 	}
+	if (refusals->down)
+		show_down(list, refusals->down);
 	const char *said = serving ? graph_said(graph, node->namespace, node->name) : NULL;
 	if (said)
 		condition_set(&list->items[1].condition, COND_GATEWAY_NO_RESOURCES, "The API server refuses the Gateway's Service: %s",
@@ -228,7 +242,7 @@ void status_unattached(const struct gateway_state *state, const struct refusals 
 		const struct node *node = refusals->items[i].node;
 		for (next = i + 1; next < refusals->n && refusals->items[next].node == node;)
 			next++;
-		const struct refusals own = {refusals->items + i, next - i};
+		const struct refusals own = {.items = refusals->items + i, .n = next - i};
 		const struct route_state *route = node && object_kind_is_route(node->kind) ? node_route(node) : NULL;
 		uint64_t listeners = route && is_route_refused(route, &own) ? counted_at(route, state) : 0;
 		for (size_t l = 0; l < state->n_listeners; l++)

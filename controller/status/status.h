@@ -17,6 +17,7 @@ struct refused {
 struct refusals {
 	struct refused *items; /* sorted, see refusals_sort() */
 	size_t n;
+	const char *down;      /* the proxy serves nothing: why; NULL: it does */
 };
 
 /* So that one is found fast however many there are. */

@@ -5,7 +5,7 @@ import json
 import subprocess
 import time
 
-from light import (BASE, CRDS, INSIDE, KUBECTL, OLD_CRDS, ROOT, VAR, Controller, allow, api_server, apply, crds, kubectl, light, ok, until,
+from light import (BASE, INSIDE, KUBECTL, OLD_CRDS, ROOT, VAR, Controller, allow, api_server, apply, crds, kubectl, light, no_crds, ok, until,
                    wait_for, walkthrough)
 
 ROUTE = (ROOT / "e2e/walkthrough/route.yaml").read_text()
@@ -228,7 +228,7 @@ def releases(controller):
     found = until("CRDs of an unknown release are told", lambda: (
         lambda c: c["status"] == "False" and c)(conditions(get("gatewayclass", "hatchway")["status"])["SupportedVersion"]))
     assert found["reason"] == "UnsupportedVersion" and "v1.9.0" in found["message"], found
-    kubectl("delete", "-f", CRDS, "--wait=true")
+    no_crds()
     crds(OLD_CRDS)
     until("CRDs of v1.1.0", lambda: "Established" in kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "-o", "yaml"))
     time.sleep(1)

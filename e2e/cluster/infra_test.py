@@ -157,6 +157,44 @@ def kept(controller):
     until("and serves again", lambda: status(controller, "gw")[-1] == "True")
 
 
+STRAY = """
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: gw-hatchway-{0}, namespace: sample-ingress, labels: {{kubernetes.io/service-name: gw-hatchway, app.kubernetes.io/managed-by: hatchway, {1}}}}}
+addressType: IPv4
+ports: [{{name: port-80, port: 5000}}]
+endpoints: [{{addresses: [10.245.0.1]}}]
+---
+"""
+MAKER = "endpointslice.kubernetes.io/managed-by: "
+
+
+def events(name):
+    return [x for x in json.loads(kubectl("-n", "sample-ingress", "get", "events", "-o", "json"))["items"]
+            if x["involvedObject"]["name"] == name]
+
+
+def selected():
+    """Kubernetes' own controllers are played, too: what they make of a selector, and leave when it goes."""
+    before = service("gw")["spec"]
+    patch("service", "gw-hatchway", {"spec": {"selector": {"app": "other"}}})
+    apply(STRAY.format("aaaaa", MAKER + "endpointslice-controller.k8s.io") + STRAY.format("bbbbb", MAKER + "endpointslicemirroring-controller.k8s.io") +
+          STRAY.format("by-hand", MAKER + "somebody.example.com"))
+    apply("{apiVersion: v1, kind: Endpoints, metadata: {name: gw-hatchway, namespace: sample-ingress}, subsets: [{addresses: [{ip: 10.245.0.1}], ports: [{port: 5000}]}]}")
+    until("a selector put on the Service by hand goes", lambda: "selector" not in service("gw")["spec"])
+    until("and the EndpointSlice that Kubernetes made of it", lambda: not get("endpointslice", "gw-hatchway-aaaaa"))
+    until("and the Endpoints, which Kubernetes would mirror", lambda: not get("endpoints", "gw-hatchway"))
+    kubectl("-n", "sample-ingress", "delete", "endpointslice", "gw-hatchway-bbbbb")  # as Kubernetes does then
+    assert get("endpointslice", "gw-hatchway-by-hand"), "somebody else's EndpointSlice is gone"
+    kubectl("-n", "sample-ingress", "delete", "endpointslice", "gw-hatchway-by-hand")
+    assert service("gw")["spec"] == before, (before, service("gw")["spec"])
+    said = until("and an Event of the Gateway tells", lambda: [x for x in events("gw") if x["reason"] == "InfrastructureRepaired"])
+    assert "gw-hatchway had a selector" in said[0]["message"], said
+    patch("service", "gw-hatchway", {"spec": {"type": "ExternalName", "externalName": "elsewhere.example.com"}})
+    until("a type that leads elsewhere is put right", lambda: service("gw")["spec"]["type"] == "LoadBalancer")
+    give_address("gw", "192.0.2.10")
+
+
 def follows():
     kubectl("-n", "hatchway-system", "patch", "endpointslice", "hatchway-x", "--type=json", "-p", json.dumps([
         {"op": "replace", "path": "/endpoints/0/conditions", "value": {"ready": False, "serving": True, "terminating": True}},
@@ -305,6 +343,7 @@ def scenario(controller, work):
     made(controller)
     served()
     kept(controller)
+    selected()
     follows()
     restarted(controller)
     left_alone(controller)

@@ -59,6 +59,11 @@ def crds(folder=CRDS):
     kubectl("wait", "--for=condition=Established", "crd", "--all")
 
 
+def no_crds():
+    """The API server waits up to two minutes for requests that are under way, before it lets a kind go."""
+    kubectl("delete", "-f", CRDS, "--wait=true", timeout=300)
+
+
 def local_pods():
     """Every address of 10.245.0.0/16 is the namespace's own: the API server refuses loopback endpoints."""
     inside("ip", "route", "add", "local", "10.245.0.0/16", "dev", "lo")
@@ -195,6 +200,9 @@ rules:
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [{slices}]
+- apiGroups: [""]
+  resources: [endpoints]
+  verbs: [delete]
 - apiGroups: [hatchway.dev]
   resources: [hatchwayparameters]
   verbs: [list, watch]
@@ -286,8 +294,12 @@ class Api:
         self.token = kubeconfig.split('token: "')[1].split('"')[0]
         context = ssl.create_default_context(cafile=str(VAR / "pki/apiserver.crt"))
         self.connection = http.client.HTTPSConnection(NODE, 6443, context=context, timeout=60)
+        self.asked = time.monotonic()
 
     def ask(self, method, path, body=None, kind="application/json", good=(200, 201)):
+        if time.monotonic() - self.asked > 20:
+            self.connection.close()  # the server may be about to do that; the request makes a new one
+        self.asked = time.monotonic()
         try:
             self.connection.request(method, path, json.dumps(body) if body is not None else None,
                                     {"Authorization": f"Bearer {self.token}", "Content-Type": kind})

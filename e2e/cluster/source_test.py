@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from light import (ALL_KINDS, BASE, CRDS, INSIDE, NODE, OLD_CRDS, ROOT, VAR, Controller, allow, api_server, apply, crds, inside, kubectl, light,
+from light import (ALL_KINDS, BASE, INSIDE, NODE, OLD_CRDS, ROOT, VAR, Controller, allow, api_server, apply, crds, inside, kubectl, light, no_crds,
                    ok, serve, settle, wait_for, walkthrough)
 
 SEED = int(os.environ.get("HATCHWAY_SEED") or random.randrange(1 << 32))
@@ -136,8 +136,7 @@ def scenario(controller, work):
     token.write_text(old + "new")
     settle(controller, work, "the token rotated", 40)
 
-    # The API server waits up to two minutes for requests that are under way, before it lets a kind go.
-    kubectl("delete", "-f", CRDS, "--wait=true", timeout=200)
+    no_crds()
     wait_for(controller, r"GatewayClass - not served objects 0[^$]*HTTPRoute - not served objects 0", "CRDs that go are dropped", 40)
     settle(controller, work, "no CRDs")
     crds(OLD_CRDS)

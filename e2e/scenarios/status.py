@@ -1,14 +1,38 @@
 """The operator's eyes: status documents, status, explain, check and dump say what is, in the words of the objects."""
+import os
 import pathlib
 import re
+import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from bed import HOST, check, gateway, route, rule, run, service, wait
+from bed import HAPROXY, HOST, check, gateway, route, rule, run, service, wait
 
 
 def text_of(bed, name):
     return "\n".join(p.read_text() for p in sorted(bed.status.rglob("*")) if p.is_file() and name in str(p))
+
+
+def down(bed):
+    """HAProxy killed, and not to be had again for a while."""
+    bed.end()
+    broken, binary = bed.dir / "broken", bed.dir / "haproxy"
+    binary.write_text(f"#!/bin/sh\n[ -e {broken} ] && exit 1\nexec {HAPROXY} \"$@\"\n")
+    binary.chmod(0o755)
+    bed.start("--haproxy", binary)
+    wait(lambda: bed.command("status", "--state-dir", bed.state)[0] == 0, 3, text="the controller's start")
+    broken.touch()
+    for pids in bed.haproxy_pids():
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    wait(lambda: "HAProxy does not serve" in text_of(bed, "gateway"), 3, text="the news that HAProxy is down")
+    document = text_of(bed, "gateway")
+    check("reason: Programmed" not in document and "type: Accepted" in document, f"while HAProxy is down:\n{document}")
+    code, out = bed.command("status", "--state-dir", bed.state)
+    check(code == 1 and "False" in out and "HAProxy does not hold this" in out, f"status while HAProxy is down: {out}")
+    broken.unlink()
+    wait(lambda: "HAProxy does not serve" not in text_of(bed, "gateway"), 10, text="the news that HAProxy is up again")
+    check("reason: Programmed" in text_of(bed, "gateway") and bed.get("/hello")[0] == 200, "HAProxy is not up again")
 
 
 def status(bed):
@@ -63,6 +87,7 @@ def status(bed):
         bed.save(f"{name}.yaml", route(name, [rule({"app": 1})], hostnames=[f"{name}.sample.com"], parents=parents))
         wait(lambda: "Accepted" in text_of(bed, name), 2, every=0.0005, text="a status")
         check(bed.get("/hello", host=f"{name}.sample.com")[0] == 200, "Accepted was written before HAProxy held the route")
+    down(bed)
     for command in (["--help"], ["--version"], ["run", "--help"]):
         code, out = bed.command(*command)
         check(code == 0 and len(out) > 5, f"{command}: {code} {out}")

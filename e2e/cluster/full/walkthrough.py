@@ -72,12 +72,22 @@ def canary(at, release):
     shares(at, 75)
 
 
+def readme_commands():
+    """What the README has its reader type on HAProxy's socket, right after the canary."""
+    found = re.findall(r"^echo '([^']+)' \| kubectl .*haproxy\.sock$", (ROOT / "README.md").read_text(), re.M)
+    check(found, "the README has no command for HAProxy's socket in a cluster")
+    return found
+
+
 def operators_eyes(release):
     pods = kubectl("-n", "sample", "get", "pod", "-o", "name").replace("pod/", "").split()
     pod = release.pods()[0]
     stat = release.socket(pod, "show stat")
     for name in pods:
         check(re.search(rf"^sample[./]\S*,{name},", stat, re.M), f"show stat has no server {name}:\n{stat}")
+    for command in readme_commands():
+        said = release.socket(pod, command)
+        check(all(name in said for name in pods), f"{command} does not name the Pods:\n{said}")
     kubectl("apply", "-f", STORY / "route.yaml")
     wait(lambda: all(name in release.socket(pod, "show servers state sample.helloworld:5000") for name in pods), 5,
          "the Pods' names in show servers state sample.helloworld:5000")
