@@ -1066,7 +1066,7 @@ static const char *sni_key(struct render *render, const struct table_listener *l
 /* What the listener asks of its clients. */
 static const char *clients_key(struct render *render, const struct table_listener *listener)
 {
-	return arena_printf(&render->scratch, "*%s/#", listener->unit.key);
+	return arena_printf(&render->scratch, "*%s/", listener->unit.key);
 }
 
 static void hold_certificates(struct render *render, const struct table_listener *listener)
