@@ -96,6 +96,25 @@ static inline void make_listener(struct walk *w, unsigned i)
 		say(w, "      kinds: [{kind: %s}]\n", PICK(w, "HTTPRoute", "GRPCRoute"));
 }
 
+static inline void make_validation(struct walk *w)
+{
+	if (!roll(w, 4))
+		return;
+	say(w, "validation: {caCertificateRefs: [{%s}%s], mode: %s}",
+	    PICK(w, "group: \"\", kind: ConfigMap, name: m1", "group: \"\", kind: ConfigMap, name: m2, namespace: a",
+	         "group: x.y, kind: Bucket, name: m1"),
+	    PICK(w, "", ", {group: \"\", kind: ConfigMap, name: m2}"), PICK(w, "AllowValidOnly", "AllowInsecureFallback"));
+}
+
+static inline void make_frontend(struct walk *w)
+{
+	say(w, "  tls: {frontend: {default: {");
+	make_validation(w);
+	say(w, "}, perPort: [{port: %s, tls: {", PICK(w, "443", "80"));
+	make_validation(w);
+	say(w, "}}]}}\n");
+}
+
 static inline void make_gateway(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1", "Gateway", a_namespace(w), PICK(w, "g1", "g2"));
@@ -112,6 +131,8 @@ static inline void make_gateway(struct walk *w)
 	if (!roll(w, 3))
 		say(w, "  tls: {backend: {clientCertificateRef: {%s}}}\n",
 		    PICK(w, "name: c1", "name: c2", "name: c1, namespace: a", "name: c3, kind: ConfigMap"));
+	else if (!roll(w, 2))
+		make_frontend(w);
 	say(w, "  listeners:\n");
 	for (unsigned i = 0, n = 1 + roll(w, 5); i < n; i++)
 		make_listener(w, i);
@@ -360,7 +381,7 @@ static inline void make_grant(struct walk *w)
 	head(w, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", a_namespace(w), PICK(w, "t1", "t2"));
 	say(w, "spec:\n  from: [{group: gateway.networking.k8s.io, kind: %s, namespace: %s}]\n",
 	    PICK(w, "HTTPRoute", "HTTPRoute", "GRPCRoute", "Gateway"), a_namespace(w));
-	say(w, "  to: [{group: \"\", kind: %s%s}]\n", PICK(w, "Service", "Service", "Secret"),
+	say(w, "  to: [{group: \"\", kind: %s%s}]\n", PICK(w, "Service", "Service", "Secret", "ConfigMap"),
 	    PICK(w, "", ", name: s1", ", name: s2"));
 }
 

@@ -149,19 +149,20 @@ const char *command_pem_digest(enum item_kind kind, const char *name, size_t *re
 	return between(name, pem_endings[kind], DIGEST_MAX, "", ret_n);
 }
 
-const char *command_sni_names(const char *value, const char **ret_ca, size_t *ret_n)
+const char *command_sni_names(const char *value, struct sni_ca *ret)
 {
-	*ret_ca = value + 1;
-	*ret_n = *value == '[' ? strcspn(value + 1, "]") : 0;
-	const char *names = *value == '[' ? value + 1 + *ret_n : value;
-	size_t n = strlen(names);
+	const bool has = *value == '[', optional = has && value[1] == '?';
+	const char *digest = value + has + optional, *names = digest;
+	size_t n = has ? strcspn(digest, "]") : 0;
 
-	if (*value == '[') {
-		if (*ret_n > DIGEST_MAX || !is_made_of(*ret_ca, *ret_n, "") || strncmp(names, "] ", 2))
+	if (has) {
+		names += n;
+		if (n > DIGEST_MAX || !is_made_of(digest, n, "") || strncmp(names, "] ", 2))
 			return NULL;
 		names += 2;
-		n -= 2;
 	}
+	*ret = (struct sni_ca){digest, n, optional};
+	n = strlen(names);
 	return is_made_of(names, n, " .*_-") && *names != ' ' && names[n - 1] != ' ' ? names : NULL;
 }
 
@@ -194,12 +195,12 @@ static int check_pem(const char *key, const char *value, struct err *reterr)
 
 static int check_sni(const char *key, const char *value, struct err *reterr)
 {
-	size_t n = strcspn(key, "/"), n_ca;
-	const char *ca;
+	size_t n = strcspn(key, "/");
+	struct sni_ca ca;
 
 	if (n > 60 || !is_made_of(key, n, ".:") || key[n] != '/' || check_pem(key + n + 1, "", NULL))
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a certificate of a bind", key);
-	if (strlen(value) > ITEM_MAX || !command_sni_names(value, &ca, &n_ca))
+	if (strlen(value) > ITEM_MAX || !command_sni_names(value, &ca))
 		return err_set(reterr, -EINVAL, "\"%.100s\" are not names for a certificate", value);
 	return 0;
 }
@@ -480,14 +481,14 @@ bool command_is_payload(const struct step *step)
 
 void command_add_sni(const char *cert, const char *value, struct buf *out)
 {
-	const char *ca, *names;
-	size_t n;
+	struct sni_ca ca;
+	const char *names = command_sni_names(value, &ca);
 
-	names = command_sni_names(value, &ca, &n);
 	BUG_ON(!names);
 	buf_addf(out, "%s ", cert);
-	if (n)
-		buf_addf(out, "[ca-file certs/%.*s%s verify required] ", (int)n, ca, pem_endings[ITEM_CA]);
+	if (ca.n)
+		buf_addf(out, "[ca-file certs/%.*s%s verify %s] ", (int)ca.n, ca.digest, pem_endings[ITEM_CA],
+		         ca.optional ? "optional" : "required");
 	buf_addf(out, "%s\n", names);
 }
 

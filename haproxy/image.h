@@ -8,10 +8,12 @@
  *   ca        "<digest>"                        PEM; "" held: not filled yet      certs/<digest>.ca
  *   cert      "<digest>"                        PEM, secret; "" held: not known   certs/<digest>.pem
  *   sni       "<bind>/<digest>"                 names the certificate is for; "[<digest of a ca>] names":
- *                                               clients must show one of it       certs/<bind>.list
+ *                                               clients must show one of it, "[?…": are asked for one
+ *                                                                                  certs/<bind>.list
  *   listener  "<bind port>" | "<addr>:<port>"   listener's key in the table;    maps/listener.map
  *                                               with TLS "<bind>@", and then for each SNI:
  *   name      "<bind>@/com.sample.www#"         the listener's key                    maps/name.map
+ *             "*<listener's key>/"              "valid": clients must show a certificate; "any": are asked for one
  *   host      "80/com.sample.www#"              host key it falls to, or "-"          maps/host.map
  *   path      "<host key>/hello/#"              rule reference                        maps/path.map
  *   rule      "<rule id>"                       its properties, fields parted by "|"  maps/rule.map

@@ -168,6 +168,7 @@ void reader_ca_line(struct reading *reading, const char *line)
 static void sni_value(const char *line, struct buf *out)
 {
 	const char *option = *line == '[' ? strstr(line, "ca-file ") : NULL, *end = *line == '[' ? strstr(line, "] ") : NULL;
+	const char *optional = *line == '[' ? strstr(line, "verify optional") : NULL;
 	char name[CERTS_NAME_MAX];
 	size_t n;
 
@@ -178,7 +179,7 @@ static void sni_value(const char *line, struct buf *out)
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(option, " ]"), option);
 		const char *ca = command_pem_digest(ITEM_CA, name, &n);
 		if (ca)
-			buf_addf(out, "[%.*s] ", (int)n, ca);
+			buf_addf(out, "[%s%.*s] ", optional && optional < end ? "?" : "", (int)n, ca);
 	}
 	buf_adds(out, line);
 }

@@ -1050,7 +1050,7 @@ static const char *sni_text(struct render *render, const struct table_certificat
 	struct buf text;
 	buf_init(&text, ENCODE_VALUE_LIMIT);
 	if (certificate->ca)
-		buf_addf(&text, "[%s] ", certificate->ca);
+		buf_addf(&text, "[%s%s] ", certificate->ca_optional ? "?" : "", certificate->ca);
 	for (size_t i = 0; i < certificate->n_names; i++)
 		buf_addf(&text, "%s%s", i ? " " : "", certificate->names[i]);
 	const char *value = arena_strdup(&render->scratch, buf_failed(&text) || !text.data ? "" : text.data);
@@ -1063,12 +1063,20 @@ static const char *sni_key(struct render *render, const struct table_listener *l
 	return arena_printf(&render->scratch, "%s/%s", bind_name(render, listener), listener->certificates[i]);
 }
 
+/* What the listener asks of its clients. */
+static const char *clients_key(struct render *render, const struct table_listener *listener)
+{
+	return arena_printf(&render->scratch, "*%s/", listener->unit.key);
+}
+
 static void hold_certificates(struct render *render, const struct table_listener *listener)
 {
 	for (size_t i = 0; listener->sni && i < listener->n_certificates; i++) {
 		const struct node *node = node_find(render, TABLE_CERTIFICATE, listener->certificates[i]);
 		const struct table_certificate *certificate = node ? (const struct table_certificate *)node->unit : NULL;
 		hold_ca(render, certificate ? certificate->ca : NULL);
+		if (certificate && certificate->ca)
+			image_add(render->wanted, ITEM_NAME, clients_key(render, listener), certificate->ca_optional ? "any" : "valid");
 		image_add(render->wanted, ITEM_CERT, listener->certificates[i], certificate ? certificate->pem : "");
 		image_add(render->wanted, ITEM_SNI, sni_key(render, listener, i), certificate ? sni_text(render, certificate) : "");
 	}
@@ -1081,6 +1089,8 @@ static void drop_certificates(struct render *render, const struct table_listener
 		const struct node *node = node_find(render, TABLE_CERTIFICATE, listener->certificates[i]);
 		const struct table_certificate *certificate = node ? (const struct table_certificate *)node->shown : NULL;
 		drop_ca(render, certificate ? certificate->ca : NULL);
+		if (certificate && certificate->ca)
+			image_drop(render->wanted, ITEM_NAME, clients_key(render, listener));
 		image_drop(render->wanted, ITEM_CERT, listener->certificates[i]);
 		image_drop(render->wanted, ITEM_SNI, sni_key(render, listener, i));
 	}

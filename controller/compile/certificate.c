@@ -26,14 +26,14 @@ static const char **names_of(struct arena *scratch, const struct gateway_state *
 }
 
 static struct table_certificate like_of(struct arena *scratch, const struct gateway_state *gateway, size_t l,
-                                        const struct graph_certificate *certificate)
+                                        const struct graph_certificate *certificate, const char *ca)
 {
-	struct table_certificate like = {.pem = certificate->pem};
+	struct table_certificate like = {.ca = ca, .ca_optional = ca && gateway->listeners[l].any_client, .pem = certificate->pem};
 	struct buf text;
 	char *digest = arena_alloc(scratch, 40);
 	buf_init(&text, SIZE_MAX / 4);
 	like.names = names_of(scratch, gateway, l, certificate, &like.n_names);
-	buf_adds(&text, certificate->digest);
+	buf_addf(&text, "%s%s%s", certificate->digest, like.ca_optional ? "?" : ca ? "/" : "", ca ? ca : "");
 	for (uint32_t i = 0; i < like.n_names; i++)
 		buf_addf(&text, " %s", like.names[i]);
 	certificate_digest(text.data, text.len, digest);
@@ -79,7 +79,32 @@ static void unuse(struct compile *compile, const char *key, struct table_changes
 	free(found);
 }
 
+/* NULL: nothing. */
+static const char *use_ca(struct compile *compile, const struct buf *pem, struct arena *scratch, struct table_changes *changes)
+{
+	if (!pem->len)
+		return NULL;
+	char *key = arena_alloc(scratch, 40);
+	certificate_digest(pem->data, pem->len, key);
+	const struct table_ca like = {.unit = {.key = key}, .pem = pem->data};
+	use(compile, &table_ca_new(&like)->unit, changes);
+	return key;
+}
+
 /* ---- listeners ---- */
+
+/* Whom a listener's clients must come from, as each of its certificates names them. */
+static const char *use_clients(struct compile *compile, const struct listener_state *state, struct arena *scratch,
+                               struct table_changes *changes)
+{
+	struct buf pem;
+	buf_init(&pem, SIZE_MAX / 4);
+	for (size_t i = 0; i < state->n_cas; i++)
+		buf_adds(&pem, state->cas[i]->pem);
+	const char *key = use_ca(compile, &pem, scratch, changes);
+	buf_done(&pem);
+	return key;
+}
 
 void certificates_use(struct compile *compile, const struct gateway_state *gateway, size_t l, struct arena *scratch,
                       struct table_listener *like, struct table_changes *changes)
@@ -87,12 +112,15 @@ void certificates_use(struct compile *compile, const struct gateway_state *gatew
 	const struct listener_state *state = &gateway->listeners[l];
 	like->certificates = arena_array(scratch, state->n_certificates, sizeof(*like->certificates));
 	for (size_t i = 0; i < state->n_certificates; i++) {
-		const struct table_certificate certificate = like_of(scratch, gateway, l, state->certificates[i]);
+		const char *ca = use_clients(compile, state, scratch, changes);
+		const struct table_certificate certificate = like_of(scratch, gateway, l, state->certificates[i], ca);
 		bool again = false;
 		for (uint32_t k = 0; k < like->n_certificates && !again; k++)
 			again = strcmp(like->certificates[k], certificate.unit.key) == 0;
-		if (again)
+		if (again) {
+			unuse(compile, ca, changes);
 			continue;
+		}
 		use(compile, &table_certificate_new(&certificate)->unit, changes);
 		like->certificates[like->n_certificates++] = certificate.unit.key;
 	}
@@ -102,20 +130,13 @@ void certificates_use(struct compile *compile, const struct gateway_state *gatew
 
 void certificates_unuse(struct compile *compile, const struct table_listener *listener, struct table_changes *changes)
 {
-	for (uint32_t i = 0; listener && i < listener->n_certificates; i++)
+	for (uint32_t i = 0; listener && i < listener->n_certificates; i++) {
+		unuse(compile, table_certificate(compile->table, listener->certificates[i])->ca, changes);
 		unuse(compile, listener->certificates[i], changes);
+	}
 }
 
 /* ---- servers ---- */
-
-static const char *use_ca(struct compile *compile, const struct buf *pem, struct arena *scratch, struct table_changes *changes)
-{
-	char *key = arena_alloc(scratch, 40);
-	certificate_digest(pem->data, pem->len, key);
-	const struct table_ca like = {.unit = {.key = key}, .pem = pem->data};
-	use(compile, &table_ca_new(&like)->unit, changes);
-	return key;
-}
 
 static const char *use_client(struct compile *compile, const struct graph_certificate *client, struct arena *scratch,
                               struct table_changes *changes)
@@ -135,7 +156,7 @@ struct table_tls *tls_use(struct compile *compile, const struct node *policy, co
 	buf_init(&pem, SIZE_MAX / 4);
 	BUG_ON(!graph_policy_good(compile->graph, policy, &pem)); /* or no rule would use the backend */
 	tls->name = ((const struct backend_tls_policy *)policy->object)->hostname;
-	tls->ca = pem.len ? use_ca(compile, &pem, scratch, changes) : NULL;
+	tls->ca = use_ca(compile, &pem, scratch, changes);
 	tls->certificate = client ? use_client(compile, client, scratch, changes) : NULL;
 	buf_done(&pem);
 	return tls;

@@ -68,6 +68,12 @@ struct graph_ca *ca_read(const struct config_map *map)
 	return ca;
 }
 
+struct graph_ca *ca_ref(struct graph_ca *ca)
+{
+	ca->refs++;
+	return ca;
+}
+
 void ca_unref(struct graph_ca *ca)
 {
 	if (!ca || --ca->refs)

@@ -13,6 +13,7 @@ struct graph_ca {
 
 /* One reference. */
 struct graph_ca *ca_read(const struct config_map *map);
+struct graph_ca *ca_ref(struct graph_ca *ca);
 void ca_unref(struct graph_ca *ca); /* ignores NULL */
 
 #endif

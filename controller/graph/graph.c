@@ -247,7 +247,7 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 	case KIND_CONFIGMAP:
 		if (object)
 			expand_config_map(node, delta);
-		return false;
+		return object && is_used_by_gateway(node);
 	case KIND_PARAMETERS:
 		touch_classes(node, delta);
 		return object;

@@ -39,6 +39,10 @@ struct listener_state {
 	uint32_t attached; /* routes whose Accepted is True */
 	struct graph_certificate **certificates; /* with TLS: those that can be served; references */
 	size_t n_certificates;
+	/* With TLS: whom clients' certificates must come from; none: they are not asked. References. */
+	struct graph_ca **cas;
+	size_t n_cas;
+	bool any_client; /* they are asked, and whatever they show will do */
 };
 
 struct gateway_state {
@@ -160,6 +164,19 @@ const struct service_port *graph_ref(const struct graph *graph, const struct obj
 const struct service_port *graph_ref_served(const struct graph *graph, const struct object *route,
                                             const struct backend_ref *ref, const struct node **ret_policy);
 
+/* What the Gateway asks of clients with TLS at the port; NULL: nothing. */
+const struct client_validation *graph_validation(const struct gateway *gateway, uint16_t port);
+/* Some listener lets in clients whatever their certificates are, though it has been told whom they come from. */
+bool graph_insecure(const struct gateway_state *state);
+
+/* What a reference to certificates of authorities can be no use for, with its reasons. */
+struct graph_ca_reasons {
+	enum condition_id kind, invalid;
+};
+/* NULL: `why` (may be NULL; the first one stays) says so. field: the reference's own. */
+struct graph_ca *graph_find_ca(const struct graph *graph, const struct certificate_ref *ref, const char *field,
+                               const struct graph_ca_reasons *reasons, struct condition *why);
+
 /* ---- policy.c: BackendTLSPolicy ---- */
 
 /* The one that says how this port of a Service is spoken to; NULL: in clear. */
@@ -220,6 +237,10 @@ void graph_judge_client_certificate(const struct graph *graph, struct gateway_st
 /* listener_tls.c: ResolvedRefs, and what can be served. */
 void graph_judge_certificates(const struct graph *graph, struct gateway_state *state, size_t l);
 void graph_certificates_done(struct listener_state *s);
+/* client_validation.c: ResolvedRefs, and whom clients' certificates must come from. False: they must, and it is not known. */
+bool graph_judge_clients(const struct graph *graph, struct gateway_state *state, size_t l);
+void graph_cas_done(struct listener_state *s);
+bool graph_same_cas(const struct listener_state *a, const struct listener_state *b);
 bool graph_same_certificates(const struct listener_state *a, const struct listener_state *b);
 /* May this listener be served, as far as its own object tells? */
 bool graph_listener_good(const struct gateway_state *state, size_t i);

@@ -50,33 +50,13 @@ struct node *graph_policy(const struct graph *graph, const struct object *servic
 
 /* ---- authorities ---- */
 
-static const struct graph_ca *read_once(struct node *map)
-{
-	if (!map->graph)
-		map->graph = ca_read((const struct config_map *)map->object);
-	return map->graph;
-}
-
-/* NULL: `why` (may be NULL) says so. */
 static const struct graph_ca *find_ca(const struct graph *graph, const struct certificate_ref *ref, size_t i,
                                       struct condition *why)
 {
-	struct condition ignored = {0};
-	struct condition *to = why && !why->id ? why : &ignored;
-	const struct graph_ca *ca = NULL;
-	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "ConfigMap") != 0) {
-		condition_set(to, COND_POLICY_INVALID_KIND,
-		              "spec.validation.caCertificateRefs[%zu]: kind %s%s%s is not supported, only ConfigMap is", i, ref->group,
-		              *ref->group ? "/" : "", ref->kind);
-	} else {
-		struct node *map = store_find(graph->store, KIND_CONFIGMAP, ref->namespace, ref->name);
-		ca = map && map->object ? read_once(map) : NULL;
-		if (!ca || !ca->pem)
-			condition_set(to, COND_POLICY_INVALID_CA, "spec.validation.caCertificateRefs[%zu]: ConfigMap %s%s%s", i, ref->name,
-			              ca ? ": " : " not found", ca ? ca->error : "");
-	}
-	condition_done(&ignored);
-	return ca && ca->pem ? ca : NULL;
+	static const struct graph_ca_reasons reasons = {COND_POLICY_INVALID_KIND, COND_POLICY_INVALID_CA};
+	char field[80];
+	snprintf(field, sizeof(field), "spec.validation.caCertificateRefs[%zu]", i);
+	return graph_find_ca(graph, ref, field, &reasons, why);
 }
 
 /* What of the references is good, one text after the other; pem may be NULL. False: nothing. */

@@ -400,6 +400,31 @@ static struct certificate_ref *decode_client_certificate(struct decode_reader *r
 	return ref;
 }
 
+static struct client_validation *decode_validation(struct decode_reader *reader, const struct node *in)
+{
+	if (!in)
+		return NULL;
+	struct client_validation *validation = arena_alloc(reader->arena, sizeof(*validation));
+	const struct node *list = node_get(in, "caCertificateRefs");
+	validation->ca_refs = DECODE_ARRAY(reader, list, &validation->n_ca_refs, struct certificate_ref);
+	for (size_t i = 0; i < validation->n_ca_refs; i++)
+		decode_certificate_ref(reader, list->items[i], &validation->ca_refs[i]);
+	validation->fallback = node_is(in, "mode", "AllowInsecureFallback");
+	return validation;
+}
+
+static void decode_frontend(struct decode_reader *reader, const struct node *frontend, struct gateway *gateway)
+{
+	const struct node *list = node_get(frontend, "perPort");
+	gateway->validation = decode_validation(reader, node_get(node_get(frontend, "default"), "validation"));
+	gateway->port_validations = DECODE_ARRAY(reader, list, &gateway->n_port_validations, struct port_validation);
+	for (size_t i = 0; i < gateway->n_port_validations; i++) {
+		gateway->port_validations[i].port = (uint16_t)node_integer(list->items[i], "port", 0);
+		gateway->port_validations[i].validation =
+		    decode_validation(reader, node_get(node_get(list->items[i], "tls"), "validation"));
+	}
+}
+
 static void decode_gateway_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
 	struct gateway *gateway = (struct gateway *)object;
@@ -416,7 +441,7 @@ static void decode_gateway_into(struct decode_reader *reader, const struct node 
 		gateway->addresses[i].value = decode_text(reader, list->items[i], "value");
 	}
 	decode_infrastructure(reader, node_get(spec, "infrastructure"), gateway);
-	gateway->frontend_tls = node_get(node_get(spec, "tls"), "frontend") != NULL;
+	decode_frontend(reader, node_get(node_get(spec, "tls"), "frontend"), gateway);
 	gateway->client_certificate =
 	    decode_client_certificate(reader, node_get(node_get(node_get(spec, "tls"), "backend"), "clientCertificateRef"));
 	gateway->allowed_listeners =

@@ -195,6 +195,18 @@ struct listener {
 	uint32_t n_certificate_refs;
 };
 
+/* Whom clients' certificates must come from (FrontendTLSValidation). */
+struct client_validation {
+	struct certificate_ref *ca_refs;
+	uint32_t n_ca_refs;
+	bool fallback; /* AllowInsecureFallback: no, or any, certificate will do */
+};
+
+struct port_validation {
+	uint16_t port;
+	struct client_validation *validation; /* NULL: clients are not asked */
+};
+
 struct gateway_address {
 	const char *type; /* default IPAddress */
 	const char *value; /* NULL = any of that type */
@@ -211,7 +223,9 @@ struct gateway {
 	struct key_value *infrastructure_labels, *infrastructure_annotations;
 	uint32_t n_infrastructure_labels, n_infrastructure_annotations;
 	struct certificate_ref *client_certificate; /* spec.tls.backend.clientCertificateRef, NULL */
-	bool frontend_tls;              /* spec.tls.frontend given: a later issue */
+	struct client_validation *validation;       /* spec.tls.frontend.default.validation, NULL */
+	struct port_validation *port_validations;   /* spec.tls.frontend.perPort: instead of the default */
+	uint32_t n_port_validations;
 	bool allowed_listeners;         /* spec.allowedListeners lets ListenerSets in: a later issue */
 };
 

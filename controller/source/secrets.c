@@ -59,11 +59,20 @@ static void add_ref(struct secrets *secrets, struct secret_referrer *referrer, e
 	referrer->list[referrer->n++] = want(secrets, kind, ref->namespace, ref->name);
 }
 
+static void add_validation(struct secrets *secrets, struct secret_referrer *referrer, const struct client_validation *validation)
+{
+	for (size_t i = 0; validation && i < validation->n_ca_refs; i++)
+		add_ref(secrets, referrer, KIND_CONFIGMAP, &validation->ca_refs[i]);
+}
+
 static void add_gateway(struct secrets *secrets, struct secret_referrer *referrer, const struct gateway *gateway)
 {
 	for (size_t l = 0; l < gateway->n_listeners; l++)
 		for (size_t i = 0; i < gateway->listeners[l].n_certificate_refs; i++)
 			add_ref(secrets, referrer, KIND_SECRET, &gateway->listeners[l].certificate_refs[i]);
+	add_validation(secrets, referrer, gateway->validation);
+	for (size_t i = 0; i < gateway->n_port_validations; i++)
+		add_validation(secrets, referrer, gateway->port_validations[i].validation);
 	if (gateway->client_certificate)
 		add_ref(secrets, referrer, KIND_SECRET, gateway->client_certificate);
 }

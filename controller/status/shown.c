@@ -107,6 +107,8 @@ static void show_gateway(struct shown_list *list, const struct graph *graph, con
 	add(list, 0, &state->programmed);
 	if (state->resolved.id)
 		add(list, 0, &state->resolved);
+	if (graph_insecure(state))
+		add(list, 0, &(struct condition){.id = COND_GATEWAY_INSECURE});
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		const struct listener_state *l = &state->listeners[i];
 		add(list, i + 1, &l->accepted);

@@ -220,6 +220,15 @@ static void targets_of_listener(struct targets *targets, const char *own, const 
 		target_certificate(targets, own, &listener->certificate_refs[i]);
 }
 
+static void targets_of_validation(struct targets *targets, const char *own, const struct client_validation *validation)
+{
+	for (size_t i = 0; validation && i < validation->n_ca_refs; i++) {
+		const struct certificate_ref *ref = &validation->ca_refs[i];
+		if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, "ConfigMap") == 0)
+			target_granted(targets, own, KIND_CONFIGMAP, ref->namespace, ref->name);
+	}
+}
+
 static void targets_of_gateway(struct targets *targets, const struct gateway *gateway)
 {
 	char service[SERVICE_NAME_MAX + 1];
@@ -229,6 +238,9 @@ static void targets_of_gateway(struct targets *targets, const struct gateway *ga
 	target_parameters(targets, gateway->parameters);
 	for (size_t i = 0; i < gateway->n_listeners; i++)
 		targets_of_listener(targets, gateway->object.namespace, &gateway->listeners[i]);
+	targets_of_validation(targets, gateway->object.namespace, gateway->validation);
+	for (size_t i = 0; i < gateway->n_port_validations; i++)
+		targets_of_validation(targets, gateway->object.namespace, gateway->port_validations[i].validation);
 	if (gateway->client_certificate)
 		target_certificate(targets, gateway->object.namespace, gateway->client_certificate);
 }

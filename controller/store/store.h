@@ -6,7 +6,7 @@
  *
  *   HTTPRoute, GRPCRoute → Gateway, Service, its Namespace, the grants of a foreign namespace      users of the target
  *   Gateway → GatewayClass, its Service, its parameters, the Secrets of its listeners   users of the target
- *     and its own, the grants of a foreign namespace
+ *     and its own, ConfigMaps (whom clients come from), the grants of a foreign namespace
  *   GatewayClass → its parameters                                                       users of the target
  *   EndpointSlice → Service (by label), ReferenceGrant → the grants of its namespace    parts of the target
  *   BackendTLSPolicy → Services, ConfigMaps                                             policies of the target

@@ -8,41 +8,15 @@ import os
 import pathlib
 import signal
 import ssl
-import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from bed import HAPROXY, alive, check, free_port, gateway, meta, processes_naming, route, rule, run, service, wait
+from tls import Authority
 
 NAME = "abc.example.com"
-
-
-class Authority:
-    """Of one's own: certificates come as (path of the certificate, path of the key)."""
-
-    def __init__(self, bed, name):
-        self.dir, self.name = bed.dir, name
-        self.crt, self.key = bed.dir / f"{name}.crt", bed.dir / f"{name}.key"
-        self.openssl("req", "-x509", "-days", "30", "-subj", f"/CN={name}", "-out", self.crt, *self.new_key(self.key))
-
-    @staticmethod
-    def new_key(path):
-        return "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path
-
-    @staticmethod
-    def openssl(*args):
-        subprocess.run(["openssl", *args], check=True, capture_output=True)
-
-    def issue(self, name, *alt_names):
-        crt, key, csr = (self.dir / f"{name}.{end}" for end in ("crt", "key", "csr"))
-        self.openssl("req", "-new", "-subj", f"/CN={name}", "-addext", "subjectAltName=" + ",".join(alt_names), "-out", csr, *self.new_key(key))
-        self.openssl("x509", "-req", "-in", csr, "-CA", self.crt, "-CAkey", self.key, "-days", "30", "-copy_extensions", "copy", "-out", crt)
-        return crt, key
-
-    def config_map(self, name=None):
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(name or self.name, "default"), "data": {"ca.crt": self.crt.read_text()}}
 
 
 class Server:

@@ -58,6 +58,7 @@ struct table_ca {
 struct table_certificate {
 	struct table_unit unit;
 	const char *ca;     /* key of a TABLE_CA: clients must show a certificate of one of these. NULL: they are not asked */
+	bool ca_optional;   /* they are asked, and whatever they show, or nothing, will do */
 	const char **names; /* "a.b", "*.a.b" (one label), or "*": whoever asks for no name that a certificate has. None: of one
 	                     * that backends show */
 	uint32_t n_names;

@@ -51,7 +51,7 @@ static void dump_listener(const struct table_listener *listener, struct buf *out
 static void dump_certificate(const struct table_certificate *certificate, struct buf *out)
 {
 	buf_addc(out, '\n');
-	dump_part(out, "ca", certificate->ca);
+	dump_part(out, certificate->ca_optional ? "ca-optional" : "ca", certificate->ca);
 	for (size_t i = 0; i < certificate->n_names; i++)
 		dump_part(out, "name", certificate->names[i]);
 }
@@ -345,7 +345,8 @@ static bool parse_certificate(struct parser *p)
 
 static bool parse_certificate_part(struct parser *p)
 {
-	if (accept(p, "ca"))
+	p->certificate.ca_optional |= accept(p, "ca-optional");
+	if (p->certificate.ca_optional ? !p->certificate.ca : accept(p, "ca"))
 		return (p->certificate.ca = next(p));
 	return text_add(p, "name", &p->certificate.names, &p->certificate.n_names);
 }
