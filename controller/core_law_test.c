@@ -137,8 +137,11 @@ static void check_host(const struct table *table, const struct table_host *host)
 static void check_listener(const struct table *table, const struct table_listener *listener)
 {
 	assert_true(!listener->sni == !listener->n_certificates);
-	for (size_t i = 0; i < listener->n_certificates; i++)
-		assert_non_null(table_certificate(table, listener->certificates[i]));
+	for (size_t i = 0; i < listener->n_certificates; i++) {
+		const struct table_certificate *certificate = table_certificate(table, listener->certificates[i]);
+		assert_non_null(certificate);
+		assert_true(!certificate->ca || table_ca(table, certificate->ca));
+	}
 }
 
 static void check_rule(const struct table *table, const struct table_rule *rule)

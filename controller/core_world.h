@@ -6,7 +6,7 @@
 #include "controller/core_certificates.h"
 #include "controller/core_fixture.h"
 
-#define WORLD 64
+#define WORLD 80
 #define TEXT 16384
 
 struct walk {
@@ -96,6 +96,25 @@ static inline void make_listener(struct walk *w, unsigned i)
 		say(w, "      kinds: [{kind: %s}]\n", PICK(w, "HTTPRoute", "GRPCRoute"));
 }
 
+static inline void make_validation(struct walk *w)
+{
+	if (!roll(w, 4))
+		return;
+	say(w, "validation: {caCertificateRefs: [{%s}%s], mode: %s}",
+	    PICK(w, "group: \"\", kind: ConfigMap, name: m1", "group: \"\", kind: ConfigMap, name: m2, namespace: a",
+	         "group: x.y, kind: Bucket, name: m1"),
+	    PICK(w, "", ", {group: \"\", kind: ConfigMap, name: m2}"), PICK(w, "AllowValidOnly", "AllowInsecureFallback"));
+}
+
+static inline void make_frontend(struct walk *w)
+{
+	say(w, "  tls: {frontend: {default: {");
+	make_validation(w);
+	say(w, "}, perPort: [{port: %s, tls: {", PICK(w, "443", "80"));
+	make_validation(w);
+	say(w, "}}]}}\n");
+}
+
 static inline void make_gateway(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1", "Gateway", a_namespace(w), PICK(w, "g1", "g2"));
@@ -109,6 +128,11 @@ static inline void make_gateway(struct walk *w)
 		    PICK(w, "hatchway.dev", "hatchway.dev", "x.y"));
 	else if (!roll(w, 6))
 		say(w, "  infrastructure: {labels: {l: m}, annotations: {n: o}}\n");
+	if (!roll(w, 3))
+		say(w, "  tls: {backend: {clientCertificateRef: {%s}}}\n",
+		    PICK(w, "name: c1", "name: c2", "name: c1, namespace: a", "name: c3, kind: ConfigMap"));
+	else if (!roll(w, 2))
+		make_frontend(w);
 	say(w, "  listeners:\n");
 	for (unsigned i = 0, n = 1 + roll(w, 5); i < n; i++)
 		make_listener(w, i);
@@ -243,7 +267,7 @@ static inline void make_service(struct walk *w)
 	}
 	say(w, "spec:\n  ports:\n  - {name: web, port: 80, protocol: %s", PICK(w, "TCP", "TCP", "TCP", "UDP"));
 	if (!roll(w, 3))
-		say(w, ", appProtocol: %s", PICK(w, "kubernetes.io/h2c", "kubernetes.io/ws", "http", "mysql", "grpc"));
+		say(w, ", appProtocol: %s", PICK(w, "kubernetes.io/h2c", "kubernetes.io/ws", "http", "mysql", "grpc", "https"));
 	say(w, "}\n");
 	if (roll(w, 2))
 		say(w, "  - {name: tls, port: 443}\n");
@@ -329,12 +353,35 @@ static inline void make_secret(struct walk *w)
 	    PICK(w, CORE_A_KEY, CORE_A_KEY, CORE_B_KEY));
 }
 
+static inline void make_config_map(struct walk *w)
+{
+	head(w, "v1", "ConfigMap", a_namespace(w), PICK(w, "m1", "m2"));
+	say(w, "%s\n", PICK(w, "binaryData: {ca.crt: " CORE_A_CRT "}", "binaryData: {ca.crt: " CORE_B_CRT "}", "data: {ca.crt: x}",
+	                    "data: {ca.pem: x}"));
+}
+
+static inline void make_policy(struct walk *w)
+{
+	head(w, "gateway.networking.k8s.io/v1", "BackendTLSPolicy", a_namespace(w), PICK(w, "p1", "p2", "p3"));
+	say(w, "spec:\n  targetRefs:\n  - {group: %s, kind: Service, name: %s%s}\n", roll(w, 16) ? "\"\"" : "x.y",
+	    PICK(w, "s1", "s1", "s2", "s4"), PICK(w, "", ", sectionName: web", ", sectionName: tls", ", sectionName: no"));
+	if (!roll(w, 4))
+		say(w, "  - {group: \"\", kind: Service, name: s3}\n");
+	say(w, "  validation:\n    hostname: %s\n    %s\n", PICK(w, "a.x.y", "b.x.y"),
+	    PICK(w, "caCertificateRefs: [{group: \"\", kind: ConfigMap, name: m1}]",
+	         "caCertificateRefs: [{group: \"\", kind: ConfigMap, name: m1}, {group: \"\", kind: ConfigMap, name: m2}]",
+	         "caCertificateRefs: [{group: \"\", kind: Secret, name: c1}]", "wellKnownCACertificates: System",
+	         "wellKnownCACertificates: x.y/z"));
+	if (!roll(w, 4))
+		say(w, "    subjectAltNames: [{type: %s}]\n", PICK(w, "Hostname, hostname: a.x.y", "URI, uri: \"spiffe://a/b\""));
+}
+
 static inline void make_grant(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", a_namespace(w), PICK(w, "t1", "t2"));
 	say(w, "spec:\n  from: [{group: gateway.networking.k8s.io, kind: %s, namespace: %s}]\n",
 	    PICK(w, "HTTPRoute", "HTTPRoute", "GRPCRoute", "Gateway"), a_namespace(w));
-	say(w, "  to: [{group: \"\", kind: %s%s}]\n", PICK(w, "Service", "Service", "Secret"),
+	say(w, "  to: [{group: \"\", kind: %s%s}]\n", PICK(w, "Service", "Service", "Secret", "ConfigMap"),
 	    PICK(w, "", ", name: s1", ", name: s2"));
 }
 
@@ -365,7 +412,7 @@ static inline void step(struct walk *w)
 	                                               make_route,     make_route, make_route,   make_grpc_route, make_grpc_route, make_service, make_service,
 	                                               make_slice,     make_slice, make_grant, make_gateway, make_secret,
 	                                               make_parameters, make_gateway_service, make_gateway_service,
-	                                               make_gateway_slice, make_pods};
+	                                               make_gateway_slice, make_pods, make_policy, make_policy, make_config_map};
 	if (w->n && !roll(w, 8)) {
 		size_t i = roll(w, (unsigned)w->n);
 		core_delete(w->core, w->world[i]->kind, w->world[i]->namespace, w->world[i]->name);

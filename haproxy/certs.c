@@ -76,15 +76,14 @@ static bool has_pem(const char *dir, const char *name)
 static void add_entry(const char *dir, const struct item *item, struct buf *text)
 {
 	char name[CERTS_NAME_MAX], ca_name[CERTS_NAME_MAX], digest[CERTS_NAME_MAX];
-	const char *ca;
-	size_t n;
+	struct sni_ca ca;
 
-	if (command_check(ITEM_SNI, item->key, item->value, NULL) || !command_sni_names(item->value, &ca, &n))
+	if (command_check(ITEM_SNI, item->key, item->value, NULL) || !command_sni_names(item->value, &ca))
 		return;
 	command_pem_name(ITEM_CERT, strchr(item->key, '/') + 1, name);
-	snprintf(digest, sizeof(digest), "%.*s", (int)n, ca);
+	snprintf(digest, sizeof(digest), "%.*s", (int)ca.n, ca.digest);
 	command_pem_name(ITEM_CA, digest, ca_name);
-	if (has_pem(dir, name) && (!n || has_pem(dir, ca_name)))
+	if (has_pem(dir, name) && (!ca.n || has_pem(dir, ca_name)))
 		command_add_sni(name, item->value, text);
 }
 

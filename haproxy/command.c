@@ -77,6 +77,21 @@ static bool is_local_address(const char *s)
 	return s[-1] != '@';
 }
 
+static bool is_made_of(const char *s, size_t n, const char *also)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isascii(s[i]) || (!islower((unsigned char)s[i]) && !isdigit((unsigned char)s[i]) && !strchr(also, s[i])))
+			return false;
+	return n > 0;
+}
+
+/* Only what a word of a command line can be. */
+static bool is_tls(const struct server_tls *tls)
+{
+	return is_made_of(tls->name, strlen(tls->name), ".-") && is_made_of(tls->ca, strlen(tls->ca), "-") &&
+	       is_made_of(tls->cert, strlen(tls->cert), "-");
+}
+
 static int check_server(const char *key, const char *text, struct err *reterr)
 {
 	size_t n = server_key_backend(key);
@@ -90,6 +105,8 @@ static int check_server(const char *key, const char *text, struct err *reterr)
 	if (!address_split(value.address, host, port) && !is_local_address(value.address) &&
 	    strcmp(value.address, ADDRESS_UNIX))
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not an address with a port", value.address);
+	if (*value.tls.name && !is_tls(&value.tls))
+		return err_set(reterr, -EINVAL, "\"%.100s\" is not a name for a certificate", value.tls.name);
 	return 0;
 }
 
@@ -98,14 +115,6 @@ static int check_server(const char *key, const char *text, struct err *reterr)
 /* More is no certificate for a server; a payload has room for it. */
 #define PEM_MAX 90000
 #define DIGEST_MAX 64
-
-static bool is_made_of(const char *s, size_t n, const char *also)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!isascii(s[i]) || (!islower((unsigned char)s[i]) && !isdigit((unsigned char)s[i]) && !strchr(also, s[i])))
-			return false;
-	return n > 0;
-}
 
 void command_list_name(const char *bind, size_t n, char out[CERTS_NAME_MAX])
 {
@@ -140,19 +149,20 @@ const char *command_pem_digest(enum item_kind kind, const char *name, size_t *re
 	return between(name, pem_endings[kind], DIGEST_MAX, "", ret_n);
 }
 
-const char *command_sni_names(const char *value, const char **ret_ca, size_t *ret_n)
+const char *command_sni_names(const char *value, struct sni_ca *ret)
 {
-	*ret_ca = value + 1;
-	*ret_n = *value == '[' ? strcspn(value + 1, "]") : 0;
-	const char *names = *value == '[' ? value + 1 + *ret_n : value;
-	size_t n = strlen(names);
+	const bool has = *value == '[', optional = has && value[1] == '?';
+	const char *digest = value + has + optional, *names = digest;
+	size_t n = has ? strcspn(digest, "]") : 0;
 
-	if (*value == '[') {
-		if (*ret_n > DIGEST_MAX || !is_made_of(*ret_ca, *ret_n, "") || strncmp(names, "] ", 2))
+	if (has) {
+		names += n;
+		if (n > DIGEST_MAX || !is_made_of(digest, n, "") || strncmp(names, "] ", 2))
 			return NULL;
 		names += 2;
-		n -= 2;
 	}
+	*ret = (struct sni_ca){digest, n, optional};
+	n = strlen(names);
 	return is_made_of(names, n, " .*_-") && *names != ' ' && names[n - 1] != ' ' ? names : NULL;
 }
 
@@ -185,12 +195,12 @@ static int check_pem(const char *key, const char *value, struct err *reterr)
 
 static int check_sni(const char *key, const char *value, struct err *reterr)
 {
-	size_t n = strcspn(key, "/"), n_ca;
-	const char *ca;
+	size_t n = strcspn(key, "/");
+	struct sni_ca ca;
 
 	if (n > 60 || !is_made_of(key, n, ".:") || key[n] != '/' || check_pem(key + n + 1, "", NULL))
 		return err_set(reterr, -EINVAL, "\"%.100s\" is not a certificate of a bind", key);
-	if (strlen(value) > ITEM_MAX || !command_sni_names(value, &ca, &n_ca))
+	if (strlen(value) > ITEM_MAX || !command_sni_names(value, &ca))
 		return err_set(reterr, -EINVAL, "\"%.100s\" are not names for a certificate", value);
 	return 0;
 }
@@ -242,6 +252,24 @@ static void add_word(struct buf *out, const char *s)
 	}
 }
 
+/* HAProxy holds the certificate against the name that SNI asks for. */
+void command_server_manner(const struct server_value *value, struct buf *out)
+{
+	char ca[CERTS_NAME_MAX] = "@system-ca", cert[CERTS_NAME_MAX];
+
+	if (value->h2c)
+		buf_adds(out, " proto h2");
+	if (!*value->tls.name)
+		return;
+	if (strcmp(value->tls.ca, "-"))
+		command_pem_name(ITEM_CA, value->tls.ca, ca);
+	buf_addf(out, " ssl verify required ca-file %s sni str(%s) alpn %s", ca, value->tls.name, value->h2c ? "h2" : "http/1.1");
+	if (!strcmp(value->tls.cert, "-"))
+		return;
+	command_pem_name(ITEM_CERT, value->tls.cert, cert);
+	buf_addf(out, " crt %s", cert);
+}
+
 static int add_server(const struct step *step, struct buf *out, struct err *reterr)
 {
 	struct server_value value;
@@ -251,8 +279,8 @@ static int add_server(const struct step *step, struct buf *out, struct err *rete
 		return err_set(reterr, -EINVAL, "the server %.100s has no address", step->key);
 	/* default-server does not reach servers added at run time: whatever they need stands here. Without the pool words,
 	 * a server made at run time would open a new connection for every request. */
-	buf_addf(out, "add server %s %s weight %u pool-max-conn -1 pool-purge-delay 5s%s", step->key, value.address,
-	         value.weight, value.h2c ? " proto h2" : "");
+	buf_addf(out, "add server %s %s weight %u pool-max-conn -1 pool-purge-delay 5s", step->key, value.address, value.weight);
+	command_server_manner(&value, out);
 	return 0;
 }
 
@@ -453,14 +481,14 @@ bool command_is_payload(const struct step *step)
 
 void command_add_sni(const char *cert, const char *value, struct buf *out)
 {
-	const char *ca, *names;
-	size_t n;
+	struct sni_ca ca;
+	const char *names = command_sni_names(value, &ca);
 
-	names = command_sni_names(value, &ca, &n);
 	BUG_ON(!names);
 	buf_addf(out, "%s ", cert);
-	if (n)
-		buf_addf(out, "[ca-file certs/%.*s%s verify required] ", (int)n, ca, pem_endings[ITEM_CA]);
+	if (ca.n)
+		buf_addf(out, "[ca-file certs/%.*s%s verify %s] ", (int)ca.n, ca.digest, pem_endings[ITEM_CA],
+		         ca.optional ? "optional" : "required");
 	buf_addf(out, "%s\n", names);
 }
 

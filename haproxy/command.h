@@ -47,8 +47,17 @@ void command_pem_name(enum item_kind kind, const char *digest, char out[CERTS_NA
 const char *command_list_bind(const char *name, size_t *ret_n);
 const char *command_pem_digest(enum item_kind kind, const char *name, size_t *ret_n);
 
-/* The names in the value of an ITEM_SNI, and the digest of its CA; *ret_n 0: it has none. NULL: it is no such value. */
-const char *command_sni_names(const char *value, const char **ret_ca, size_t *ret_n);
+/* How a server is spoken to, " proto h2 ssl …": as words of its line in a file, or on the socket. */
+void command_server_manner(const struct server_value *value, struct buf *out);
+
+/* Whom clients must come from, by the value of an ITEM_SNI. */
+struct sni_ca {
+	const char *digest;
+	size_t n;      /* 0: they are not asked */
+	bool optional;
+};
+/* The names in the value. NULL: it is no such value. */
+const char *command_sni_names(const char *value, struct sni_ca *ret);
 /* That value, which must be one, as a line of a list. */
 void command_add_sni(const char *cert, const char *value, struct buf *out);
 

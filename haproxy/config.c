@@ -106,7 +106,7 @@ static size_t make_tls_lines(const struct config_input *input, const struct conf
 		if (!make_line(any ? "0.0.0.0" : bind->address, &one, &first) || (any && input->ipv6 && !make_line("::", &one, &second)))
 			continue;
 		config_bind_name(bind->address, (uint16_t)port, name);
-		snprintf(ret[n++].text, sizeof(ret->text), "%.90s%s%.90s ssl crt " CONFIG_CERT_NONE " crt-list certs/%s.list alpn h2,http/1.1",
+		snprintf(ret[n++].text, sizeof(ret->text), "%.90s%s%.90s ssl crt " CONFIG_CERT_NONE " crt-list certs/%s.list alpn h2,http/1.1 ca-ignore-err all crt-ignore-err all",
 		         first.text, *second.text ? "," : "", second.text, name);
 	}
 	return n;

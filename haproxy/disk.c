@@ -129,10 +129,14 @@ static bool server_line(const struct item *item, struct buf *out)
 	/* The path of a unix socket HAProxy does not tell, and nobody wants it. */
 	if (!server_value_parse(item->value, &value) || !strcmp(value.address, ADDRESS_UNIX))
 		return false;
+	/* What is on its way out must not need files that may be so, too. */
+	if (*value.tls.name && value.state == SERVER_MAINT)
+		return false;
 	/* A file cannot say "drain"; no new requests is what matters of it. */
-	buf_addf(out, "\tserver %s %s weight %u%s%s", item->key + server_key_backend(item->key) + 1, value.address,
-	         value.state == SERVER_DRAIN ? 0 : value.weight, value.h2c ? " proto h2" : "",
-	         value.state == SERVER_MAINT ? " disabled" : "");
+	buf_addf(out, "\tserver %s %s weight %u", item->key + server_key_backend(item->key) + 1, value.address,
+	         value.state == SERVER_DRAIN ? 0 : value.weight);
+	command_server_manner(&value, out);
+	buf_adds(out, value.state == SERVER_MAINT ? " disabled" : "");
 	return true;
 }
 

@@ -347,17 +347,29 @@ void server_value_dump(const struct server_value *value, struct buf *out)
 {
 	buf_addf(out, "%s weight %u %s%s", value->address, value->weight, server_state_names[value->state],
 	         value->h2c ? " h2c" : "");
+	if (*value->tls.name)
+		buf_addf(out, " tls %s %s %s", value->tls.name, value->tls.ca, value->tls.cert);
+}
+
+/* What stands behind the state; it has no other blanks than these. */
+static bool parse_manner(const char *text, struct server_value *value)
+{
+	int end = 0;
+	value->h2c = !strncmp(text, " h2c", 4);
+	text += value->h2c ? 4 : 0;
+	if (!*text)
+		return true;
+	return sscanf(text, " tls %253s %64s %64s%n", value->tls.name, value->tls.ca, value->tls.cert, &end) == 3 && !text[end];
 }
 
 bool server_value_parse(const char *text, struct server_value *ret)
 {
-	char state[16] = "", proto[8] = "";
+	char state[16] = "";
 	struct server_value value = {0};
 	int end = 0;
-	int n = sscanf(text, "%159s weight %3u %15s%n %7s%n", value.address, &value.weight, state, &end, proto, &end);
-	if (n < 3 || text[end] || value.weight > 256 || (n == 4 && strcmp(proto, "h2c")))
+	int n = sscanf(text, "%159s weight %3u %15s%n", value.address, &value.weight, state, &end);
+	if (n < 3 || value.weight > 256 || !parse_manner(text + end, &value))
 		return false;
-	value.h2c = n == 4;
 	for (size_t i = 0; i < ARRAY_LEN(server_state_names); i++) {
 		if (strcmp(state, server_state_names[i]))
 			continue;

@@ -8,10 +8,12 @@
  *   ca        "<digest>"                        PEM; "" held: not filled yet      certs/<digest>.ca
  *   cert      "<digest>"                        PEM, secret; "" held: not known   certs/<digest>.pem
  *   sni       "<bind>/<digest>"                 names the certificate is for; "[<digest of a ca>] names":
- *                                               clients must show one of it       certs/<bind>.list
+ *                                               clients must show one of it, "[?…": are asked for one
+ *                                                                                  certs/<bind>.list
  *   listener  "<bind port>" | "<addr>:<port>"   listener's key in the table;    maps/listener.map
  *                                               with TLS "<bind>@", and then for each SNI:
  *   name      "<bind>@/com.sample.www#"         the listener's key                    maps/name.map
+ *             "*<listener's key>/"              "valid": clients must show a certificate; "any": are asked for one
  *   host      "80/com.sample.www#"              host key it falls to, or "-"          maps/host.map
  *   path      "<host key>/hello/#"              rule reference                        maps/path.map
  *   rule      "<rule id>"                       its properties, fields parted by "|"  maps/rule.map
@@ -92,7 +94,8 @@ MUST_CHECK int image_parse(struct image *image, const char *text, struct err *re
 const char *backend_defaults(const char *name);
 
 /* ---- the value of a server item: "127.0.0.1:5000 weight 1 ready", "[::1]:80 weight 256 drain h2c",
- *      "unix@/state/500.sock weight 1 ready" ---- */
+ *      "unix@/state/500.sock weight 1 ready", "10.0.0.7:8443 weight 1 ready tls a.b <digest of a ca> <digest of a cert>": "-"
+ *      is the system's authorities, and no certificate of our own ---- */
 enum server_state { SERVER_READY, SERVER_DRAIN, SERVER_MAINT };
 
 struct server_value {
@@ -100,6 +103,10 @@ struct server_value {
 	unsigned weight;   /* 0..256 */
 	enum server_state state;
 	bool h2c;          /* proto h2; fixed for a server's life */
+	/* The same is TLS, and of servers whose name tells so; HAProxy does not say it. name "": in clear. */
+	struct server_tls {
+		char name[254], ca[65], cert[65];
+	} tls;
 };
 
 void server_value_dump(const struct server_value *value, struct buf *out);

@@ -150,7 +150,7 @@ static void step_server(struct plan *plan, enum step_op op, const char *key, con
 {
 	struct buf text;
 
-	buf_init(&text, 512);
+	buf_init(&text, 1024);
 	server_value_dump(value, &text);
 	step_add(plan, op, key, text.data);
 	buf_done(&text);
@@ -349,7 +349,7 @@ static void apply_server(const struct step *step, struct image *held, const stru
 	} else {
 		value.state = to.state;
 	}
-	buf_init(&text, 512);
+	buf_init(&text, 1024);
 	server_value_dump(&value, &text);
 	set_item(held, wanted, step, text.data);
 	buf_done(&text);

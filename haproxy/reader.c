@@ -168,6 +168,7 @@ void reader_ca_line(struct reading *reading, const char *line)
 static void sni_value(const char *line, struct buf *out)
 {
 	const char *option = *line == '[' ? strstr(line, "ca-file ") : NULL, *end = *line == '[' ? strstr(line, "] ") : NULL;
+	const char *optional = *line == '[' ? strstr(line, "verify optional") : NULL;
 	char name[CERTS_NAME_MAX];
 	size_t n;
 
@@ -178,7 +179,7 @@ static void sni_value(const char *line, struct buf *out)
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(option, " ]"), option);
 		const char *ca = command_pem_digest(ITEM_CA, name, &n);
 		if (ca)
-			buf_addf(out, "[%.*s] ", (int)n, ca);
+			buf_addf(out, "[%s%.*s] ", optional && optional < end ? "?" : "", (int)n, ca);
 	}
 	buf_adds(out, line);
 }
@@ -300,6 +301,20 @@ static bool has_suffix(const char *s, const char *suffix)
 	return n >= m && !strcmp(s + n - m, suffix);
 }
 
+/* A server's name tells that it speaks TLS, and a digest of how: what is wanted of that name is how. Its certificate is in
+ * use, and so whole. */
+static void hold_manner(struct reading *reading, const char *key, struct server_value *value)
+{
+	const struct item *item = reading->like ? image_get(reading->like, ITEM_SERVER, key) : NULL;
+	struct server_value like;
+
+	if (!item || !server_value_parse(item->value, &like) || !*like.tls.name)
+		return;
+	value->tls = like.tls;
+	if (strcmp(like.tls.cert, "-"))
+		hold_like(reading, ITEM_CERT, like.tls.cert, "");
+}
+
 /* management.txt, "show servers state", version 1: be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state
  * srv_uweight … srv_fqdn(17) srv_port(18) … */
 int reader_server_line(struct reading *reading, char *line, struct err *reterr)
@@ -331,8 +346,9 @@ int reader_server_line(struct reading *reading, char *line, struct err *reterr)
 		snprintf(value.address, sizeof(value.address), strchr(addr, ':') ? "[%s]:%s" : "%s:%s", addr, field[PORT]);
 	struct buf key, text;
 	buf_init(&key, 4096);
-	buf_init(&text, 512);
+	buf_init(&text, 1024);
 	buf_addf(&key, "%s/%s", field[BE_NAME], field[NAME]);
+	hold_manner(reading, key.data, &value);
 	server_value_dump(&value, &text);
 	if (value.weight <= 256 && server_value_parse(text.data, &value) && is_name(field[BE_NAME]) && is_name(field[NAME]))
 		hold(reading, ITEM_SERVER, key.data, text.data);

@@ -65,6 +65,8 @@ static void test_certificates(void **state)
 	reader_sni_line(&reading, 0, "certs/c2.pem [verify required ca-file certs/a1.ca] a.b");
 	assert_string_equal(value_of(&reading, ITEM_SNI, "443/c1"), "a.b *.a.b");
 	assert_string_equal(value_of(&reading, ITEM_SNI, "443/c2"), "[a1] a.b");
+	reader_sni_line(&reading, 0, "certs/c3.pem [ca-file certs/a1.ca verify optional] a.b");
+	assert_string_equal(value_of(&reading, ITEM_SNI, "443/c3"), "[?a1] a.b");
 	image_free((struct image *)(uintptr_t)reading.like);
 	reading_done(&reading);
 }

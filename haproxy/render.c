@@ -308,6 +308,61 @@ const struct haproxy_refusal *render_refusals(const struct render *render, size_
 	return render->refusals;
 }
 
+/* ---- CAs: counted, for several units may name the same ---- */
+
+static const char *ca_text(const struct render *render, const char *key)
+{
+	const struct node *node = node_find(render, TABLE_CA, key);
+	const struct table_ca *ca = node ? (const struct table_ca *)node->unit : NULL;
+	return ca ? ca->pem : "";
+}
+
+/* NULL: none. */
+static void hold_ca(struct render *render, const char *key)
+{
+	if (key)
+		image_add(render->wanted, ITEM_CA, key, ca_text(render, key));
+}
+
+static void drop_ca(struct render *render, const char *key)
+{
+	if (key)
+		image_drop(render->wanted, ITEM_CA, key);
+}
+
+static void refresh_cas(struct render *render)
+{
+	for (struct node *node; (node = pop_dirty(render, TABLE_CA));) {
+		if (image_get(render->wanted, ITEM_CA, node->key))
+			image_set(render->wanted, ITEM_CA, node->key, ca_text(render, node->key));
+		node_show(node);
+		node_collect(render, node);
+	}
+}
+
+/* ---- what TLS to servers needs ---- */
+
+static const char *cert_text(const struct render *render, const char *key)
+{
+	const struct node *node = node_find(render, TABLE_CERTIFICATE, key);
+	const struct table_certificate *certificate = node ? (const struct table_certificate *)node->unit : NULL;
+	return certificate ? certificate->pem : "";
+}
+
+static void hold_tls(struct render *render, const struct table_tls *tls)
+{
+	hold_ca(render, tls ? tls->ca : NULL);
+	if (tls && tls->certificate)
+		image_add(render->wanted, ITEM_CERT, tls->certificate, cert_text(render, tls->certificate));
+}
+
+static void drop_tls(struct render *render, const struct table_tls *tls)
+{
+	drop_ca(render, tls ? tls->ca : NULL);
+	if (tls && tls->certificate)
+		image_drop(render->wanted, ITEM_CERT, tls->certificate);
+}
+
 /* ---- backends ---- */
 
 static const struct table_backend *backend_unit(const struct table_unit *unit)
@@ -325,14 +380,24 @@ static uint32_t backend_ready(const struct node *node)
 	return n;
 }
 
-/* "<backend>/<prefix><endpoint>[-h2c]" or NULL: the name cannot stand there. A server's protocol is fixed for its life, so
- * it is part of the name. */
+/* "-tls-0123456789": a digest of how. */
+static const char *tls_mark(struct render *render, const struct table_tls *tls)
+{
+	if (!tls)
+		return "";
+	const char *all = arena_printf(&render->scratch, "%s %s %s", tls->name, tls->ca ? tls->ca : "-",
+	                               tls->certificate ? tls->certificate : "-");
+	return arena_printf(&render->scratch, "-tls-%.10s", digest_of(all, strlen(all)).text);
+}
+
+/* "<backend>/<prefix><endpoint>[-tls-<digest>][-h2c]" or NULL: the name cannot stand there. How a server is spoken to is fixed
+ * for its life, so it is part of the name. */
 static const char *server_key(struct render *render, const char *backend, const char *prefix,
                               const struct table_backend *unit, const struct table_endpoint *endpoint)
 {
 	if (!encode_name_ok(endpoint->name))
 		return NULL;
-	return arena_printf(&render->scratch, "%s/%s%s%s", backend, prefix, endpoint->name,
+	return arena_printf(&render->scratch, "%s/%s%s%s%s", backend, prefix, endpoint->name, tls_mark(render, unit->tls),
 	                    unit->protocol == TABLE_H2C ? "-h2c" : "");
 }
 
@@ -349,7 +414,12 @@ static const char *server_text(struct render *render, const struct table_backend
 	buf_done(&text);
 	if (!ok)
 		return NULL;
-	buf_init(&text, 512);
+	if (unit->tls) {
+		snprintf(value.tls.name, sizeof(value.tls.name), "%s", unit->tls->name);
+		snprintf(value.tls.ca, sizeof(value.tls.ca), "%s", unit->tls->ca ? unit->tls->ca : "-");
+		snprintf(value.tls.cert, sizeof(value.tls.cert), "%s", unit->tls->certificate ? unit->tls->certificate : "-");
+	}
+	buf_init(&text, 1024);
 	server_value_dump(&value, &text);
 	const char *ret = arena_strndup(&render->scratch, text.data, text.len);
 	buf_done(&text);
@@ -375,6 +445,7 @@ static void backend_servers(struct render *render, struct node *node, const stru
 			j++;
 		bool stays = unit && j < unit->n_endpoints && !strcmp(unit->endpoints[j].name, name) &&
 			     (unit->protocol == TABLE_H2C) == (was->protocol == TABLE_H2C) &&
+			     !strcmp(tls_mark(render, unit->tls), tls_mark(render, was->tls)) &&
 			     server_text(render, unit, &unit->endpoints[j], 1);
 		const char *key = stays ? NULL : server_key(render, node->key, "", was, &was->endpoints[i]);
 		if (key)
@@ -386,6 +457,11 @@ static void backend_refresh(struct render *render, struct node *node)
 {
 	bool wanted = node->backend.uses;
 	refusal_drop(render, node);
+	/* Also if only rules of several backends have its servers. */
+	if (node->unit)
+		hold_tls(render, backend_unit(node->unit)->tls);
+	if (node->shown)
+		drop_tls(render, backend_unit(node->shown)->tls);
 	if (wanted)
 		image_set(render->wanted, ITEM_BACKEND, node->key, backend_defaults(node->key));
 	backend_servers(render, node, node->backend.made ? backend_unit(node->shown) : NULL,
@@ -966,38 +1042,6 @@ static const char *bind_value(struct render *render, const struct table_listener
 	return arena_printf(&render->scratch, "%s@", bind_name(render, listener));
 }
 
-/* ---- CAs: counted, for several units may name the same ---- */
-
-static const char *ca_text(const struct render *render, const char *key)
-{
-	const struct node *node = node_find(render, TABLE_CA, key);
-	const struct table_ca *ca = node ? (const struct table_ca *)node->unit : NULL;
-	return ca ? ca->pem : "";
-}
-
-/* NULL: none. */
-static void hold_ca(struct render *render, const char *key)
-{
-	if (key)
-		image_add(render->wanted, ITEM_CA, key, ca_text(render, key));
-}
-
-static void drop_ca(struct render *render, const char *key)
-{
-	if (key)
-		image_drop(render->wanted, ITEM_CA, key);
-}
-
-static void refresh_cas(struct render *render)
-{
-	for (struct node *node; (node = pop_dirty(render, TABLE_CA));) {
-		if (image_get(render->wanted, ITEM_CA, node->key))
-			image_set(render->wanted, ITEM_CA, node->key, ca_text(render, node->key));
-		node_show(node);
-		node_collect(render, node);
-	}
-}
-
 /* ---- certificates: counted, several binds may have the same ---- */
 
 static const char *sni_text(struct render *render, const struct table_certificate *certificate)
@@ -1005,7 +1049,7 @@ static const char *sni_text(struct render *render, const struct table_certificat
 	struct buf text;
 	buf_init(&text, ENCODE_VALUE_LIMIT);
 	if (certificate->ca)
-		buf_addf(&text, "[%s] ", certificate->ca);
+		buf_addf(&text, "[%s%s] ", certificate->ca_optional ? "?" : "", certificate->ca);
 	for (size_t i = 0; i < certificate->n_names; i++)
 		buf_addf(&text, "%s%s", i ? " " : "", certificate->names[i]);
 	const char *value = arena_strdup(&render->scratch, buf_failed(&text) || !text.data ? "" : text.data);
@@ -1018,12 +1062,20 @@ static const char *sni_key(struct render *render, const struct table_listener *l
 	return arena_printf(&render->scratch, "%s/%s", bind_name(render, listener), listener->certificates[i]);
 }
 
+/* What the listener asks of its clients. */
+static const char *clients_key(struct render *render, const struct table_listener *listener)
+{
+	return arena_printf(&render->scratch, "*%s/", listener->unit.key);
+}
+
 static void hold_certificates(struct render *render, const struct table_listener *listener)
 {
 	for (size_t i = 0; listener->sni && i < listener->n_certificates; i++) {
 		const struct node *node = node_find(render, TABLE_CERTIFICATE, listener->certificates[i]);
 		const struct table_certificate *certificate = node ? (const struct table_certificate *)node->unit : NULL;
 		hold_ca(render, certificate ? certificate->ca : NULL);
+		if (certificate && certificate->ca)
+			image_add(render->wanted, ITEM_NAME, clients_key(render, listener), certificate->ca_optional ? "any" : "valid");
 		image_add(render->wanted, ITEM_CERT, listener->certificates[i], certificate ? certificate->pem : "");
 		image_add(render->wanted, ITEM_SNI, sni_key(render, listener, i), certificate ? sni_text(render, certificate) : "");
 	}
@@ -1036,6 +1088,8 @@ static void drop_certificates(struct render *render, const struct table_listener
 		const struct node *node = node_find(render, TABLE_CERTIFICATE, listener->certificates[i]);
 		const struct table_certificate *certificate = node ? (const struct table_certificate *)node->shown : NULL;
 		drop_ca(render, certificate ? certificate->ca : NULL);
+		if (certificate && certificate->ca)
+			image_drop(render->wanted, ITEM_NAME, clients_key(render, listener));
 		image_drop(render->wanted, ITEM_CERT, listener->certificates[i]);
 		image_drop(render->wanted, ITEM_SNI, sni_key(render, listener, i));
 	}

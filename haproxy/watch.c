@@ -79,7 +79,8 @@ static void check_servers(struct watch *watch)
 		if (!image_get(watch->reading.image, ITEM_SERVER, watch->servers[i]))
 			differ(watch, "a server is gone: ", watch->servers[i]);
 	while ((told = image_next(watch->reading.image, &cursor)))
-		if (!watch_same_server(image_get(watch->options.held, ITEM_SERVER, told->key), told))
+		if (told->kind == ITEM_SERVER &&
+		    !watch_same_server(image_get(watch->options.held, ITEM_SERVER, told->key), told))
 			differ(watch, "a server is new, or has been changed: ", told->key);
 }
 

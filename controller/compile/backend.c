@@ -4,9 +4,16 @@
 #include <ctype.h>
 #include <string.h>
 
-const char *backend_key(struct arena *scratch, const char *namespace, const char *name, uint16_t port, bool grpc)
+const struct graph_certificate *backend_client(const struct port *port)
 {
-	return arena_printf(scratch, "%s.%s:%u%s", namespace, name, port, grpc ? TABLE_GRPC : "");
+	return port->gateway && node_gateway(port->gateway) ? node_gateway(port->gateway)->client : NULL;
+}
+
+const char *backend_key(struct arena *scratch, const struct backend_ref *ref, bool grpc,
+                        const struct graph_certificate *client)
+{
+	const char *own = client ? arena_printf(scratch, "-crt%.10s", client->digest) : "";
+	return arena_printf(scratch, "%s.%s:%u%s%s", ref->namespace, ref->name, ref->port, own, grpc ? TABLE_GRPC : "");
 }
 
 static void queue(struct compile *compile, struct backend *backend)
@@ -23,60 +30,70 @@ static void queue(struct compile *compile, struct backend *backend)
 }
 
 /* The Service a valid reference names has a node: the route's edge. */
-static struct backend *want(struct compile *compile, const struct backend_ref *ref, bool grpc)
+static struct backend *find(const struct compile *compile, const struct backend_ref *ref, const char *key)
 {
 	struct node *service = store_find(compile->graph->store, KIND_SERVICE, ref->namespace, ref->name);
 	BUG_ON(!service);
 	struct backend *backend = service->compile;
-	while (backend && (backend->port != ref->port || backend->grpc != grpc))
+	while (backend && strcmp(backend->key, key) != 0)
 		backend = backend->next;
-	if (backend)
-		return backend;
-	backend = xcalloc(1, sizeof(*backend));
+	return backend;
+}
+
+static struct backend *make(const struct compile *compile, const struct backend_ref *ref, const char *key, bool grpc,
+                            const struct graph_certificate *client)
+{
+	struct node *service = store_find(compile->graph->store, KIND_SERVICE, ref->namespace, ref->name);
+	struct backend *backend = xcalloc(1, sizeof(*backend) + strlen(key) + 1);
+	strcpy(backend->key, key);
 	backend->port = ref->port;
 	backend->grpc = grpc;
+	/* Counted where it lies. */
+	backend->client = client ? certificate_ref((struct graph_certificate *)(uintptr_t)client) : NULL;
 	backend->service = service;
 	backend->next = service->compile;
 	service->compile = backend;
 	return backend;
 }
 
-static void use(struct compile *compile, const struct backend_ref *ref, bool grpc)
+struct use {
+	struct compile *compile;
+	const struct port *port; /* NULL: one use less */
+	bool grpc;
+};
+
+static void count(const struct use *use, const struct backend_ref *ref, const char *key)
 {
-	struct backend *backend = want(compile, ref, grpc);
-	if (!backend->uses++)
-		queue(compile, backend);
+	struct backend *backend = find(use->compile, ref, key);
+	if (!backend && use->port)
+		backend = make(use->compile, ref, key, use->grpc, backend_client(use->port));
+	BUG_ON(!backend || (!use->port && !backend->uses));
+	const uint32_t before = backend->uses;
+	backend->uses += use->port ? 1 : UINT32_MAX;
+	if (!before || !backend->uses)
+		queue(use->compile, backend);
 }
 
-static void unuse(struct compile *compile, const struct backend_ref *ref, bool grpc)
-{
-	struct backend *backend = want(compile, ref, grpc);
-	BUG_ON(!backend->uses);
-	if (!--backend->uses)
-		queue(compile, backend);
-}
-
-static void each_ref(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index,
-                     void (*what)(struct compile *compile, const struct backend_ref *ref, bool grpc))
+static void each_ref(const struct use *use, const struct table_rule *rule, const struct http_route *route, size_t index)
 {
 	const struct http_rule *source = &route->rules[index];
-	const bool grpc = route->object.kind == KIND_GRPCROUTE;
 	for (size_t i = 0; i < rule->n_refs; i++)
 		if (rule->refs[i].backend)
-			what(compile, &source->backend_refs[i], grpc);
+			count(use, &source->backend_refs[i], rule->refs[i].backend);
 	for (size_t i = 0; i < rule->n_mirrors; i++)
 		if (rule->mirrors[i].backend)
-			what(compile, &source->mirrors[i].ref, grpc);
+			count(use, &source->mirrors[i].ref, rule->mirrors[i].backend);
 }
 
-void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index)
+void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index,
+                 const struct port *port)
 {
-	each_ref(compile, rule, route, index, use);
+	each_ref(&(struct use){compile, port, route->object.kind == KIND_GRPCROUTE}, rule, route, index);
 }
 
 void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index)
 {
-	each_ref(compile, rule, route, index, unuse);
+	each_ref(&(struct use){compile, NULL, false}, rule, route, index);
 }
 
 void backends_touch(struct compile *compile, const struct node *service)
@@ -232,15 +249,16 @@ static enum table_protocol protocol_of(const struct service_port *port, bool grp
 {
 	if (grpc || (port->app_protocol && strcmp(port->app_protocol, "kubernetes.io/h2c") == 0))
 		return TABLE_H2C;
-	if (port->app_protocol && strcmp(port->app_protocol, "kubernetes.io/ws") == 0)
+	if (port->app_protocol && strncmp(port->app_protocol, "kubernetes.io/ws", 16) == 0) /* and wss */
 		return TABLE_WEBSOCKET;
 	return TABLE_HTTP1;
 }
 
-static struct table_unit *build(const struct backend *backend, const char *key)
+static struct table_unit *build(struct compile *compile, const struct backend *backend, struct table_changes *changes)
 {
 	const struct service_port *port = find_port(backend);
 	BUG_ON(!port); /* or no rule would use it */
+	const struct node *policy = graph_policy(compile->graph, backend->service->object, port);
 	struct arena scratch;
 	arena_init(&scratch);
 	struct found_list list = {0};
@@ -256,8 +274,9 @@ static struct table_unit *build(const struct backend *backend, const char *key)
 		endpoints[i] = (struct table_endpoint){f->name, f->address, f->port, !f->ready && drain};
 	}
 	const struct table_backend like = {
-	        .unit = {.key = key},
+	        .unit = {.key = backend->key},
 	        .protocol = protocol_of(port, backend->grpc),
+	        .tls = policy ? tls_use(compile, policy, backend->client, &scratch, changes) : NULL,
 	        .endpoints = endpoints,
 	        .n_endpoints = list.n,
 	};
@@ -277,6 +296,7 @@ static void backend_free(struct backend *backend)
 			first = first->next;
 		first->next = backend->next;
 	}
+	certificate_unref(backend->client);
 	free(backend);
 }
 
@@ -284,8 +304,20 @@ void backends_free(struct backend *first)
 {
 	for (struct backend *next; first; first = next) {
 		next = first->next;
+		certificate_unref(first->client);
 		free(first);
 	}
+}
+
+/* What the new unit needs is used before the old one lets go of it: what both need is not touched. */
+static void put(struct compile *compile, const struct backend *backend, struct table_changes *changes)
+{
+	struct table_unit *old = table_unit_ref(table_get(compile->table, TABLE_BACKEND, backend->key));
+	struct table_unit *new = backend->uses ? build(compile, backend, changes) : NULL;
+	table_change(compile->table, changes, TABLE_BACKEND, backend->key, new);
+	if (old)
+		tls_unuse(compile, ((const struct table_backend *)old)->tls, changes);
+	table_unit_unref(old);
 }
 
 void backends_build(struct compile *compile, struct table_changes *changes)
@@ -293,12 +325,7 @@ void backends_build(struct compile *compile, struct table_changes *changes)
 	for (size_t i = 0; i < compile->n_queued_backends; i++) {
 		struct backend *backend = compile->queued_backends[i];
 		backend->queued = false;
-		struct arena scratch;
-		arena_init(&scratch);
-		const char *key = backend_key(&scratch, backend->service->namespace, backend->service->name, backend->port,
-		                              backend->grpc);
-		table_change(compile->table, changes, TABLE_BACKEND, key, backend->uses ? build(backend, key) : NULL);
-		arena_done(&scratch);
+		put(compile, backend, changes);
 		if (!backend->uses)
 			backend_free(backend);
 	}

@@ -7,7 +7,9 @@
  *             others while a route is a member
  *   route     its memberships in hosts, its rules                → TABLE_RULE, "namespace/route/index[@listener]",
  *                                                                  of a GRPCRoute "namespace/route/grpc-index"
- *   backend   a Service port that some rule sends requests to    → TABLE_BACKEND, "namespace.service:port[-grpc]"
+ *   backend   a Service port that some rule sends requests to    → TABLE_BACKEND, "namespace.service:port[-crt<digest>][-grpc]"
+ *             (of a Gateway with a client certificate: its own);
+ *             with TLS: whom to believe, what to show           → TABLE_CA, TABLE_CERTIFICATE
  *
  * Isolation of listeners: a hostname belongs to the listener with the most specific hostname that covers it; a route
  * gets only those of its hostnames that belong to a listener it is attached to. So no two listeners share a host, and the
@@ -75,10 +77,12 @@ struct port {
 struct backend {
 	struct node *service;
 	struct backend *next; /* of the Service: node->compile */
+	struct graph_certificate *client; /* shown to servers with TLS; NULL: none. A reference */
 	uint32_t uses;
 	uint16_t port;
 	bool grpc; /* for GRPCRoutes */
 	bool queued;
+	char key[];
 };
 
 /* node->compile of a Gateway. */
@@ -90,14 +94,16 @@ struct gateway_ports {
 /* node->compile of a route. */
 struct route_units {
 	struct http_route *route; /* the version compiled; a reference */
+	bool own_backends;        /* of some Gateway that shows a certificate to servers: a unit of each rule for each listener */
 	size_t n_members;
 	struct membership members[];
 };
 
-/* Units are shared: uses are by TABLE_LISTENERs. */
+/* A certificate or CA. Units are shared: uses are by TABLE_LISTENERs and TABLE_BACKENDs. */
 struct certificate {
 	UT_hash_handle hh;
 	uint32_t uses;
+	enum table_kind kind;
 	char key[40];
 };
 
@@ -149,6 +155,10 @@ struct port *port_find(const struct compile *compile, const struct gateway_state
 void certificates_use(struct compile *compile, const struct gateway_state *gateway, size_t l, struct arena *scratch,
                       struct table_listener *like, struct table_changes *changes);
 void certificates_unuse(struct compile *compile, const struct table_listener *listener, struct table_changes *changes);
+/* For a backend: how a policy has its servers spoken to. In scratch. */
+struct table_tls *tls_use(struct compile *compile, const struct node *policy, const struct graph_certificate *client,
+                          struct arena *scratch, struct table_changes *changes);
+void tls_unuse(struct compile *compile, const struct table_tls *tls, struct table_changes *changes);
 
 /* host.c */
 #define MISDIRECTED "misdirected" /* the key of the one rule for all of them */
@@ -175,9 +185,9 @@ struct route_rule *route_rules(struct arena *scratch, const struct route_units *
 void route_units_free(struct route_units *units);
 
 /* rule.c */
-/* The outcome depends on the listener: a redirect that does not name the scheme. */
-bool rule_is_per_listener(const struct http_rule *rule);
-const char *rule_key(struct arena *scratch, const struct http_route *route, size_t rule, const struct port *port);
+/* The outcome depends on the listener: a redirect that does not name the scheme, backends of its Gateway's own. */
+bool rule_is_per_listener(const struct route_units *units, size_t rule);
+const char *rule_key(struct arena *scratch, const struct route_units *units, size_t rule, const struct port *port);
 /* Back from a key; NULL: there is no such route. */
 struct node *rule_route(const struct compile *compile, const char *key);
 bool rule_is_of(const char *key, const struct node *route);
@@ -190,9 +200,13 @@ const char *rule_path(struct arena *scratch, const struct http_match *match);
 const char *rule_path_regex(struct arena *scratch, const struct http_match *match);
 
 /* backend.c */
-const char *backend_key(struct arena *scratch, const char *namespace, const char *name, uint16_t port, bool grpc);
+/* client: the certificate that its Gateway shows to servers; NULL: none. */
+const char *backend_key(struct arena *scratch, const struct backend_ref *ref, bool grpc,
+                        const struct graph_certificate *client);
+const struct graph_certificate *backend_client(const struct port *port);
 /* A rule's references that are valid; source: what it was built from, rule `index` of `route`. */
-void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index);
+void backend_use(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index,
+                 const struct port *port);
 void backend_unuse(struct compile *compile, const struct table_rule *rule, const struct http_route *route, size_t index);
 void backends_touch(struct compile *compile, const struct node *service);
 void backends_build(struct compile *compile, struct table_changes *changes);

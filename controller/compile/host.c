@@ -280,15 +280,16 @@ static size_t count_matches(const struct http_route *route)
 	return n;
 }
 
-static size_t add_route(struct arena *scratch, const struct host *host, const struct route_state *state,
+static size_t add_route(struct arena *scratch, const struct host *host, const struct node *node,
                         struct candidate *list)
 {
+	const struct route_state *state = node_route(node);
 	const struct http_route *route = state->route;
 	const bool guarded = route->object.kind == KIND_GRPCROUTE && has_http_routes(host);
 	size_t n = 0, match = 0;
 	for (size_t r = 0; r < route->n_rules; r++) {
 		const struct http_rule *rule = &route->rules[r];
-		const char *key = rule_key(scratch, route, r, host->port);
+		const char *key = rule_key(scratch, node->compile, r, host->port);
 		for (size_t m = 0; m < rule->n_matches; m++, match++) {
 			if (graph_match_dropped(state, match))
 				continue;
@@ -328,7 +329,7 @@ static struct entries gather(struct arena *scratch, const struct host *host, uin
 	struct candidate *list = arena_array(scratch, n, sizeof(*list));
 	n = 0;
 	for (const struct membership *m = host->members; m; m = m->next)
-		n += m->rank == rank ? add_route(scratch, host, node_route(m->route), list + n) : 0;
+		n += m->rank == rank ? add_route(scratch, host, m->route, list + n) : 0;
 	return sorted(scratch, list, n);
 }
 
@@ -355,7 +356,7 @@ static struct entries gather_touched(struct arena *scratch, const struct host *h
 	n = 0;
 	for (size_t i = 0; touched && i < touched->n; i++)
 		if (is_member(host, touched->routes[i]))
-			n += add_route(scratch, host, node_route(touched->routes[i]), list + n);
+			n += add_route(scratch, host, touched->routes[i], list + n);
 	return sorted(scratch, list, n);
 }
 

@@ -65,7 +65,7 @@ static bool uses(const struct table_rule *rule, const char *backend)
 	return false;
 }
 
-/* A rule that sends requests somewhere is one unit. */
+/* Once for each rule, whatever units it has. */
 static bool origin_backend_of(const struct compile *compile, struct node *route, const char *backend, origin_cb *cb,
                               void *ctx)
 {
@@ -74,9 +74,11 @@ static bool origin_backend_of(const struct compile *compile, struct node *route,
 	size_t n;
 	const struct route_rule *rules = route_rules(&scratch, route->compile, &n);
 	bool found = false;
+	size_t told = ORIGIN_WHOLE;
 	for (size_t i = 0; i < n; i++)
-		if (uses(table_rule(compile->table, rules[i].key), backend)) {
-			cb(ctx, &(struct origin){route, 0, rules[i].index, 1});
+		if (rules[i].index != told && uses(table_rule(compile->table, rules[i].key), backend)) {
+			told = rules[i].index;
+			cb(ctx, &(struct origin){route, 0, told, 1});
 			found = true;
 		}
 	arena_done(&scratch);
@@ -106,13 +108,28 @@ static bool origin_backend(const struct compile *compile, const char *key, origi
 	const struct node *service = compile_service(compile, key, &port);
 	bool found = false;
 	for (struct edge *e = service ? service->in[EDGE_USER] : NULL; e; e = e->next)
-		found |= origin_backend_of(compile, e->from, key, cb, ctx);
+		found |= object_kind_is_route(e->from->kind) && origin_backend_of(compile, e->from, key, cb, ctx);
+	return found;
+}
+
+/* What backends with TLS need is their routes'. */
+static bool origin_tls(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
+{
+	size_t n;
+	bool found = false;
+	struct table_unit **backends = table_sorted(compile->table, TABLE_BACKEND, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct table_tls *tls = ((const struct table_backend *)backends[i])->tls;
+		if (tls && ((tls->ca && strcmp(tls->ca, key) == 0) || (tls->certificate && strcmp(tls->certificate, key) == 0)))
+			found |= origin_backend(compile, backends[i]->key, cb, ctx);
+	}
+	free(backends);
 	return found;
 }
 
 static bool origin_certificate(const struct compile *compile, const char *key, origin_cb *cb, void *ctx)
 {
-	bool found = false;
+	bool found = origin_tls(compile, key, cb, ctx);
 	for (const struct port *port = compile->ports; port; port = port->hh.next) {
 		const struct table_listener *listener = table_listener(compile->table, port->key);
 		for (uint32_t i = 0; listener && port->gateway && i < listener->n_certificates; i++)
@@ -135,6 +152,8 @@ bool compile_origins(const struct compile *compile, enum table_kind kind, const 
 		return origin_host(compile, key, cb, ctx);
 	case TABLE_CERTIFICATE:
 		return origin_certificate(compile, key, cb, ctx);
+	case TABLE_CA:
+		return origin_tls(compile, key, cb, ctx);
 	case TABLE_BACKEND:
 		return origin_backend(compile, key, cb, ctx);
 	default:

@@ -112,9 +112,9 @@ static bool is_same_match(const struct http_match *a, const struct http_match *b
 	       is_same_tests(a->query_params, a->n_query_params, b->query_params, b->n_query_params);
 }
 
-static bool is_same_rule(const struct http_rule *a, const struct http_rule *b)
+static bool is_same_matches(const struct http_rule *a, const struct http_rule *b)
 {
-	if (a->n_matches != b->n_matches || rule_is_per_listener(a) != rule_is_per_listener(b))
+	if (a->n_matches != b->n_matches)
 		return false;
 	for (size_t i = 0; i < a->n_matches; i++)
 		if (!is_same_match(&a->matches[i], &b->matches[i]))
@@ -122,14 +122,15 @@ static bool is_same_rule(const struct http_rule *a, const struct http_rule *b)
 	return true;
 }
 
-static bool is_same_entries(const struct http_route *a, const struct http_route *b)
+static bool is_same_entries(const struct route_units *old, const struct route_units *new)
 {
+	const struct http_route *a = old->route, *b = new->route;
 	if (a == b)
-		return true;
+		return old->own_backends == new->own_backends;
 	if (a->n_rules != b->n_rules || a->object.created != b->object.created)
 		return false;
 	for (size_t i = 0; i < a->n_rules; i++)
-		if (!is_same_rule(&a->rules[i], &b->rules[i]))
+		if (!is_same_matches(&a->rules[i], &b->rules[i]) || rule_is_per_listener(old, i) != rule_is_per_listener(new, i))
 			return false;
 	return true;
 }
@@ -163,12 +164,12 @@ struct route_rule *route_rules(struct arena *scratch, const struct route_units *
 	const struct http_route *route = units->route;
 	struct route_rule *rules = arena_array(scratch, route->n_rules * units->n_members, sizeof(*rules));
 	for (size_t r = 0; r < route->n_rules; r++) {
-		bool per_listener = rule_is_per_listener(&route->rules[r]);
+		bool per_listener = rule_is_per_listener(units, r);
 		for (size_t i = 0; i < (per_listener ? units->n_members : 1); i++) {
 			const struct port *port = units->members[i].host->port;
 			if (!has_port_before(units, i))
 				rules[(*ret_n)++] = (struct route_rule){
-				        r, port, rule_key(scratch, route, r, port)};
+				        r, port, rule_key(scratch, units, r, port)};
 		}
 	}
 	return rules;
@@ -178,7 +179,7 @@ static void put_rule(struct compile *compile, const struct route_state *state, c
                      struct table_changes *changes)
 {
 	struct table_rule *rule = rule_build(compile, state, r->index, r->port, r->key);
-	backend_use(compile, rule, state->route, r->index);
+	backend_use(compile, rule, state->route, r->index, r->port);
 	table_change(compile->table, changes, TABLE_RULE, r->key, &rule->unit);
 }
 
@@ -220,9 +221,11 @@ static struct route_units *units_new(struct node *node, struct http_route *route
 	object_ref(&route->object);
 	units->route = route;
 	units->n_members = hosts->n;
-	for (size_t i = 0; i < hosts->n; i++)
+	for (size_t i = 0; i < hosts->n; i++) {
 		units->members[i] =
 		        (struct membership){.host = hosts->items[i].host, .route = node, .rank = hosts->items[i].rank};
+		units->own_backends |= backend_client(hosts->items[i].host->port) != NULL;
+	}
 	return units;
 }
 
@@ -247,7 +250,7 @@ void route_compile(struct compile *compile, struct node *node, struct table_chan
 		find_hosts(compile, state, &hosts);
 	if (hosts.n)
 		units = units_new(node, state->route, &hosts);
-	if (old && units && is_same_hosts(old, &hosts) && is_same_entries(old->route, units->route)) {
+	if (old && units && is_same_hosts(old, &hosts) && is_same_entries(old, units)) {
 		inherit(units, old);
 	} else {
 		for (size_t i = 0; old && i < old->n_members; i++)

@@ -19,18 +19,20 @@ static const struct http_filter *find_filter(const struct http_rule *rule, enum 
 	return find_in(rule->filters, rule->n_filters, type);
 }
 
-bool rule_is_per_listener(const struct http_rule *rule)
+bool rule_is_per_listener(const struct route_units *units, size_t r)
 {
+	const struct http_rule *rule = &units->route->rules[r];
 	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
-	return redirect && !redirect->redirect_scheme && !graph_rule_unsupported(rule, NULL);
+	return units->own_backends || (redirect && !redirect->redirect_scheme && !graph_rule_unsupported(rule, NULL));
 }
 
-const char *rule_key(struct arena *scratch, const struct http_route *route, size_t rule, const struct port *port)
+const char *rule_key(struct arena *scratch, const struct route_units *units, size_t rule, const struct port *port)
 {
-	const struct object *o = &route->object;
-	if (rule_is_per_listener(&route->rules[rule]))
-		return arena_printf(scratch, "%s/%s/%zu@%s", o->namespace, o->name, rule, port->key);
-	return arena_printf(scratch, "%s/%s/%s%zu", o->namespace, o->name, o->kind == KIND_GRPCROUTE ? GRPC_RULE : "", rule);
+	const struct object *o = &units->route->object;
+	const char *grpc = o->kind == KIND_GRPCROUTE ? GRPC_RULE : "";
+	if (rule_is_per_listener(units, rule))
+		return arena_printf(scratch, "%s/%s/%s%zu@%s", o->namespace, o->name, grpc, rule, port->key);
+	return arena_printf(scratch, "%s/%s/%s%zu", o->namespace, o->name, grpc, rule);
 }
 
 /* Neither names nor namespaces hold a "/". */
@@ -169,9 +171,18 @@ static struct table_retry *retry(struct arena *scratch, const struct http_retry 
 	return to;
 }
 
+/* NULL: the reference is no use. */
+static const char *backend_of(struct arena *scratch, const struct compile *compile, const struct http_route *route,
+                              const struct backend_ref *ref, const struct port *port)
+{
+	if (!graph_ref_served(compile->graph, &route->object, ref, NULL))
+		return NULL;
+	return backend_key(scratch, ref, route->object.kind == KIND_GRPCROUTE, backend_client(port));
+}
+
 /* One for each RequestMirror, in their order: what backend_use() counts on. */
 static void fill_mirrors(struct arena *scratch, const struct compile *compile, const struct http_route *route,
-                         const struct http_rule *rule, struct table_rule *like)
+                         const struct http_rule *rule, const struct port *port, struct table_rule *like)
 {
 	like->mirrors = arena_array(scratch, rule->n_mirrors, sizeof(*like->mirrors));
 	like->n_mirrors = rule->n_mirrors;
@@ -179,14 +190,12 @@ static void fill_mirrors(struct arena *scratch, const struct compile *compile, c
 		const struct http_mirror *from = &rule->mirrors[i];
 		like->mirrors[i].numerator = (uint32_t)from->numerator;
 		like->mirrors[i].denominator = (uint32_t)from->denominator;
-		if (graph_ref(compile->graph, &route->object, &from->ref, NULL, NULL))
-			like->mirrors[i].backend = backend_key(scratch, from->ref.namespace, from->ref.name, from->ref.port,
-			                                       route->object.kind == KIND_GRPCROUTE);
+		like->mirrors[i].backend = backend_of(scratch, compile, route, &from->ref, port);
 	}
 }
 
 static void fill_refs(struct arena *scratch, const struct compile *compile, const struct http_route *route,
-                      const struct http_rule *rule, struct table_rule *like)
+                      const struct http_rule *rule, const struct port *port, struct table_rule *like)
 {
 	like->refs = arena_array(scratch, rule->n_backend_refs, sizeof(*like->refs));
 	like->n_refs = rule->n_backend_refs;
@@ -194,9 +203,7 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 		const struct backend_ref *ref = &rule->backend_refs[i];
 		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
 		like->refs[i].edits = ref_edits(scratch, ref);
-		if (graph_ref(compile->graph, &route->object, ref, NULL, NULL))
-			like->refs[i].backend = backend_key(scratch, ref->namespace, ref->name, ref->port,
-			                                    route->object.kind == KIND_GRPCROUTE);
+		like->refs[i].backend = backend_of(scratch, compile, route, ref, port);
 	}
 }
 
@@ -235,8 +242,8 @@ static void fill(struct arena *scratch, const struct compile *compile, const str
 	like->retry = retry(scratch, rule->retry);
 	like->request_timeout_ms = rule->request_timeout_ms;
 	like->backend_timeout_ms = rule->backend_timeout_ms;
-	fill_refs(scratch, compile, route, rule, like);
-	fill_mirrors(scratch, compile, route, rule, like);
+	fill_refs(scratch, compile, route, rule, port, like);
+	fill_mirrors(scratch, compile, route, rule, port, like);
 }
 
 struct table_rule *rule_build(const struct compile *compile, const struct route_state *state, size_t r,

@@ -45,17 +45,23 @@ static const struct service_port *find_port(const struct service *service, uint1
 	return found;
 }
 
-/* What HAProxy can speak to a server in clear: HTTP/1.1, also upgraded to WebSocket, and HTTP/2, which is all that gRPC
- * is spoken over. */
-static bool is_spoken(enum object_kind route, const char *app_protocol)
+static bool is_among(const char *word, const char *const *known)
 {
+	for (size_t i = 0; known[i]; i++)
+		if (strcmp(word, known[i]) == 0)
+			return true;
+	return false;
+}
+
+/* What HAProxy can speak to a server: HTTP/1.1, also upgraded to WebSocket, and HTTP/2, which is all that gRPC is spoken over;
+ * with TLS only where a BackendTLSPolicy says whom to believe. */
+static bool is_spoken(enum object_kind route, const char *app_protocol, bool tls)
+{
+	static const char *const secure[] = {"https", "HTTPS", "kubernetes.io/wss", NULL};
 	static const char *const http[] = {"", "http", "kubernetes.io/ws", "kubernetes.io/h2c", NULL};
 	static const char *const grpc[] = {"", "grpc", "kubernetes.io/h2c", NULL};
 	const char *const *known = route == KIND_GRPCROUTE ? grpc : http;
-	for (size_t i = 0; app_protocol && known[i]; i++)
-		if (strcmp(app_protocol, known[i]) == 0)
-			return true;
-	return !app_protocol;
+	return !app_protocol || is_among(app_protocol, known) || (tls && is_among(app_protocol, secure));
 }
 
 static enum condition_id judge(const struct graph *graph, const struct object *route, const struct backend_ref *ref,
@@ -84,7 +90,7 @@ static enum condition_id judge(const struct graph *graph, const struct object *r
 	if (strcmp(port->protocol, "TCP") != 0)
 		return why(message, COND_ROUTE_UNSUPPORTED_PROTOCOL, "Service %s/%s: port %u is for %s", ref->namespace,
 		           ref->name, ref->port, port->protocol);
-	if (!is_spoken(route->kind, port->app_protocol))
+	if (!is_spoken(route->kind, port->app_protocol, graph_policy(graph, &service->object, port)))
 		return why(message, COND_ROUTE_UNSUPPORTED_PROTOCOL, "Service %s/%s: port %u: appProtocol %s is not supported",
 		           ref->namespace, ref->name, ref->port, port->app_protocol);
 	*ret = port;
@@ -99,4 +105,17 @@ const struct service_port *graph_ref(const struct graph *graph, const struct obj
 	if (ret_why)
 		*ret_why = id;
 	return port;
+}
+
+const struct service_port *graph_ref_served(const struct graph *graph, const struct object *route,
+                                            const struct backend_ref *ref, const struct node **ret_policy)
+{
+	const struct service_port *port = graph_ref(graph, route, ref, NULL, NULL);
+	if (!port)
+		return NULL;
+	const struct node *service = store_find(graph->store, KIND_SERVICE, ref->namespace, ref->name);
+	const struct node *policy = graph_policy(graph, service->object, port);
+	if (ret_policy)
+		*ret_policy = policy;
+	return policy && !graph_policy_good(graph, policy, NULL) ? NULL : port;
 }

@@ -20,6 +20,7 @@ static void dump_gateway(const struct graph *graph, const struct node *node, str
 	buf_addf(out, "Gateway %s/%s of class %s\n", node->namespace, node->name, state->gateway->gateway_class_name);
 	dump_condition(&state->accepted, "  ", out);
 	dump_condition(&state->programmed, "  ", out);
+	dump_condition(&state->resolved, "  ", out);
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		const struct listener *l = &state->gateway->listeners[i];
 		const struct listener_state *s = &state->listeners[i];
@@ -100,6 +101,22 @@ static void dump_route(const struct graph *graph, const struct node *node, struc
 	}
 }
 
+static void dump_policy(const struct graph *graph, const struct node *node, struct buf *out)
+{
+	struct condition accepted = {0}, resolved = {0};
+	struct node_list ancestors = {0};
+	buf_addf(out, "BackendTLSPolicy %s/%s\n", node->namespace, node->name);
+	graph_policy_judge(graph, node, &accepted, &resolved);
+	graph_policy_ancestors(graph, node, &ancestors);
+	for (size_t i = 0; i < ancestors.n; i++)
+		buf_addf(out, "  ancestor %s/%s\n", ancestors.items[i]->namespace, ancestors.items[i]->name);
+	dump_condition(&accepted, "  ", out);
+	dump_condition(&resolved, "  ", out);
+	node_list_done(&ancestors);
+	condition_done(&accepted);
+	condition_done(&resolved);
+}
+
 static void dump_class(const struct graph *graph, const struct node *node, struct buf *out)
 {
 	static const char *const words[] = {
@@ -109,7 +126,8 @@ static void dump_class(const struct graph *graph, const struct node *node, struc
 
 void graph_dump(const struct graph *graph, struct buf *out)
 {
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE};
+	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE,
+	                                         KIND_BACKENDTLSPOLICY};
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct node_list nodes = {0};
 		store_list(graph->store, kinds[k], &nodes);
@@ -118,6 +136,8 @@ void graph_dump(const struct graph *graph, struct buf *out)
 				dump_class(graph, nodes.items[i], out);
 			else if (kinds[k] == KIND_GATEWAY)
 				dump_gateway(graph, nodes.items[i], out);
+			else if (kinds[k] == KIND_BACKENDTLSPOLICY)
+				dump_policy(graph, nodes.items[i], out);
 			else
 				dump_route(graph, nodes.items[i], out);
 		}

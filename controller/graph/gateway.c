@@ -12,12 +12,15 @@ void gateway_state_free(struct gateway_state *state)
 		return;
 	condition_done(&state->accepted);
 	condition_done(&state->programmed);
+	condition_done(&state->resolved);
+	certificate_unref(state->client);
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		condition_done(&state->listeners[i].accepted);
 		condition_done(&state->listeners[i].conflicted);
 		condition_done(&state->listeners[i].resolved);
 		condition_done(&state->listeners[i].programmed);
 		graph_certificates_done(&state->listeners[i]);
+		graph_cas_done(&state->listeners[i]);
 	}
 	free(state->binds);
 	object_unref(&state->gateway->object);
@@ -90,10 +93,9 @@ size_t graph_listener_owner(const struct gateway_state *gateway, uint16_t port, 
 	return best;
 }
 
-/* Clients' certificates are not checked yet: without that, such a listener must not serve. */
-static bool is_supported(const struct gateway_state *state, const struct listener *l)
+static bool is_supported(const struct listener *l)
 {
-	return strcmp(l->protocol, "HTTP") == 0 || (graph_listener_tls(l) && !state->gateway->frontend_tls);
+	return strcmp(l->protocol, "HTTP") == 0 || graph_listener_tls(l);
 }
 
 static uint32_t kind_bit(const char *name)
@@ -109,7 +111,7 @@ static void judge_kinds(struct gateway_state *state, size_t i)
 {
 	const struct listener *l = &state->gateway->listeners[i];
 	struct listener_state *s = &state->listeners[i];
-	const uint32_t fits = is_supported(state, l) ? 1u << KIND_HTTPROUTE | 1u << KIND_GRPCROUTE : 0;
+	const uint32_t fits = is_supported(l) ? 1u << KIND_HTTPROUTE | 1u << KIND_GRPCROUTE : 0;
 	condition_set(&s->resolved, COND_LISTENER_RESOLVED_REFS, NULL);
 	s->takes = l->n_kinds ? 0 : fits;
 	for (size_t k = 0; k < l->n_kinds; k++) {
@@ -131,18 +133,21 @@ static void judge_listener(const struct graph *graph, struct gateway_state *stat
 	struct listener_state *s = &state->listeners[i];
 	judge_conflicts(state, i);
 	judge_kinds(state, i);
-	if (graph_listener_tls(l))
+	bool clients = true;
+	if (graph_listener_tls(l)) {
 		graph_judge_certificates(graph, state, i);
-	if (graph_listener_tls(l) && !is_supported(state, l))
-		condition_set(&s->accepted, COND_LISTENER_UNSUPPORTED_PROTOCOL,
-		              "spec.tls.frontend: certificates of clients are not supported");
-	else if (!is_supported(state, l))
+		clients = graph_judge_clients(graph, state, i);
+	}
+	if (!is_supported(l))
 		condition_set(&s->accepted, COND_LISTENER_UNSUPPORTED_PROTOCOL,
 		              "spec.listeners[%zu].protocol: %s is not supported", i, l->protocol);
 	else if (s->conflicted.id == COND_LISTENER_CONFLICTED_PROTOCOL)
 		condition_set(&s->accepted, COND_LISTENER_PROTOCOL_CONFLICT, "%s", condition_text(&s->conflicted));
 	else if (s->conflicted.id == COND_LISTENER_CONFLICTED_HOSTNAME)
 		condition_set(&s->accepted, COND_LISTENER_HOSTNAME_CONFLICT, "%s", condition_text(&s->conflicted));
+	else if (!clients)
+		condition_set(&s->accepted, COND_LISTENER_NO_VALID_CA, "No certificate of an authority is left: %s",
+		              condition_text(&s->resolved));
 	else
 		condition_set(&s->accepted, COND_LISTENER_ACCEPTED, NULL);
 }
@@ -326,6 +331,8 @@ static struct gateway_state *judge_alone(const struct graph *graph, struct node 
 	state->n_listeners = n;
 	for (size_t i = 0; i < n; i++)
 		judge_listener(graph, state, i);
+	if (gateway->client_certificate)
+		graph_judge_client_certificate(graph, state);
 	if (graph_class(graph, gateway->gateway_class_name) == CLASS_REFUSED)
 		condition_set(&state->accepted, COND_GATEWAY_PENDING, "spec.gatewayClassName: GatewayClass %s is not accepted",
 		              gateway->gateway_class_name);
@@ -389,7 +396,8 @@ static int older(const void *a, const void *b)
 /* Nothing a route or the table would see is different. */
 static bool is_as_before(const struct gateway_state *old, const struct gateway_state *new)
 {
-	if (!old || old->gateway != new->gateway)
+	if (!old || old->gateway != new->gateway || !old->client != !new->client ||
+	    (old->client && strcmp(old->client->digest, new->client->digest) != 0))
 		return false;
 	for (size_t i = 0; i < new->n_listeners; i++)
 		if (old->listeners[i].serving != new->listeners[i].serving ||
@@ -408,7 +416,8 @@ static void settle(struct graph *graph, struct gateway_state *state, struct grap
 		state->epoch = old->epoch;
 		for (size_t i = 0; i < state->n_listeners; i++) {
 			state->listeners[i].attached = old->listeners[i].attached;
-			if (!graph_same_certificates(&old->listeners[i], &state->listeners[i]))
+			if (!graph_same_certificates(&old->listeners[i], &state->listeners[i]) ||
+			    !graph_same_cas(&old->listeners[i], &state->listeners[i]))
 				graph_queue(&delta->gateways, node);
 		}
 	} else {

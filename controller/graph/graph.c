@@ -185,6 +185,23 @@ static void touch_classes(const struct node *parameters, struct graph_delta *del
 			graph_touch(delta->status, e->from);
 }
 
+/* Authorities changed: how Services are spoken to. */
+static void expand_config_map(struct node *node, struct graph_delta *delta)
+{
+	ca_unref(node->graph);
+	node->graph = NULL;
+	for (const struct edge *e = node->in[EDGE_POLICY]; e; e = e->next) {
+		graph_touch(delta->status, e->from);
+		for (size_t i = 0; i < e->from->n_out; i++) {
+			struct node *service = e->from->out[i].to;
+			if (service->kind != KIND_SERVICE)
+				continue;
+			queue_routes(service, delta);
+			graph_queue(&delta->services, service);
+		}
+	}
+}
+
 /* One dirty node; true: Gateways must be judged again. */
 static bool expand(struct graph *graph, struct node *node, struct graph_delta *delta)
 {
@@ -216,11 +233,21 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 		node->graph = NULL;
 		return is_used_by_gateway(node);
 	case KIND_SERVICE:
-		if (object)
+		if (object || (node->flags & NODE_POLICY)) {
 			queue_routes(node, delta);
-		if (node->flags & (NODE_OBJECT | NODE_PARTS))
+			graph_touch_policies(node, delta->status);
+		}
+		if (node->flags & (NODE_OBJECT | NODE_PARTS | NODE_POLICY))
 			graph_queue(&delta->services, node);
 		return expand_infrastructure(graph, node);
+	case KIND_BACKENDTLSPOLICY:
+		if (object)
+			graph_touch(delta->status, node);
+		return false;
+	case KIND_CONFIGMAP:
+		if (object)
+			expand_config_map(node, delta);
+		return object && is_used_by_gateway(node);
 	case KIND_PARAMETERS:
 		touch_classes(node, delta);
 		return object;
@@ -303,6 +330,8 @@ void graph_done(struct graph *graph)
 			route_state_free(node->graph);
 		else if (node->kind == KIND_SECRET)
 			certificate_unref(node->graph);
+		else if (node->kind == KIND_CONFIGMAP)
+			ca_unref(node->graph);
 		else
 			continue;
 		node->graph = NULL;

@@ -7,6 +7,7 @@
 #ifndef HATCHWAY_GRAPH_GRAPH_H
 #define HATCHWAY_GRAPH_GRAPH_H
 
+#include "controller/graph/ca.h"
 #include "controller/graph/certificate.h"
 #include "controller/graph/condition.h"
 #include "controller/store/store.h"
@@ -38,13 +39,18 @@ struct listener_state {
 	uint32_t attached; /* routes whose Accepted is True */
 	struct graph_certificate **certificates; /* with TLS: those that can be served; references */
 	size_t n_certificates;
+	/* With TLS: whom clients' certificates must come from; none: they are not asked. References. */
+	struct graph_ca **cas;
+	size_t n_cas;
+	bool any_client; /* they are asked, and whatever they show will do */
 };
 
 struct gateway_state {
 	struct node *node;
 	struct gateway *gateway; /* the version judged; a reference */
 	uint32_t epoch;          /* of the counts: routes counted in another epoch are not in them */
-	struct condition accepted, programmed;
+	struct condition accepted, programmed, resolved; /* resolved: COND_NONE without spec.tls.backend */
+	struct graph_certificate *client; /* shown to servers with TLS; NULL: none. A reference */
 	char (*binds)[48];       /* addresses bound, canonical; "" = every address, as ever in a cluster */
 	size_t n_binds;
 	size_t n_listeners;
@@ -153,6 +159,36 @@ void graph_release_condition(const struct graph *graph, struct condition *ret);
 const struct service_port *graph_ref(const struct graph *graph, const struct object *route, const struct backend_ref *ref,
                                      enum condition_id *ret_why, struct buf *message);
 
+/* A port of a Service that a backendRef of the route is in fact sent to: NULL also where a BackendTLSPolicy says how, and it
+ * cannot be done (*ret_policy). Such a reference answers 500. */
+const struct service_port *graph_ref_served(const struct graph *graph, const struct object *route,
+                                            const struct backend_ref *ref, const struct node **ret_policy);
+
+/* What the Gateway asks of clients with TLS at the port; NULL: nothing. */
+const struct client_validation *graph_validation(const struct gateway *gateway, uint16_t port);
+/* Some listener lets in clients whatever their certificates are, though it has been told whom they come from. */
+bool graph_insecure(const struct gateway_state *state);
+
+/* What a reference to certificates of authorities can be no use for, with its reasons. */
+struct graph_ca_reasons {
+	enum condition_id kind, invalid;
+};
+/* NULL: `why` (may be NULL; the first one stays) says so. field: the reference's own. */
+struct graph_ca *graph_find_ca(const struct graph *graph, const struct certificate_ref *ref, const char *field,
+                               const struct graph_ca_reasons *reasons, struct condition *why);
+
+/* ---- policy.c: BackendTLSPolicy ---- */
+
+/* The one that says how this port of a Service is spoken to; NULL: in clear. */
+struct node *graph_policy(const struct graph *graph, const struct object *service, const struct service_port *port);
+/* Can it be done as the policy says? pem (may be NULL) is given the authorities; nothing: the system's. */
+bool graph_policy_good(const struct graph *graph, const struct node *policy, struct buf *pem);
+/* For its status; the same for all ancestors. */
+void graph_policy_judge(const struct graph *graph, const struct node *policy, struct condition *accepted,
+                        struct condition *resolved);
+/* The Gateways with routes to its Services, sorted: no more than status has room for. */
+void graph_policy_ancestors(const struct graph *graph, const struct node *policy, struct node_list *ret);
+
 /* What hatchway does not do of a rule yet, as "field: sentence"; false: nothing. Such a rule answers 500. */
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message);
 /* The same of a match's patterns. */
@@ -193,9 +229,18 @@ void graph_pool(const struct graph *graph, struct gateway_state **states, size_t
 /* service.c: spec.addresses, as a cluster has it; then Programmed, by the Service there is. */
 void graph_judge_address_types(struct gateway_state *state);
 void graph_judge_assigned(const struct graph *graph, struct gateway_state *state);
+/* policy.c: those for a Service; those for the Services of a route, its ancestors may have changed. */
+void graph_touch_policies(const struct node *service, struct node_list *status);
+void graph_touch_route_policies(const struct graph *graph, const struct http_route *route, struct node_list *status);
+/* listener_tls.c: spec.tls.backend.clientCertificateRef */
+void graph_judge_client_certificate(const struct graph *graph, struct gateway_state *state);
 /* listener_tls.c: ResolvedRefs, and what can be served. */
 void graph_judge_certificates(const struct graph *graph, struct gateway_state *state, size_t l);
 void graph_certificates_done(struct listener_state *s);
+/* client_validation.c: ResolvedRefs, and whom clients' certificates must come from. False: they must, and it is not known. */
+bool graph_judge_clients(const struct graph *graph, struct gateway_state *state, size_t l);
+void graph_cas_done(struct listener_state *s);
+bool graph_same_cas(const struct listener_state *a, const struct listener_state *b);
 bool graph_same_certificates(const struct listener_state *a, const struct listener_state *b);
 /* May this listener be served, as far as its own object tells? */
 bool graph_listener_good(const struct gateway_state *state, size_t i);

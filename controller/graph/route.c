@@ -392,8 +392,10 @@ void graph_touch_parents(const struct graph *graph, const struct route_state *st
 void graph_route(struct graph *graph, struct node *node, struct graph_delta *delta)
 {
 	struct route_state *old = node->graph;
-	if (old)
+	if (old) {
 		count(graph, old, false, delta);
+		graph_touch_route_policies(graph, old->route, delta->status);
+	}
 	route_state_free(old);
 	node->graph = NULL;
 	graph_touch(delta->status, node);
@@ -409,5 +411,6 @@ void graph_route(struct graph *graph, struct node *node, struct graph_delta *del
 	judge_rules(state);
 	judge_refs(graph, state);
 	count(graph, state, true, delta);
+	graph_touch_route_policies(graph, route, delta->status);
 	node->graph = state;
 }

@@ -338,6 +338,14 @@ static const struct schema_field gateway_fields[] = {{"spec", &gateway_spec_sche
                                                      {.name = NULL}};
 static const struct schema gateway_schema = {SCHEMA_OBJECT, .fields = gateway_fields};
 
+static void decode_certificate_ref(struct decode_reader *reader, const struct node *in, struct certificate_ref *ref)
+{
+	ref->group = decode_text(reader, in, "group");
+	ref->kind = decode_text(reader, in, "kind");
+	ref->name = decode_text(reader, in, "name");
+	ref->namespace = decode_ref_namespace(reader, in);
+}
+
 static void decode_tls(struct decode_reader *reader, const struct node *tls, struct listener *listener)
 {
 	if (!tls)
@@ -345,13 +353,8 @@ static void decode_tls(struct decode_reader *reader, const struct node *tls, str
 	listener->tls_mode = node_is(tls, "mode", "Passthrough") ? TLS_MODE_PASSTHROUGH : TLS_MODE_TERMINATE;
 	const struct node *list = node_get(tls, "certificateRefs");
 	listener->certificate_refs = DECODE_ARRAY(reader, list, &listener->n_certificate_refs, struct certificate_ref);
-	for (size_t i = 0; i < listener->n_certificate_refs; i++) {
-		struct certificate_ref *ref = &listener->certificate_refs[i];
-		ref->group = decode_text(reader, list->items[i], "group");
-		ref->kind = decode_text(reader, list->items[i], "kind");
-		ref->name = decode_text(reader, list->items[i], "name");
-		ref->namespace = decode_ref_namespace(reader, list->items[i]);
-	}
+	for (size_t i = 0; i < listener->n_certificate_refs; i++)
+		decode_certificate_ref(reader, list->items[i], &listener->certificate_refs[i]);
 }
 
 static void decode_allowed(struct decode_reader *reader, const struct node *allowed, struct listener *listener)
@@ -388,6 +391,40 @@ static void decode_infrastructure(struct decode_reader *reader, const struct nod
 	    decode_pairs(reader, node_get(in, "annotations"), &gateway->n_infrastructure_annotations);
 }
 
+static struct certificate_ref *decode_client_certificate(struct decode_reader *reader, const struct node *in)
+{
+	if (!in)
+		return NULL;
+	struct certificate_ref *ref = arena_alloc(reader->arena, sizeof(*ref));
+	decode_certificate_ref(reader, in, ref);
+	return ref;
+}
+
+static struct client_validation *decode_validation(struct decode_reader *reader, const struct node *in)
+{
+	if (!in)
+		return NULL;
+	struct client_validation *validation = arena_alloc(reader->arena, sizeof(*validation));
+	const struct node *list = node_get(in, "caCertificateRefs");
+	validation->ca_refs = DECODE_ARRAY(reader, list, &validation->n_ca_refs, struct certificate_ref);
+	for (size_t i = 0; i < validation->n_ca_refs; i++)
+		decode_certificate_ref(reader, list->items[i], &validation->ca_refs[i]);
+	validation->fallback = node_is(in, "mode", "AllowInsecureFallback");
+	return validation;
+}
+
+static void decode_frontend(struct decode_reader *reader, const struct node *frontend, struct gateway *gateway)
+{
+	const struct node *list = node_get(frontend, "perPort");
+	gateway->validation = decode_validation(reader, node_get(node_get(frontend, "default"), "validation"));
+	gateway->port_validations = DECODE_ARRAY(reader, list, &gateway->n_port_validations, struct port_validation);
+	for (size_t i = 0; i < gateway->n_port_validations; i++) {
+		gateway->port_validations[i].port = (uint16_t)node_integer(list->items[i], "port", 0);
+		gateway->port_validations[i].validation =
+		    decode_validation(reader, node_get(node_get(list->items[i], "tls"), "validation"));
+	}
+}
+
 static void decode_gateway_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
 	struct gateway *gateway = (struct gateway *)object;
@@ -404,8 +441,9 @@ static void decode_gateway_into(struct decode_reader *reader, const struct node 
 		gateway->addresses[i].value = decode_text(reader, list->items[i], "value");
 	}
 	decode_infrastructure(reader, node_get(spec, "infrastructure"), gateway);
-	gateway->frontend_tls = node_get(node_get(spec, "tls"), "frontend") != NULL;
-	gateway->backend_tls = node_get(node_get(spec, "tls"), "backend") != NULL;
+	decode_frontend(reader, node_get(node_get(spec, "tls"), "frontend"), gateway);
+	gateway->client_certificate =
+	    decode_client_certificate(reader, node_get(node_get(node_get(spec, "tls"), "backend"), "clientCertificateRef"));
 	gateway->allowed_listeners =
 	    node_get(spec, "allowedListeners") != NULL &&
 	    !node_is(node_get(node_get(spec, "allowedListeners"), "namespaces"), "from", "None");

@@ -236,7 +236,6 @@ static void test_strict_kinds(void **state)
 	    {"gateway.networking.k8s.io/v1alpha2", "TLSRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "TCPRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "UDPRoute", false},
-	    {"gateway.networking.k8s.io/v1", "BackendTLSPolicy", false},
 	    {"gateway.networking.k8s.io/v1", "ListenerSet", false},
 	    {"networking.istio.io/v1", "Gateway", false},
 	    {"gateway.solo.io/v1", "Gateway", false},
@@ -843,6 +842,52 @@ static void test_class_and_grant(void **state)
 	    grants, ARRAY_LEN(grants));
 }
 
+#define TARGET "targetRefs: [{group: '', kind: Service, name: s}], "
+#define CA "caCertificateRefs: [{group: '', kind: ConfigMap, name: c}], "
+#define NAMES(list) "{" TARGET "validation: {hostname: a.b, " CA "subjectAltNames: [" list "]}}"
+
+static void test_policy(void **state)
+{
+	static const struct rule_case cases[] = {
+	    {"{" TARGET "validation: {hostname: a.b, " CA "}}", NULL},
+	    {"{" TARGET "validation: {hostname: a.b, wellKnownCACertificates: System}, options: {x.y/z: v}}", NULL},
+	    {"{validation: {hostname: a.b, " CA "}}", "spec.targetRefs: Required value"},
+	    {"{targetRefs: [], validation: {hostname: a.b, " CA "}}", "spec.targetRefs: Invalid value: 0: should have at least 1 items"},
+	    {"{targetRefs: [{kind: Service, name: s}], validation: {hostname: a.b, " CA "}}", "spec.targetRefs[0].group: Required value"},
+	    {"{targetRefs: [{group: '', kind: Service, name: s, sectionName: a}, {group: '', kind: Service, name: s, sectionName: b}], "
+	     "validation: {hostname: a.b, " CA "}}", NULL},
+	    {"{targetRefs: [{group: '', kind: Service, name: s, sectionName: a}, {group: '', kind: Service, name: s}], "
+	     "validation: {hostname: a.b, " CA "}}",
+	     "spec.targetRefs: sectionName must be specified when targetRefs includes 2 or more references to the same"},
+	    {"{targetRefs: [{group: '', kind: Service, name: s}, {group: '', kind: Service, name: s}], "
+	     "validation: {hostname: a.b, " CA "}}",
+	     "spec.targetRefs: sectionName must be unique when targetRefs includes 2 or more references to the same"},
+	    {"{" TARGET "validation: {" CA "}}", "spec.validation.hostname: Required value"},
+	    {"{" TARGET "validation: {hostname: \"*.b\", " CA "}}", "spec.validation.hostname: Invalid value"},
+	    {"{" TARGET "validation: {hostname: a.b}}",
+	     "spec.validation: must specify either CACertificateRefs or WellKnownCACertificates"},
+	    {"{" TARGET "validation: {hostname: a.b, caCertificateRefs: []}}",
+	     "spec.validation: must specify either CACertificateRefs or WellKnownCACertificates"},
+	    {"{" TARGET "validation: {hostname: a.b, " CA "wellKnownCACertificates: System}}",
+	     "spec.validation: must not contain both CACertificateRefs and WellKnownCACertificates"},
+	    {"{" TARGET "validation: {hostname: a.b, wellKnownCACertificates: Mine}}",
+	     "spec.validation.wellKnownCACertificates: Invalid value"},
+	    {NAMES("{type: Hostname, hostname: \"*.a.b\"}, {type: URI, uri: \"spiffe://a/b\"}"), NULL},
+	    {NAMES("{type: Hostname}"),
+	     "spec.validation.subjectAltNames[0]: SubjectAltName element must contain Hostname, if Type is set to"},
+	    {NAMES("{type: URI, hostname: a.b, uri: \"spiffe://a/b\"}"),
+	     "spec.validation.subjectAltNames[0]: SubjectAltName element must not contain Hostname, if Type is not"},
+	    {NAMES("{type: URI}"),
+	     "spec.validation.subjectAltNames[0]: SubjectAltName element must contain URI, if Type is set to URI"},
+	    {NAMES("{type: Hostname, hostname: a.b, uri: \"spiffe://a/b\"}"),
+	     "spec.validation.subjectAltNames[0]: SubjectAltName element must not contain URI, if Type is not set to"},
+	    {NAMES("{type: URI, uri: \"/a\"}"), "spec.validation.subjectAltNames[0].uri: Invalid value"},
+	    {NAMES("{type: IP, uri: \"a://b\"}"), "spec.validation.subjectAltNames[0].type: Unsupported value"},
+	};
+	run("{apiVersion: " API ", kind: BackendTLSPolicy, metadata: {name: p}, spec: ", "}", "BackendTLSPolicy default/p", cases,
+	    ARRAY_LEN(cases));
+}
+
 /* ---- Service, EndpointSlice, Secret, ConfigMap ---- */
 
 static void test_service(void **state)
@@ -1258,6 +1303,7 @@ int main(void)
 	    cmocka_unit_test(test_replace_prefix), cmocka_unit_test(test_route_backends),
 	    cmocka_unit_test(test_route_timeouts), cmocka_unit_test(test_gateway_listeners),
 	    cmocka_unit_test(test_gateway_rest),   cmocka_unit_test(test_class_and_grant),
+	    cmocka_unit_test(test_policy),
 	    cmocka_unit_test(test_service),        cmocka_unit_test(test_slice),
 	    cmocka_unit_test(test_data),           cmocka_unit_test(test_route_decoded),
 	    cmocka_unit_test(test_cors_decoded),

@@ -283,6 +283,18 @@ static bool matches_data_key(const char *s)
 	return is_all(s, is_name_char);
 }
 
+/* The pattern's end is not anchored: whatever follows "scheme://" is good. */
+static bool matches_absolute_uri(const char *s)
+{
+	size_t n = strcspn(s, ":/?#");
+	return n && strncmp(s + n, "://", 3) == 0;
+}
+
+static bool matches_well_known_ca(const char *s)
+{
+	return strcmp(s, "System") == 0 || (strchr(s, '/') && matches_qualified_name(s));
+}
+
 #define X(name, text) const struct format format_##name = {matches_##name, text};
 FORMATS(X)
 #undef X

@@ -35,7 +35,9 @@ struct format {
 	X(duration, "^([0-9]{1,5}(h|m|s|ms)){1,4}$")                                                                   \
 	X(qualified_name, "^(" FORMAT_DOMAIN_PATTERN "/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$")              \
 	X(label_value, "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")                                                \
-	X(data_key, "^[-._a-zA-Z0-9]+$")
+	X(data_key, "^[-._a-zA-Z0-9]+$")                                                                               \
+	X(absolute_uri, "^(([^:/?#]+):)(//([^/?#]*))([^?#]*)(\\?([^#]*))?(#(.*))?")                                     \
+	X(well_known_ca, "^(System|(" FORMAT_DOMAIN_PATTERN "/([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]))$")
 
 #define X(name, pattern) extern const struct format format_##name;
 FORMATS(X)

@@ -66,6 +66,7 @@ static const char *const pieces[] = {
     "X-Header",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "@",
+    "System",
 };
 
 static void random_text(uint64_t *state, char *out, size_t size)

@@ -19,6 +19,7 @@
 	X(HTTPROUTE, "HTTPRoute", GATEWAY_API_GROUP, true)                                                             \
 	X(GRPCROUTE, "GRPCRoute", GATEWAY_API_GROUP, true)                                                             \
 	X(REFERENCEGRANT, "ReferenceGrant", GATEWAY_API_GROUP, true)                                                   \
+	X(BACKENDTLSPOLICY, "BackendTLSPolicy", GATEWAY_API_GROUP, true)                                               \
 	X(SERVICE, "Service", "", true)                                                                                \
 	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true)                                                    \
 	X(SECRET, "Secret", "", true)                                                                                  \
@@ -177,7 +178,7 @@ struct route_group_kind {
 enum tls_mode { TLS_MODE_NONE, TLS_MODE_TERMINATE, TLS_MODE_PASSTHROUGH }; /* NONE: listener.tls is not given */
 
 struct certificate_ref {
-	const char *group, *kind, *namespace, *name; /* "" and Secret by default; namespace: the Gateway's own */
+	const char *group, *kind, *namespace, *name; /* "" and Secret by default; namespace: the referrer's own */
 };
 
 struct listener {
@@ -192,6 +193,18 @@ struct listener {
 	enum tls_mode tls_mode;
 	struct certificate_ref *certificate_refs;
 	uint32_t n_certificate_refs;
+};
+
+/* Whom clients' certificates must come from (FrontendTLSValidation). */
+struct client_validation {
+	struct certificate_ref *ca_refs;
+	uint32_t n_ca_refs;
+	bool fallback; /* AllowInsecureFallback: no, or any, certificate will do */
+};
+
+struct port_validation {
+	uint16_t port;
+	struct client_validation *validation; /* NULL: clients are not asked */
 };
 
 struct gateway_address {
@@ -209,7 +222,10 @@ struct gateway {
 	struct parameters_ref *parameters; /* spec.infrastructure.parametersRef, NULL */
 	struct key_value *infrastructure_labels, *infrastructure_annotations;
 	uint32_t n_infrastructure_labels, n_infrastructure_annotations;
-	bool frontend_tls, backend_tls; /* spec.tls.frontend, spec.tls.backend given: later issues */
+	struct certificate_ref *client_certificate; /* spec.tls.backend.clientCertificateRef, NULL */
+	struct client_validation *validation;       /* spec.tls.frontend.default.validation, NULL */
+	struct port_validation *port_validations;   /* spec.tls.frontend.perPort: instead of the default */
+	uint32_t n_port_validations;
 	bool allowed_listeners;         /* spec.allowedListeners lets ListenerSets in: a later issue */
 };
 
@@ -278,6 +294,26 @@ struct reference_grant {
 	struct reference_grant_from *from;
 	struct reference_grant_to *to;
 	uint32_t n_from, n_to;
+};
+
+/* Of a BackendTLSPolicy: what is in the policy's own namespace. */
+struct policy_target {
+	const char *group, *kind, *name;
+	const char *section_name; /* a port's name; NULL: all ports */
+};
+
+struct subject_alt_name {
+	const char *hostname, *uri; /* one of them; the other NULL */
+};
+
+struct backend_tls_policy {
+	struct object object;
+	struct policy_target *targets;
+	struct certificate_ref *ca_refs;
+	const char *well_known; /* NULL: ca_refs are given */
+	const char *hostname;
+	struct subject_alt_name *names; /* none: the hostname is what the certificate must have */
+	uint32_t n_targets, n_ca_refs, n_names;
 };
 
 struct service_port {

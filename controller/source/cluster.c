@@ -36,7 +36,7 @@ static const struct {
 };
 
 static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE, KIND_REFERENCEGRANT,
-                                               KIND_PARAMETERS};
+                                               KIND_BACKENDTLSPOLICY, KIND_PARAMETERS};
 
 struct cluster_options cluster_defaults(void)
 {
@@ -85,8 +85,7 @@ static void on_put(void *ctx, struct object *object)
 {
 	struct cluster *cluster = ctx;
 	set_dirty(cluster);
-	if (object->kind == KIND_GATEWAY)
-		secrets_refer(&cluster->secrets, object->namespace, object->name, (const struct gateway *)object);
+	secrets_refer(&cluster->secrets, (enum object_kind)object->kind, object->namespace, object->name, object);
 	cluster->events.source.put(cluster->events.ctx, object);
 }
 
@@ -94,8 +93,7 @@ static void on_delete(void *ctx, enum object_kind kind, const char *namespace, c
 {
 	struct cluster *cluster = ctx;
 	set_dirty(cluster);
-	if (kind == KIND_GATEWAY)
-		secrets_refer(&cluster->secrets, namespace, name, NULL);
+	secrets_refer(&cluster->secrets, kind, namespace, name, NULL);
 	cluster->events.source.delete(cluster->events.ctx, kind, namespace, name);
 }
 
@@ -159,11 +157,11 @@ static struct watch *new_watch(struct cluster *cluster, enum object_kind kind)
 	return watch_open(cluster->loop, cluster->client, kind, cluster->controller, &cluster->times, &events);
 }
 
-static struct watch *open_secret(void *ctx, const char *namespace, const char *name)
+static struct watch *open_secret(void *ctx, enum object_kind kind, const char *namespace, const char *name)
 {
-	struct watch *watch = new_watch(ctx, KIND_SECRET);
+	struct watch *watch = new_watch(ctx, kind);
 	watch_only(watch, namespace, name);
-	watch_serve(watch, "v1", "secrets");
+	watch_serve(watch, "v1", kind == KIND_SECRET ? "secrets" : "configmaps");
 	return watch;
 }
 

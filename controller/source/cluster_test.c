@@ -215,7 +215,7 @@ static const char *plural_of(enum object_kind kind)
 	    [KIND_NAMESPACE] = "namespaces",   [KIND_GATEWAYCLASS] = "gatewayclasses",      [KIND_GATEWAY] = "gateways",
 	    [KIND_HTTPROUTE] = "httproutes",   [KIND_GRPCROUTE] = "grpcroutes",             [KIND_SERVICE] = "services",
 	    [KIND_SECRET] = "secrets",         [KIND_REFERENCEGRANT] = "referencegrants",   [KIND_CONFIGMAP] = "configmaps",
-	    [KIND_PARAMETERS] = "parameters", [KIND_ENDPOINTSLICE] = "endpointslices"};
+	    [KIND_BACKENDTLSPOLICY] = "backendtlspolicies", [KIND_PARAMETERS] = "parameters", [KIND_ENDPOINTSLICE] = "endpointslices"};
 	return plurals[kind];
 }
 
@@ -340,7 +340,7 @@ static void answer_discovery(struct connection *c, bool group)
 	} else {
 		buf_adds(&body,
 		         "{\"resources\":[{\"name\":\"gateways/status\",\"kind\":\"Gateway\",\"verbs\":[\"get\"]}");
-		for (enum object_kind kind = KIND_GATEWAYCLASS; kind <= KIND_REFERENCEGRANT; kind++)
+		for (enum object_kind kind = KIND_GATEWAYCLASS; kind <= KIND_BACKENDTLSPOLICY; kind++)
 			buf_addf(&body, ",{\"name\":\"%s\",\"kind\":\"%s\",\"verbs\":[\"list\",\"watch\"]}",
 			         plural_of(kind), object_kind_name(kind));
 		buf_adds(&body, "]}");

@@ -13,7 +13,8 @@
 
 static const char *const versions[] = {"v1", "v1beta1", "v1alpha1"}; /* the better one first */
 
-/* hatchway's own kinds may be missing for good; the Gateway API is waited for. */
+/* hatchway's own kinds may be missing for good, as may BackendTLSPolicy, which is younger than the rest; the Gateway API is
+ * waited for. */
 enum { GATEWAY_API, OPTIONAL };
 static const char *const groups[] = {"gateway.networking.k8s.io", "hatchway.dev"};
 
@@ -53,6 +54,11 @@ static bool is_of(enum object_kind kind, size_t group)
 	return !strcmp(object_kind_group(kind), groups[group]);
 }
 
+static bool is_optional(enum object_kind kind)
+{
+	return is_of(kind, OPTIONAL) || kind == KIND_BACKENDTLSPOLICY;
+}
+
 static bool is_ours(enum object_kind kind)
 {
 	return is_of(kind, GATEWAY_API) || is_of(kind, OPTIONAL);
@@ -88,7 +94,7 @@ static unsigned absences_needed(const struct discovery *discovery, enum object_k
 {
 	if (discovery->told[kind].version)
 		return ABSENCES_LATER;
-	return is_of(kind, OPTIONAL) && discovery->found[KIND_GATEWAY].version ? 1 : ABSENCES_FIRST;
+	return is_optional(kind) && discovery->found[KIND_GATEWAY].version ? 1 : ABSENCES_FIRST;
 }
 
 static void end_round(struct discovery *discovery)
@@ -100,7 +106,7 @@ static void end_round(struct discovery *discovery)
 		bool absent = !discovery->found[kind].version;
 		unsigned *absences = &discovery->absences[kind];
 		*absences = absent ? *absences + (*absences < ABSENCES_LATER) : 0;
-		if (absent && is_of(kind, GATEWAY_API) && ms > discovery->times.missing_ms)
+		if (absent && !is_optional(kind) && ms > discovery->times.missing_ms)
 			ms = discovery->times.missing_ms;
 		if (!absent || *absences >= absences_needed(discovery, kind))
 			tell(discovery, kind);

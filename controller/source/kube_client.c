@@ -1,6 +1,6 @@
 /* Owns curl's multi handle, its sockets as uv_poll handles and its one timer. curl says what to wait for, libuv waits,
  * and curl is told what has happened; nothing else may touch the sockets. curl must not be called from its own
- * callbacks, so requests' ends are told after it has returned. */
+ * callbacks, so requests' ends are told after it has returned, and requests begin and go soon after they are asked to. */
 #include "controller/source/kube_client.h"
 
 #include "controller/object/schema.h"
@@ -30,7 +30,8 @@ struct kube_request {
 	struct buf error_body;
 	uint64_t retry_after_ms;
 	uint64_t round;
-	bool stopped; /* bytes() wants no more */
+	bool stopped;   /* bytes() wants no more */
+	bool cancelled; /* its owner hears of nothing any more; it goes soon */
 	char error[CURL_ERROR_SIZE];
 	char path[];
 };
@@ -51,7 +52,7 @@ struct kube_client {
 	struct credential *credential;
 	CURLM *multi;
 	uv_timer_t timer; /* curl's */
-	uv_timer_t soon;  /* there are new requests */
+	uv_timer_t soon;  /* there are new requests, or cancelled ones */
 	struct kube_request *requests;
 	uint64_t round; /* counts resets */
 	enum speaks speaks;
@@ -89,16 +90,19 @@ static void end_request(struct kube_request *request, const struct kube_result *
 {
 	struct kube_request_events events = request->events;
 	struct kube_client *client = request->client;
+	const bool heard = !request->cancelled;
 	free_request(request);
-	events.end(events.ctx, result);
+	if (heard)
+		events.end(events.ctx, result);
 	start_waiting(client);
 }
 
+static void on_soon(uv_timer_t *timer);
+
 void kube_cancel(struct kube_request *request)
 {
-	struct kube_client *client = request->client;
-	free_request(request);
-	start_waiting(client);
+	request->cancelled = true;
+	uv_timer_start(&request->client->soon, on_soon, 0, 0);
 }
 
 static bool is_success(long status)
@@ -261,6 +265,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 {
 	struct kube_request *request = ctx;
 	long status = 0;
+	if (request->cancelled)
+		return 0;
 	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
 	n *= size;
 	if (!is_success(status)) {
@@ -282,7 +288,7 @@ static void on_head(struct kube_request *request)
 		return; /* another head follows */
 	client->speaks = version == CURL_HTTP_VERSION_2_0 ? HTTP_2 : HTTP_1;
 	client->scout = NULL;
-	if (is_success(status) && request->events.began)
+	if (is_success(status) && request->events.began && !request->cancelled)
 		request->events.began(request->events.ctx);
 }
 
@@ -440,7 +446,7 @@ static void start_waiting(struct kube_client *client)
 	struct kube_request *request = client->requests;
 	while (request && may_start(client)) {
 		struct kube_request *next = request->next;
-		int ready = request->easy ? 1 : credential_ready(client->credential, &err);
+		int ready = request->easy || request->cancelled ? 1 : credential_ready(client->credential, &err);
 		if (!ready)
 			return;
 		if (ready < 0) {
@@ -449,7 +455,7 @@ static void start_waiting(struct kube_client *client)
 			end_request(request, &result);
 			return;
 		}
-		if (!request->easy)
+		if (!request->easy && !request->cancelled)
 			start(request);
 		request = next;
 	}
@@ -457,7 +463,13 @@ static void start_waiting(struct kube_client *client)
 
 static void on_soon(uv_timer_t *timer)
 {
-	start_waiting(timer->data);
+	struct kube_client *client = timer->data;
+	for (struct kube_request *request = client->requests, *next; request; request = next) {
+		next = request->next;
+		if (request->cancelled)
+			free_request(request);
+	}
+	start_waiting(client);
 }
 
 static void on_credential(void *ctx)
@@ -647,7 +659,7 @@ void kube_client_close(struct kube_client *client, void (*cb)(void *ctx), void *
 {
 	client->closing = true;
 	while (client->requests)
-		kube_cancel(client->requests);
+		free_request(client->requests);
 	client->closed = cb;
 	client->closed_ctx = ctx;
 	curl_multi_cleanup(client->multi);

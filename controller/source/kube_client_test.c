@@ -13,6 +13,7 @@ static struct {
 	char text[256];
 	unsigned ends, began;
 	bool closed;
+	struct kube_request *victim; /* cancelled when bytes arrive */
 } t;
 
 static void on_began(void *ctx)
@@ -23,6 +24,9 @@ static void on_began(void *ctx)
 static bool on_bytes(void *ctx, const char *bytes, size_t n)
 {
 	buf_add(&t.answer, bytes, n);
+	if (t.victim)
+		kube_cancel(t.victim);
+	t.victim = NULL;
 	return true;
 }
 
@@ -176,12 +180,35 @@ static void a_cancelled_one_is_silent(void **state)
 	assert_int_equal(fake.requests, 1);
 }
 
+static enum fake_fault hang_at_first(const char *method, const char *path)
+{
+	return fake.requests < 2 ? FAKE_HANG : FAKE_NONE;
+}
+
+/* As when a Gateway goes, and with it the watch of its Secret: curl is in the middle of something. */
+static void one_cancels_another(void **state)
+{
+	fake.fault = hang_at_first;
+	t.victim = begin("POST", LEASES, "application/json", "{\"metadata\":{\"name\":\"a\"}}");
+	struct kube_request *victim = t.victim;
+	t.victim = NULL;
+	fake_until(fake_never, 50);
+	begin("POST", LEASES, "application/json", "{\"metadata\":{\"name\":\"b\"}}");
+	t.victim = victim;
+	assert_true(fake_until(ended, 3000));
+	fake_until(fake_never, 700);
+	assert_int_equal(t.ends, 1);
+	assert_int_equal(t.result.status, 201);
+	ask("POST", LEASES, "application/json", "{\"metadata\":{\"name\":\"c\"}}");
+	assert_int_equal(t.result.status, 201);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(what_is_sent_arrives), TEST(a_refusal_says_why),       TEST(big_bodies_go_through),
-	    TEST(every_fault_is_an_end), TEST(a_cancelled_one_is_silent),
+	    TEST(every_fault_is_an_end), TEST(a_cancelled_one_is_silent), TEST(one_cancels_another),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,24 +1,29 @@
 /* Owns who refers to what; opening and closing is the owner's. */
 #include "controller/source/secrets.h"
 
-/* A Gateway, and the Secrets it refers to, each as often as it does. */
+/* An object, and what it refers to, each as often as it does. */
 struct secret_referrer {
 	UT_hash_handle hh;
 	struct secret_watch **list;
 	size_t n;
-	char path[];
+	char path[]; /* "Gateway/namespace/name" */
 };
 
-static struct secret_watch *want(struct secrets *secrets, const char *namespace, const char *name)
+static void path_of(char path[512], enum object_kind kind, const char *namespace, const char *name)
+{
+	snprintf(path, 512, "%s/%s/%s", object_kind_name(kind), namespace, name);
+}
+
+static struct secret_watch *want(struct secrets *secrets, enum object_kind kind, const char *namespace, const char *name)
 {
 	char path[512];
 	struct secret_watch *found;
-	snprintf(path, sizeof(path), "%s/%s", namespace, name);
+	path_of(path, kind, namespace, name);
 	HASH_FIND_STR(secrets->watches, path, found);
 	if (!found) {
 		found = xcalloc(1, sizeof(*found) + strlen(path) + 1);
 		strcpy(found->path, path);
-		found->watch = secrets->open(secrets->ctx, namespace, name);
+		found->watch = secrets->open(secrets->ctx, kind, namespace, name);
 		HASH_ADD_STR(secrets->watches, path, found);
 	}
 	found->uses++;
@@ -44,37 +49,62 @@ static void drop(struct secrets *secrets, struct secret_referrer *referrer)
 	free(referrer);
 }
 
-static bool is_secret(const struct certificate_ref *ref)
+/* Of the kind, in the core group. */
+static void add_ref(struct secrets *secrets, struct secret_referrer *referrer, enum object_kind kind,
+                    const struct certificate_ref *ref)
 {
-	return strcmp(ref->group, "") == 0 && strcmp(ref->kind, "Secret") == 0;
+	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, object_kind_name(kind)) != 0)
+		return;
+	referrer->list = xrealloc(referrer->list, (referrer->n + 1) * sizeof(*referrer->list));
+	referrer->list[referrer->n++] = want(secrets, kind, ref->namespace, ref->name);
 }
 
-static void add(struct secrets *secrets, const char *path, const struct gateway *gateway)
+static void add_validation(struct secrets *secrets, struct secret_referrer *referrer, const struct client_validation *validation)
+{
+	for (size_t i = 0; validation && i < validation->n_ca_refs; i++)
+		add_ref(secrets, referrer, KIND_CONFIGMAP, &validation->ca_refs[i]);
+}
+
+static void add_gateway(struct secrets *secrets, struct secret_referrer *referrer, const struct gateway *gateway)
+{
+	for (size_t l = 0; l < gateway->n_listeners; l++)
+		for (size_t i = 0; i < gateway->listeners[l].n_certificate_refs; i++)
+			add_ref(secrets, referrer, KIND_SECRET, &gateway->listeners[l].certificate_refs[i]);
+	add_validation(secrets, referrer, gateway->validation);
+	for (size_t i = 0; i < gateway->n_port_validations; i++)
+		add_validation(secrets, referrer, gateway->port_validations[i].validation);
+	if (gateway->client_certificate)
+		add_ref(secrets, referrer, KIND_SECRET, gateway->client_certificate);
+}
+
+static void add(struct secrets *secrets, const char *path, const struct object *object)
 {
 	struct secret_referrer *referrer = xcalloc(1, sizeof(*referrer) + strlen(path) + 1);
 	strcpy(referrer->path, path);
-	for (size_t l = 0; l < gateway->n_listeners; l++) {
-		const struct listener *listener = &gateway->listeners[l];
-		referrer->list = xrealloc(referrer->list, (referrer->n + listener->n_certificate_refs + 1) * sizeof(*referrer->list));
-		for (size_t i = 0; i < listener->n_certificate_refs; i++)
-			if (is_secret(&listener->certificate_refs[i]))
-				referrer->list[referrer->n++] =
-				        want(secrets, listener->certificate_refs[i].namespace, listener->certificate_refs[i].name);
+	if (object->kind == KIND_GATEWAY)
+		add_gateway(secrets, referrer, (const struct gateway *)object);
+	if (object->kind == KIND_BACKENDTLSPOLICY) {
+		const struct backend_tls_policy *policy = (const struct backend_tls_policy *)object;
+		for (size_t i = 0; i < policy->n_ca_refs; i++)
+			add_ref(secrets, referrer, KIND_CONFIGMAP, &policy->ca_refs[i]);
 	}
 	HASH_ADD_STR(secrets->referrers, path, referrer);
 }
 
 /* What is referred to before and after stays open. */
-void secrets_refer(struct secrets *secrets, const char *namespace, const char *name, const struct gateway *gateway)
+void secrets_refer(struct secrets *secrets, enum object_kind kind, const char *namespace, const char *name,
+                   const struct object *object)
 {
 	char path[512];
 	struct secret_referrer *old;
-	snprintf(path, sizeof(path), "%s/%s", namespace, name);
+	if (kind != KIND_GATEWAY && kind != KIND_BACKENDTLSPOLICY)
+		return;
+	path_of(path, kind, namespace, name);
 	HASH_FIND_STR(secrets->referrers, path, old);
 	if (old)
 		HASH_DEL(secrets->referrers, old);
-	if (gateway)
-		add(secrets, path, gateway);
+	if (object)
+		add(secrets, path, object);
 	for (size_t i = 0; old && i < old->n; i++)
 		release(secrets, old->list[i]);
 	if (old)

@@ -1,4 +1,4 @@
-/* Which Secrets the Gateways refer to: only these are watched, each by its name. */
+/* Which Secrets and ConfigMaps the Gateways and BackendTLSPolicies refer to: only these are watched, each by its name. */
 #ifndef HATCHWAY_SOURCE_SECRETS_H
 #define HATCHWAY_SOURCE_SECRETS_H
 
@@ -9,20 +9,21 @@
 struct secret_watch {
 	UT_hash_handle hh;
 	struct watch *watch;
-	uint32_t uses; /* by Gateways */
-	char path[];   /* "namespace/name" */
+	uint32_t uses;
+	char path[];   /* "Secret/namespace/name" */
 };
 
 struct secrets {
 	struct secret_watch *watches; /* to be read by the owner */
 	struct secret_referrer *referrers;
-	struct watch *(*open)(void *ctx, const char *namespace, const char *name);
+	struct watch *(*open)(void *ctx, enum object_kind kind, const char *namespace, const char *name);
 	void (*close)(void *ctx, struct watch *watch);
 	void *ctx;
 };
 
-/* What the Gateway refers to now; NULL: nothing any more. */
-void secrets_refer(struct secrets *secrets, const char *namespace, const char *name, const struct gateway *gateway);
+/* What an object of the kind refers to now; NULL: nothing any more. */
+void secrets_refer(struct secrets *secrets, enum object_kind kind, const char *namespace, const char *name,
+                   const struct object *object);
 /* Closes all. */
 void secrets_done(struct secrets *secrets);
 

@@ -12,6 +12,7 @@
 static const char *const class_fields[] = {"conditions", "supportedFeatures", NULL};
 static const char *const gateway_fields[] = {"addresses", "conditions", "listeners", NULL};
 static const char *const route_fields[] = {"parents", NULL};
+static const char *const policy_fields[] = {"ancestors", NULL};
 
 static const char *const *fields_of(enum object_kind kind)
 {
@@ -23,9 +24,24 @@ static const char *const *fields_of(enum object_kind kind)
 	case KIND_HTTPROUTE:
 	case KIND_GRPCROUTE:
 		return route_fields;
+	case KIND_BACKENDTLSPOLICY:
+		return policy_fields;
 	default:
 		return NULL;
 	}
+}
+
+/* Of a kind whose status is a list that controllers share: the list, and what tells one entry of a controller from
+ * another. NULL: a status of one controller. */
+static const char *shared_list(enum object_kind kind)
+{
+	return fields_of(kind) == route_fields ? "parents" : fields_of(kind) == policy_fields ? "ancestors" : NULL;
+}
+
+static const struct node *entry_ref(const struct node *entry)
+{
+	const struct node *ref = node_get(entry, "parentRef");
+	return ref ? ref : node_get(entry, "ancestorRef");
 }
 
 bool status_kind(enum object_kind kind)
@@ -105,8 +121,8 @@ static uint64_t digest_of_fields(enum object_kind kind, const struct node *statu
 struct status_seen status_see(enum object_kind kind, const struct node *status, const char *controller)
 {
 	struct status_seen seen = {0};
-	if (object_kind_is_route(kind))
-		seen = see_parents(node_get(status, "parents"), controller);
+	if (shared_list(kind))
+		seen = see_parents(node_get(status, shared_list(kind)), controller);
 	else if (status_kind(kind))
 		seen.digest = digest_of_fields(kind, status, "");
 	seen.digest &= UINT64_MAX >> 1;
@@ -130,9 +146,9 @@ static const struct node *find_by(const struct node *list, const char *key, cons
 
 static const struct node *find_parent(const struct node *parents, const struct node *like)
 {
-	const struct node *ref = node_get(like, "parentRef");
+	const struct node *ref = entry_ref(like);
 	for (size_t i = 0; is_list(parents) && i < parents->n; i++) {
-		const struct node *parent = parents->items[i], *other = node_get(parent, "parentRef");
+		const struct node *parent = parents->items[i], *other = entry_ref(parent);
 		if (is_ours(parent, text_of(like, "controllerName")) && other &&
 		    digest_of(other, "", "") == digest_of(ref, "", ""))
 			return parent;
@@ -152,13 +168,17 @@ static void pair_conditions(const struct node *wanted, const struct node *old, p
 /* Every condition of ours, and what it was. */
 static void pair_all(const struct node *wanted, const struct node *old, pair_cb *cb, void *ctx)
 {
-	const struct node *listeners = node_get(wanted, "listeners"), *parents = node_get(wanted, "parents");
+	static const char *const lists[] = {"parents", "ancestors"};
+	const struct node *listeners = node_get(wanted, "listeners");
 	pair_conditions(wanted, old, cb, ctx);
 	for (size_t i = 0; listeners && i < listeners->n; i++)
 		pair_conditions(listeners->items[i], find_by(node_get(old, "listeners"), "name", listeners->items[i]),
 		                cb, ctx);
-	for (size_t i = 0; parents && i < parents->n; i++)
-		pair_conditions(parents->items[i], find_parent(node_get(old, "parents"), parents->items[i]), cb, ctx);
+	for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+		const struct node *entries = node_get(wanted, lists[l]);
+		for (size_t i = 0; entries && i < entries->n; i++)
+			pair_conditions(entries->items[i], find_parent(node_get(old, lists[l]), entries->items[i]), cb, ctx);
+	}
 }
 
 /* ---- merging ---- */
@@ -173,9 +193,9 @@ static void keep_time(void *ctx, const struct node *wanted, const struct node *o
 			wanted->items[i]->text = time;
 }
 
-/* Ours, and behind it what of old's list is somebody else's. */
+/* What of old's list is somebody else's, and behind it ours, as far as there is room. */
 static struct node *with_others(struct node *list, const struct node *old, bool (*foreign)(const struct node *, const char *),
-                                const char *controller, struct arena *scratch)
+                                const char *controller, size_t limit, struct arena *scratch)
 {
 	struct node *all = arena_alloc(scratch, sizeof(*all));
 	size_t n = list ? list->n : 0, n_old = is_list(old) ? old->n : 0;
@@ -184,7 +204,7 @@ static struct node *with_others(struct node *list, const struct node *old, bool 
 	for (size_t i = 0; i < n_old; i++)
 		if (foreign(old->items[i], controller))
 			all->items[all->n++] = old->items[i];
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n && all->n < limit; i++)
 		all->items[all->n++] = list->items[i];
 	return all;
 }
@@ -199,15 +219,21 @@ static bool is_others_condition(const struct node *condition, const char *contro
 	return is_foreign_condition(condition);
 }
 
+/* The CRD's limit, where our own document does not keep it alone: a route has no more parents than parentRefs. */
+static size_t list_limit(enum object_kind kind)
+{
+	return kind == KIND_BACKENDTLSPOLICY ? 16 : SIZE_MAX;
+}
+
 static void write_field(enum object_kind kind, const char *field, struct node *wanted, const struct node *old,
                         const char *controller, struct arena *scratch, struct buf *out)
 {
 	struct node *value = (struct node *)(uintptr_t)node_get(wanted, field); /* wanted is the caller's to change */
 	const struct node *before = node_get(old, field);
-	if (object_kind_is_route(kind))
-		value = with_others(value, before, is_others_parent, controller, scratch);
+	if (shared_list(kind))
+		value = with_others(value, before, is_others_parent, controller, list_limit(kind), scratch);
 	else if (value && !strcmp(field, "conditions"))
-		value = with_others(value, before, is_others_condition, controller, scratch);
+		value = with_others(value, before, is_others_condition, controller, SIZE_MAX, scratch);
 	if (!value && !before)
 		return;
 	if (out->data[out->len - 1] != '{')

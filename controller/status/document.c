@@ -45,11 +45,11 @@ static struct status_new *add_new(struct status_news *news)
 	return &news->items[news->n++];
 }
 
-static void add_news(struct status_news *news, const struct node *node, const struct shown *shown)
+static void add_news(struct status_news *news, const struct graph *graph, const struct node *node, const struct shown *shown)
 {
 	struct buf of;
 	buf_init(&of, 2048);
-	shown_scope(node, shown->scope, &of);
+	shown_scope(graph, node, shown->scope, &of);
 	*add_new(news) = (struct status_new){
 	        .of = arena_strdup(news->arena, of.data),
 	        .message = arena_strdup(news->arena, condition_text(&shown->condition)),
@@ -95,7 +95,7 @@ static void put_condition(struct document *d, const struct shown *shown, const c
 	const struct transition *old = find(d->old, id, d->new->n);
 	int64_t time = old && condition_kind(was(old))->status == kind->status ? old->since / 256 : d->now;
 	if (is_news(old, c->id))
-		add_news(d->news, d->node, shown);
+		add_news(d->news, d->graph, d->node, shown);
 	d->new->bad += !kind->good;
 	d->new->transitions[d->new->n++] = (struct transition){time * 256 + c->id, id};
 	time_t seconds = (time_t)time;
@@ -276,6 +276,28 @@ static void put_route(struct document *d)
 			put_parent(d, &state->route->parent_refs[i], i + 1);
 }
 
+static void put_ancestor(struct document *d, const struct node *gateway, size_t scope)
+{
+	buf_adds(d->out, "  - ancestorRef:\n");
+	put_field(d->out, "      ", "group", GATEWAY_API_GROUP);
+	put_field(d->out, "      ", "kind", object_kind_name(KIND_GATEWAY));
+	put_field(d->out, "      ", "name", gateway->name);
+	put_field(d->out, "      ", "namespace", gateway->namespace);
+	uint64_t id = hash_bytes(gateway->namespace, strlen(gateway->namespace) + 1, 0);
+	put_conditions(d, scope, "    ", "    ", hash_bytes(gateway->name, strlen(gateway->name), id));
+	put_field(d->out, "    ", "controllerName", d->graph->options.controller_name);
+}
+
+static void put_policy(struct document *d)
+{
+	struct node_list ancestors = {0};
+	graph_policy_ancestors(d->graph, d->node, &ancestors);
+	buf_adds(d->out, "  ancestors:\n");
+	for (size_t i = 0; i < ancestors.n; i++)
+		put_ancestor(d, ancestors.items[i], i + 1);
+	node_list_done(&ancestors);
+}
+
 static void put_document(struct document *d)
 {
 	const struct object *o = d->node->object;
@@ -289,6 +311,8 @@ static void put_document(struct document *d)
 		put_class(d);
 	else if (o->kind == KIND_GATEWAY)
 		put_gateway(d);
+	else if (o->kind == KIND_BACKENDTLSPOLICY)
+		put_policy(d);
 	else
 		put_route(d);
 }

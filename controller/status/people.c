@@ -159,6 +159,30 @@ static void routes(const struct graph *graph, enum object_kind kind, const char 
 	grid_print(&grid, out);
 }
 
+static void policies(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+{
+	struct grid grid = {0};
+	struct node_list nodes = {0};
+	arena_init(&grid.arena);
+	grid_add(&grid, (const char *[COLUMNS]){"BACKENDTLSPOLICY", "SERVICES", "ACCEPTED", "RESOLVEDREFS"});
+	store_list(graph->store, KIND_BACKENDTLSPOLICY, &nodes);
+	for (size_t i = 0; i < nodes.n; i++) {
+		const struct backend_tls_policy *policy = (const struct backend_tls_policy *)nodes.items[i]->object;
+		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
+		struct joined services;
+		buf_init(&services.text, 8192);
+		for (size_t t = 0; t < policy->n_targets; t++)
+			join(&services, policy->targets[t].name);
+		grid_add(&grid, (const char *[COLUMNS]){
+		                        arena_printf(&grid.arena, "%s/%s", policy->object.namespace, policy->object.name),
+		                        joined_take(&services, &grid.arena, "-"), verdict(&shown, "Accepted"),
+		                        verdict(&shown, "ResolvedRefs")});
+		shown_done(&shown);
+	}
+	node_list_done(&nodes);
+	grid_print(&grid, out);
+}
+
 /* ---- problems ---- */
 
 static void say_node(const struct node *node, struct buf *out)
@@ -179,7 +203,7 @@ static size_t bad_conditions(const struct graph *graph, const struct node *node,
 		n++;
 		say_node(node, out);
 		buf_adds(out, s->scope ? ", " : "");
-		shown_scope(node, s->scope, out);
+		shown_scope(graph, node, s->scope, out);
 		buf_adds(out, ": ");
 		condition_dump(&s->condition, out);
 		buf_addc(out, '\n');
@@ -234,7 +258,8 @@ static size_t say_not_held(const char *not_held, struct buf *out)
 
 static size_t problems(const struct graph *graph, const struct refusals *refusals, struct buf *out)
 {
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE};
+	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE,
+	                                         KIND_BACKENDTLSPOLICY};
 	size_t n = nobodys_refusals(refusals, out);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct node_list nodes = {0};
@@ -265,6 +290,10 @@ size_t status_table(const struct graph *graph, const struct refusals *refusals, 
 	if (graph->store->n_objects[KIND_GRPCROUTE]) {
 		buf_addc(out, '\n');
 		routes(graph, KIND_GRPCROUTE, "GRPCROUTE", refusals, out);
+	}
+	if (graph->store->n_objects[KIND_BACKENDTLSPOLICY]) {
+		buf_addc(out, '\n');
+		policies(graph, refusals, out);
 	}
 	struct buf named;
 	buf_init(&named, out->limit);

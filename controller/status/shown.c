@@ -105,6 +105,10 @@ static void show_gateway(struct shown_list *list, const struct graph *graph, con
 	size_t n_refused = 0, serving = 0;
 	add(list, 0, &state->accepted);
 	add(list, 0, &state->programmed);
+	if (state->resolved.id)
+		add(list, 0, &state->resolved);
+	if (graph_insecure(state))
+		add(list, 0, &(struct condition){.id = COND_GATEWAY_INSECURE});
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		const struct listener_state *l = &state->listeners[i];
 		add(list, i + 1, &l->accepted);
@@ -246,6 +250,24 @@ void status_unattached(const struct gateway_state *state, const struct refusals 
 	}
 }
 
+/* ---- policies ---- */
+
+static void show_policy(struct shown_list *list, const struct graph *graph, const struct node *node)
+{
+	struct node_list ancestors = {0};
+	struct condition accepted = {0}, resolved = {0};
+	graph_policy_ancestors(graph, node, &ancestors);
+	if (ancestors.n)
+		graph_policy_judge(graph, node, &accepted, &resolved);
+	for (size_t i = 0; i < ancestors.n; i++) {
+		add(list, i + 1, &accepted);
+		add(list, i + 1, &resolved);
+	}
+	condition_done(&accepted);
+	condition_done(&resolved);
+	node_list_done(&ancestors);
+}
+
 struct shown_list shown_new(const struct graph *graph, const struct node *node, const struct refusals *refusals)
 {
 	struct shown_list list = {0};
@@ -257,13 +279,27 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 		show_gateway(&list, graph, node, refusals);
 	else if (object_kind_is_route(node->kind) && node_route(node))
 		show_route(&list, node, refusals);
+	else if (node->kind == KIND_BACKENDTLSPOLICY)
+		show_policy(&list, graph, node);
 	return list;
 }
 
-void shown_scope(const struct node *node, size_t scope, struct buf *out)
+static void say_ancestor(const struct graph *graph, const struct node *policy, size_t i, struct buf *out)
+{
+	struct node_list ancestors = {0};
+	graph_policy_ancestors(graph, policy, &ancestors);
+	buf_addf(out, "ancestor %s/%s", ancestors.items[i]->namespace, ancestors.items[i]->name);
+	node_list_done(&ancestors);
+}
+
+void shown_scope(const struct graph *graph, const struct node *node, size_t scope, struct buf *out)
 {
 	if (!scope)
 		return;
+	if (node->kind == KIND_BACKENDTLSPOLICY) {
+		say_ancestor(graph, node, scope - 1, out);
+		return;
+	}
 	if (node->kind == KIND_GATEWAY) {
 		buf_addf(out, "listener %s", node_gateway(node)->gateway->listeners[scope - 1].name);
 		return;

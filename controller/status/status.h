@@ -24,7 +24,7 @@ struct refusals {
 void refusals_sort(struct refusals *refusals);
 
 /* A condition as it is shown: what the graph found, unless the proxy refused it. scope 0: of the object itself; 1 + i: of
- * its i-th listener or parentRef. */
+ * its i-th listener, parentRef or ancestor. */
 struct shown {
 	size_t scope;
 	struct condition condition;
@@ -39,7 +39,7 @@ struct shown_list {
 struct shown_list shown_new(const struct graph *graph, const struct node *node, const struct refusals *refusals);
 void shown_done(struct shown_list *list);
 /* Which listener or parent a scope of the object is, for people; nothing for 0. */
-void shown_scope(const struct node *node, size_t scope, struct buf *out);
+void shown_scope(const struct graph *graph, const struct node *node, size_t scope, struct buf *out);
 
 /* A condition that came to be other than one would like it, or as one would like it again. */
 struct status_new {

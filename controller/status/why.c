@@ -28,13 +28,27 @@ void status_why_nowhere(const struct node *node, size_t rule, struct buf *out)
 	         node_route(node)->route->rules[rule].n_backend_refs ? "every weight is 0" : "there are none");
 }
 
+static void say_policy(const struct graph *graph, const struct node *policy, struct buf *out)
+{
+	struct condition accepted = {0}, resolved = {0};
+	graph_policy_judge(graph, policy, &accepted, &resolved);
+	buf_addf(out, "BackendTLSPolicy %s/%s: ", policy->namespace, policy->name);
+	condition_dump(&accepted, out);
+	buf_addc(out, '\n');
+	condition_done(&accepted);
+	condition_done(&resolved);
+}
+
 void status_why_ref(const struct graph *graph, const struct node *node, size_t rule, size_t ref, struct buf *out)
 {
 	const struct http_rule *source = &node_route(node)->route->rules[rule];
 	enum condition_id id;
+	const struct node *policy = NULL;
 	struct buf message;
 	buf_init(&message, CONDITION_MESSAGE);
-	if (ref < source->n_backend_refs &&
+	if (ref < source->n_backend_refs && !graph_ref_served(graph, node->object, &source->backend_refs[ref], &policy) && policy)
+		say_policy(graph, policy, out);
+	else if (ref < source->n_backend_refs &&
 	    !graph_ref(graph, node->object, &source->backend_refs[ref], &id, &message))
 		buf_addf(out, "%s %s/%s: spec.rules[%zu].backendRefs[%zu]: %s: %s\n", object_kind_name(node->kind), node->namespace,
 		         node->name, rule, ref, condition_kind(id)->reason, message.data);

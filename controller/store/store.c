@@ -108,7 +108,7 @@ static bool is_needed(const struct node *node)
 	if (node->object || node->flags)
 		return true;
 	return !node_is_leaf(node) &&
-	       (node->in[EDGE_USER] || node->in[EDGE_PART] || node->graph || node->compile || node->status);
+	       (node->in[EDGE_USER] || node->in[EDGE_PART] || node->in[EDGE_POLICY] || node->graph || node->compile || node->status);
 }
 
 static struct node *want(struct store *store, enum object_kind kind, const char *namespace, const char *name)
@@ -144,6 +144,8 @@ static void mark(struct store *store, struct node *node, unsigned flags)
 
 static enum edge_role role_of(const struct node *from)
 {
+	if (from->kind == KIND_BACKENDTLSPOLICY)
+		return EDGE_POLICY;
 	return from->kind == KIND_ENDPOINTSLICE || from->kind == KIND_REFERENCEGRANT ? EDGE_PART : EDGE_USER;
 }
 
@@ -206,12 +208,24 @@ static void target_parameters(struct targets *targets, const struct parameters_r
 		target(targets, KIND_PARAMETERS, ref->namespace, ref->name);
 }
 
+static void target_certificate(struct targets *targets, const char *own, const struct certificate_ref *ref)
+{
+	if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, "Secret") == 0)
+		target_granted(targets, own, KIND_SECRET, ref->namespace, ref->name);
+}
+
 static void targets_of_listener(struct targets *targets, const char *own, const struct listener *listener)
 {
-	for (size_t i = 0; i < listener->n_certificate_refs; i++) {
-		const struct certificate_ref *ref = &listener->certificate_refs[i];
-		if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, "Secret") == 0)
-			target_granted(targets, own, KIND_SECRET, ref->namespace, ref->name);
+	for (size_t i = 0; i < listener->n_certificate_refs; i++)
+		target_certificate(targets, own, &listener->certificate_refs[i]);
+}
+
+static void targets_of_validation(struct targets *targets, const char *own, const struct client_validation *validation)
+{
+	for (size_t i = 0; validation && i < validation->n_ca_refs; i++) {
+		const struct certificate_ref *ref = &validation->ca_refs[i];
+		if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, "ConfigMap") == 0)
+			target_granted(targets, own, KIND_CONFIGMAP, ref->namespace, ref->name);
 	}
 }
 
@@ -224,6 +238,22 @@ static void targets_of_gateway(struct targets *targets, const struct gateway *ga
 	target_parameters(targets, gateway->parameters);
 	for (size_t i = 0; i < gateway->n_listeners; i++)
 		targets_of_listener(targets, gateway->object.namespace, &gateway->listeners[i]);
+	targets_of_validation(targets, gateway->object.namespace, gateway->validation);
+	for (size_t i = 0; i < gateway->n_port_validations; i++)
+		targets_of_validation(targets, gateway->object.namespace, gateway->port_validations[i].validation);
+	if (gateway->client_certificate)
+		target_certificate(targets, gateway->object.namespace, gateway->client_certificate);
+}
+
+static void targets_of_policy(struct targets *targets, const struct backend_tls_policy *policy)
+{
+	const char *own = policy->object.namespace;
+	for (size_t i = 0; i < policy->n_targets; i++)
+		if (strcmp(policy->targets[i].group, "") == 0 && strcmp(policy->targets[i].kind, "Service") == 0)
+			target(targets, KIND_SERVICE, own, policy->targets[i].name);
+	for (size_t i = 0; i < policy->n_ca_refs; i++)
+		if (strcmp(policy->ca_refs[i].group, "") == 0 && strcmp(policy->ca_refs[i].kind, "ConfigMap") == 0)
+			target(targets, KIND_CONFIGMAP, own, policy->ca_refs[i].name);
 }
 
 static void targets_of(struct targets *targets, const struct object *object)
@@ -238,6 +268,9 @@ static void targets_of(struct targets *targets, const struct object *object)
 	case KIND_HTTPROUTE:
 	case KIND_GRPCROUTE:
 		targets_of_route(targets, (const struct http_route *)object);
+		break;
+	case KIND_BACKENDTLSPOLICY:
+		targets_of_policy(targets, (const struct backend_tls_policy *)object);
 		break;
 	case KIND_REFERENCEGRANT:
 		target(targets, KIND_REFERENCEGRANT, object->namespace, "");
@@ -277,7 +310,8 @@ static void relink(struct store *store, struct node *node)
 	struct targets targets = {.store = store};
 	if (node->object)
 		targets_of(&targets, node->object);
-	unsigned flags = role_of(node) == EDGE_PART ? NODE_PARTS : 0;
+	static const unsigned dirty[EDGE_ROLES] = {[EDGE_PART] = NODE_PARTS, [EDGE_POLICY] = NODE_POLICY};
+	unsigned flags = dirty[role_of(node)];
 	for (size_t i = 0; i < node->n_out; i++) {
 		struct node *to = node->out[i].to;
 		unlink_edge(&node->out[i]);
@@ -332,7 +366,7 @@ void store_clean(struct store *store)
 {
 	for (size_t i = 0; i < store->dirty.n; i++) {
 		struct node *node = store->dirty.items[i];
-		node->flags &= (uint8_t) ~(NODE_OBJECT | NODE_PARTS | NODE_QUEUED);
+		node->flags &= (uint8_t) ~(NODE_OBJECT | NODE_PARTS | NODE_POLICY | NODE_QUEUED);
 		store_release(store, node);
 	}
 	store->dirty.n = 0;

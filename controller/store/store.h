@@ -5,10 +5,11 @@
  * refers to and are found from both ends, so a change reaches its dependents without a search:
  *
  *   HTTPRoute, GRPCRoute → Gateway, Service, its Namespace, the grants of a foreign namespace      users of the target
- *   Gateway → GatewayClass, its Service, its parameters, the Secrets of its listeners,  users of the target
- *     the grants of a foreign namespace
+ *   Gateway → GatewayClass, its Service, its parameters, the Secrets of its listeners   users of the target
+ *     and its own, ConfigMaps (whom clients come from), the grants of a foreign namespace
  *   GatewayClass → its parameters                                                       users of the target
  *   EndpointSlice → Service (by label), ReferenceGrant → the grants of its namespace    parts of the target
+ *   BackendTLSPolicy → Services, ConfigMaps                                             policies of the target
  *
  * "The grants of a namespace" is the node of kind ReferenceGrant with that namespace and the name "", which no object has.
  * Knows which fields are references; never what they mean. */
@@ -26,7 +27,7 @@ struct edge {
 	struct edge **link; /* what points to this one */
 };
 
-enum edge_role { EDGE_USER, EDGE_PART, EDGE_ROLES };
+enum edge_role { EDGE_USER, EDGE_PART, EDGE_POLICY, EDGE_ROLES };
 
 enum node_flags {
 	NODE_OBJECT = 1,  /* dirty: the object changed, came or went */
@@ -36,6 +37,7 @@ enum node_flags {
 	NODE_STATUS = 16, /* is in status' list of what may have changed */
 	NODE_KEPT = 32,   /* is in graph's list of Services that hatchway keeps, or that have such parts */
 	NODE_AGAIN = 64,  /* its status is to be given even if it has not */
+	NODE_POLICY = 128, /* dirty: a policy of it changed, came or went */
 };
 
 struct node {
@@ -58,7 +60,7 @@ struct node {
 /* Of a kind that nothing refers to, that refers to one thing at most, and no room keeps anything about. */
 static inline bool node_is_leaf(const struct node *node)
 {
-	return node->kind == KIND_ENDPOINTSLICE || node->kind == KIND_CONFIGMAP;
+	return node->kind == KIND_ENDPOINTSLICE;
 }
 
 struct node_list {

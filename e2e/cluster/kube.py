@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from bed import BUILD, HOST, ROOT, Failure, check
 
-CRDS = pathlib.Path(os.environ["HATCHWAY_E2E_CRDS"])  # folders v1.1.0 and v1.6.3
+CRDS = pathlib.Path(os.environ["HATCHWAY_E2E_CRDS"])  # folders v1.1.0, v1.6.3 and -experimental of each
 OWN_CLUSTER = os.environ.get("HATCHWAY_E2E_NODE")     # e2e/cluster/node if the cluster is ours to break, else unset
 NAMESPACE = "hatchway-system"
 

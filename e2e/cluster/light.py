@@ -124,7 +124,7 @@ def run_inside(script):
 
 # ---- the controller ----
 
-KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,httproutes,grpcroutes,referencegrants"
+KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,httproutes,grpcroutes,referencegrants,backendtlspolicies"
 
 
 class Controller:
@@ -229,8 +229,8 @@ metadata: {{name: hatchway}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: hatchway}}
 subjects: [{{{subject}}}]
 """
-ALL_KINDS = "gatewayclasses, gateways, httproutes, grpcroutes, referencegrants"
-ALL_STATUSES = "gatewayclasses/status, gateways/status, httproutes/status, grpcroutes/status"
+ALL_KINDS = "gatewayclasses, gateways, httproutes, grpcroutes, referencegrants, backendtlspolicies"
+ALL_STATUSES = "gatewayclasses/status, gateways/status, httproutes/status, grpcroutes/status, backendtlspolicies/status"
 BASE = """
 apiVersion: v1
 kind: Namespace

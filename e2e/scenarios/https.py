@@ -1,137 +1,16 @@
 """HTTPS listeners: certificates by name, several, rotated under load without a failed handshake and without a reload; what is
 bad harms nobody else and cannot say anything to HAProxy; connections belong to listeners (421); and HAProxy starts alone
 with all of it."""
-import base64
-import contextlib
-import http.client
-import http.server
 import json
 import os
 import pathlib
 import signal
-import socket
-import ssl
-import subprocess
 import sys
-import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from bed import HAPROXY, alive, check, free_port, gateway, meta, processes_naming, route, rule, run, service, wait
-
-ALL = {"namespaces": {"from": "All"}}
-TLS = 4096  # so far behind the ports for HTTP are those for HTTPS
-
-
-def certificate(bed, name, names, key=("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"), days=30):
-    """(certificate, key), both PEM."""
-    crt, out = bed.dir / f"{name}.crt", bed.dir / f"{name}.key"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-keyout", out, "-out", crt, "-days", str(days), "-subj",
-                    f"/CN={name}", "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names)], check=True, capture_output=True)
-    return crt.read_bytes(), out.read_bytes()
-
-
-def secret(name, pair, namespace="default"):
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta(name, namespace), "type": "kubernetes.io/tls",
-            "data": {"tls.crt": base64.b64encode(pair[0]).decode(), "tls.key": base64.b64encode(pair[1]).decode()}}
-
-
-def listener(name, port, secrets, hostname=None, **more):
-    refs = [{"name": s} if isinstance(s, str) else s for s in secrets]
-    return {"name": name, "port": port, "protocol": "HTTPS", "tls": {"mode": "Terminate", "certificateRefs": refs}, "allowedRoutes": ALL,
-            **({"hostname": hostname} if hostname else {}), **more}
-
-
-def shake(port, name, algorithms=None, alpn=None):
-    """The certificate that is served for the name, DER; and the protocol chosen."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if alpn:
-        context.set_alpn_protocols(alpn)
-    if algorithms:  # of TLS 1.2, where they are chosen by the ciphers
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(algorithms)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain, server_hostname=name) as s:
-        return s.getpeercert(True), s.selected_alpn_protocol()
-
-
-def served(port, name, pair, **more):
-    return shake(port, name, **more)[0] == ssl.PEM_cert_to_DER_cert(pair[0].decode())
-
-
-def refused(port, name):
-    try:
-        shake(port, name)
-    except ssl.SSLError as error:
-        return error.reason
-    except OSError:
-        return "closed"
-    return None
-
-
-def ask(port, sni, host=None, path="/", headers=()):
-    """(status, headers, body) over a connection for `sni`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain, server_hostname=sni) as s:
-        connection = http.client.HTTPConnection("127.0.0.1")
-        connection.sock = s
-        connection.request("GET", path, headers={"Host": host or sni, **dict(headers)})
-        answer = connection.getresponse()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
-
-
-def status_of(bed, name="gateway"):
-    """What stands in the Gateway's status document, as text."""
-    return "".join(p.read_text() for p in bed.status.rglob("*") if p.is_file() and f"{name}" in p.name)
-
-
-class Echo(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        body = json.dumps({k.lower(): v for k, v in self.headers.items()}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def handle(self):
-        with contextlib.suppress(OSError):
-            super().handle()
-
-    def log_message(self, *args):
-        pass
-
-
-def echo():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_port
-
-
-class Handshakes:
-    """New connections without a pause, from several threads."""
-
-    def __init__(self, port, name, threads=4):
-        self.done, self.failed, self.stop = 0, [], False
-        self.threads = [threading.Thread(target=self.work, args=(port, name), daemon=True) for _ in range(threads)]
-        for thread in self.threads:
-            thread.start()
-
-    def work(self, port, name):
-        while not self.stop:
-            try:
-                shake(port, name)
-                self.done += 1
-            except OSError as error:
-                self.failed.append(str(error))
-
-    def finish(self):
-        self.stop = True
-        for thread in self.threads:
-            thread.join()
-        return self.done, self.failed
+from tls import ALL, TLS, Handshakes, ask, certificate, echo, listener, refused, secret, served, shake, status_of
 
 
 def names_and_listeners(bed, base):

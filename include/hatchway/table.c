@@ -76,12 +76,24 @@ static void *copy_ca(struct arena *a, const void *like)
 	return to;
 }
 
+static struct table_tls *copy_tls(struct arena *a, const struct table_tls *from)
+{
+	if (!from)
+		return NULL;
+	struct table_tls *to = arena_alloc(a, sizeof(*to));
+	to->name = arena_strdup(a, from->name);
+	to->ca = arena_strdup(a, from->ca);
+	to->certificate = arena_strdup(a, from->certificate);
+	return to;
+}
+
 static void *copy_backend(struct arena *a, const void *like)
 {
 	const struct table_backend *from = like;
 	struct table_backend *to = arena_alloc(a, sizeof(*to));
 	*to = *from;
 	to->unit.key = arena_strdup(a, from->unit.key);
+	to->tls = copy_tls(a, from->tls);
 	to->endpoints = arena_array(a, from->n_endpoints, sizeof(*to->endpoints));
 	for (size_t i = 0; i < from->n_endpoints; i++) {
 		to->endpoints[i] = from->endpoints[i];

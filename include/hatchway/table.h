@@ -58,7 +58,9 @@ struct table_ca {
 struct table_certificate {
 	struct table_unit unit;
 	const char *ca;     /* key of a TABLE_CA: clients must show a certificate of one of these. NULL: they are not asked */
-	const char **names; /* "a.b", "*.a.b" (one label), or "*": whoever asks for no name that a certificate has */
+	bool ca_optional;   /* they are asked, and whatever they show, or nothing, will do */
+	const char **names; /* "a.b", "*.a.b" (one label), or "*": whoever asks for no name that a certificate has. None: of one
+	                     * that backends show */
 	uint32_t n_names;
 	const char *pem;    /* chain and private key, as OpenSSL writes them. Secret: no dump, log or error has it */
 };
@@ -72,6 +74,14 @@ struct table_endpoint {
 	bool draining;       /* no new work; what runs may end (EndpointSlice: serving and terminating) */
 };
 
+/* How servers are spoken to with TLS: HTTP/2 or HTTP/1.1 as the backend's protocol says. Their certificate must come from one
+ * of the authorities and be for the name; else the request is answered 503, and nothing of it is sent. */
+struct table_tls {
+	const char *name;        /* asked for with SNI, too */
+	const char *ca;          /* key of a TABLE_CA; NULL: those of the system HAProxy runs on */
+	const char *certificate; /* key of a TABLE_CERTIFICATE, shown to servers that ask for one; NULL: none */
+};
+
 /* One port of one Service. No endpoints: 503. Key: "namespace.service:port"; for gRPC, whose clients want failures told in
  * their own way, TABLE_GRPC is behind it. */
 #define TABLE_GRPC "-grpc"
@@ -80,6 +90,7 @@ struct table_backend {
 	struct table_endpoint *endpoints; /* sorted by name */
 	uint32_t n_endpoints;
 	enum table_protocol protocol;
+	struct table_tls *tls; /* NULL: in clear */
 };
 
 struct table_header {

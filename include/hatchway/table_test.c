@@ -40,6 +40,9 @@ static const char table_text[] =
 	"certificate c1\n"
 	"\tca a1\n"
 	"\tname *.sample.com\n"
+	"certificate c2\n"
+	"\tca-optional a1\n"
+	"\tname *\n"
 	"ca a1\n";
 
 static struct table *parse(const char *text)
@@ -111,7 +114,7 @@ static void change_lists_only_differences(void **state)
 	assert_null(changes.list[0].new);
 	assert_null(table_backend(table, less.unit.key));
 	table_diff(empty, table, &all);
-	assert_int_equal(all.n, 9);
+	assert_int_equal(all.n, 10);
 	table_changes_done(&changes);
 	table_changes_done(&all);
 	table_free(table);

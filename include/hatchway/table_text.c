@@ -51,7 +51,7 @@ static void dump_listener(const struct table_listener *listener, struct buf *out
 static void dump_certificate(const struct table_certificate *certificate, struct buf *out)
 {
 	buf_addc(out, '\n');
-	dump_part(out, "ca", certificate->ca);
+	dump_part(out, certificate->ca_optional ? "ca-optional" : "ca", certificate->ca);
 	for (size_t i = 0; i < certificate->n_names; i++)
 		dump_part(out, "name", certificate->names[i]);
 }
@@ -60,6 +60,11 @@ static void dump_backend(const struct table_backend *backend, struct buf *out)
 {
 	word_add(out, protocol_names[backend->protocol]);
 	buf_addc(out, '\n');
+	if (backend->tls) {
+		dump_part(out, "tls", backend->tls->name);
+		dump_part(out, "ca", backend->tls->ca);
+		dump_part(out, "certificate", backend->tls->certificate);
+	}
 	for (size_t i = 0; i < backend->n_endpoints; i++) {
 		const struct table_endpoint *endpoint = &backend->endpoints[i];
 		char port[8];
@@ -341,7 +346,8 @@ static bool parse_certificate(struct parser *p)
 
 static bool parse_certificate_part(struct parser *p)
 {
-	if (accept(p, "ca"))
+	p->certificate.ca_optional |= accept(p, "ca-optional");
+	if (p->certificate.ca_optional ? !p->certificate.ca : accept(p, "ca"))
 		return (p->certificate.ca = next(p));
 	return text_add(p, "name", &p->certificate.names, &p->certificate.n_names);
 }
@@ -362,11 +368,25 @@ static bool parse_backend(struct parser *p)
 	return true;
 }
 
+static bool parse_backend_tls(struct parser *p)
+{
+	struct table_tls *tls = p->backend.tls;
+	if (accept(p, "tls")) {
+		tls = p->backend.tls = arena_alloc(&p->arena, sizeof(*tls));
+		return (tls->name = next(p));
+	}
+	if (tls && accept(p, "ca"))
+		return (tls->ca = next(p));
+	return tls && accept(p, "certificate") && (tls->certificate = next(p));
+}
+
 static bool parse_backend_part(struct parser *p)
 {
 	struct table_backend *backend = &p->backend;
 	struct table_endpoint endpoint = {0};
 	long long port;
+	if (parse_backend_tls(p))
+		return true;
 	if (!accept(p, "endpoint") || !(endpoint.name = next(p)) || !(endpoint.address = next(p)) ||
 	    !number(p, 65535, &port))
 		return false;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # build.sh [control|node|conformance ...]: builds from Go modules, into the cache folder (env.sh), what is not there yet.
-#   control      bin/hyperkube, all of Kubernetes and etcd in one program; crds/VERSION, the Gateway API's CRDs
+#   control      bin/hyperkube, all of Kubernetes and etcd in one program; crds/VERSION and VERSION-experimental, the Gateway API's CRDs
 #   node         control; bin/helm; MetalLB; images/node.tar
 #   conformance  node; bin/conformance.test; images/conformance.tar
 # A cold build of hyperkube takes 5 to 10 minutes of two cores, all the others together about as long.
@@ -68,13 +68,19 @@ build_conformance() {
 		"$echo:v1.5.1,$echo:v1.6.0-dev.2,$echo:v1.6.0-dev.3=$CACHE/parts/echo-basic"
 }
 
+# kustomization.yaml, which the experimental channel has, is no object.
 crds() {
-	local version dir
+	local version channel dir to
 	for version in $CRDS; do
-		[ ! -e "$CACHE/crds/$version" ] || continue
-		dir=$(cd / && go mod download -json "sigs.k8s.io/gateway-api@$version" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
-		cp -r --no-preserve=mode "$dir/config/crd/standard" "$CACHE/crds/$version.new"
-		mv "$CACHE/crds/$version.new" "$CACHE/crds/$version"
+		for channel in standard experimental; do
+			to=$CACHE/crds/$version$([ $channel = standard ] || echo -$channel)
+			[ ! -e "$to" ] || continue
+			dir=$(cd / && go mod download -json "sigs.k8s.io/gateway-api@$version" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
+			rm -rf "$to.new"
+			cp -r --no-preserve=mode "$dir/config/crd/$channel" "$to.new"
+			rm -f "$to.new/kustomization.yaml"
+			mv "$to.new" "$to"
+		done
 	done
 }
 
