@@ -172,10 +172,10 @@ class Authority:
     def openssl(*args):
         subprocess.run(["openssl", *args], check=True, capture_output=True)
 
-    def issue(self, name, *alt_names):
+    def issue(self, name, *alt_names, days=30):
         crt, key, csr = (self.dir / f"{name}.{end}" for end in ("crt", "key", "csr"))
         self.openssl("req", "-new", "-subj", f"/CN={name}", "-addext", "subjectAltName=" + ",".join(alt_names), "-out", csr, *self.new_key(key))
-        self.openssl("x509", "-req", "-in", csr, "-CA", self.crt, "-CAkey", self.key, "-days", "30", "-copy_extensions", "copy", "-out", crt)
+        self.openssl("x509", "-req", "-in", csr, "-CA", self.crt, "-CAkey", self.key, "-days", str(days), "-copy_extensions", "copy", "-out", crt)
         return crt, key
 
     def config_map(self, name=None):
