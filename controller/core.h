@@ -46,7 +46,7 @@ void core_update(struct core *core, struct table_changes *changes);
 const struct table *core_table(const struct core *core);
 
 /* What the proxy refused after the last applied generation (all that is outstanding): becomes conditions, with what was
- * said. A listener's is Programmed=False/Pending (of the Gateway too, if no listener is left), and so is that of a
+ * said. A listener's is Programmed=False/Refused (the Gateway's Pending, if no listener is left), and so is that of a
  * listener's own host without routes. A rule's, host's or backend's is PartiallyInvalid=True/UnsupportedValue of every
  * route it concerns; once no rule of a route is left that serves, Accepted=False/UnsupportedValue, and attachedRoutes
  * counts it no more. One that no object wants is a problem of its own. */

@@ -521,7 +521,7 @@ static void test_held(void **state)
 	core_refused(core, refusals, ARRAY_LEN(refusals));
 	check_table(core, 4, NOT_HELD "\n" TOLD("ADDRESS", "-      ", "False") "\nHAProxy refused 7f00.p: nobody's\n"
 	            "Gateway s/gw: Programmed=False Pending: HAProxy refused every listener\n"
-	            "Gateway s/gw, listener http: Programmed=False Pending: HAProxy refused port 80: taken\n");
+	            "Gateway s/gw, listener http: Programmed=False Refused: HAProxy refused port 80: taken\n");
 
 	core_held(core, true, NULL);
 	core_refused(core, NULL, 0);

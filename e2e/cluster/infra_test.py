@@ -105,6 +105,10 @@ def collect():
 
 # ---- the parts ----
 
+def events(name):
+    return [x for x in json.loads(kubectl("-n", "sample-ingress", "get", "events", "-o", "json"))["items"]
+            if x["involvedObject"]["name"] == name]
+
 def made(controller):
     apply(gateway("gw", "  infrastructure: {labels: {team: red}, annotations: {note: x}}\n"))
     found = until("a Service is made for a Gateway", lambda: service("gw"))
@@ -124,6 +128,10 @@ def made(controller):
     assert "AddressNotAssigned" in controller.ask("status"), controller.ask("status")
     give_address("gw", "192.0.2.10")
     until("its address is the Gateway's, which is programmed", lambda: status(controller, "gw")[2:] == ["192.0.2.10", "True", "True"])
+    until("as its status says", lambda: condition("gw", "Programmed") == "True")
+    time.sleep(0.5)
+    assert not events("gw"), events("gw")
+    ok("and of what it has waited for there is no Event")
 
 
 def served():
@@ -169,9 +177,8 @@ endpoints: [{{addresses: [10.245.0.1]}}]
 MAKER = "endpointslice.kubernetes.io/managed-by: "
 
 
-def events(name):
-    return [x for x in json.loads(kubectl("-n", "sample-ingress", "get", "events", "-o", "json"))["items"]
-            if x["involvedObject"]["name"] == name]
+def condition(name, kind):
+    return next((c["status"] for c in get("gateway", name)["status"]["conditions"] if c["type"] == kind), None)
 
 
 def selected():
@@ -210,9 +217,7 @@ def follows():
 
 def restarted(controller):
     before = service("gw")["metadata"]["resourceVersion"], slice_of("gw")["metadata"]["resourceVersion"]
-    controller.stop()
-    controller.start()
-    until("a restarted controller serves", lambda: counter(controller, "applied") > 0 and status(controller, "gw")[-1] == "True")
+    restart(controller)
     time.sleep(1)
     assert counter(controller, "infrastructure_applied") == 0, controller.ask("counters")
     assert before == (service("gw")["metadata"]["resourceVersion"], slice_of("gw")["metadata"]["resourceVersion"])
@@ -228,6 +233,42 @@ def left_alone(controller):
     until("once it is gone the Gateway has its own", lambda: target("taken") == 20001)
     kubectl("-n", "sample-ingress", "delete", "gateway", "taken")
     collect()
+
+
+def left(controller):
+    """A Gateway that is given to another controller."""
+    apply("{apiVersion: %s/v1, kind: GatewayClass, metadata: {name: other}, spec: {controllerName: example.com/other}}" % GROUP)
+    apply(gateway("leaves"))
+    apply((ROOT / "e2e/walkthrough/route.yaml").read_text().replace("name: sample-gateway", "name: leaves").replace("name: helloworld\n  namespace", "name: leaver\n  namespace"))
+    give_address("leaves", (until("a Gateway comes", lambda: service("leaves")), "192.0.2.12")[1])
+    until("and is programmed", lambda: condition("leaves", "Programmed") == "True" and get("gateway", "leaves")["status"].get("addresses"))
+    until("its route says so", lambda: (get("httproute", "leaver", "sample") or {}).get("status", {}).get("parents"))
+    patch("gateway", "leaves", {"spec": {"gatewayClassName": "other"}})
+    until("when it goes to another controller its Service goes", lambda: not service("leaves"))
+    until("and the EndpointSlice", lambda: not slice_of("leaves"))
+    until("its status is as if nobody had seen it", lambda: condition("leaves", "Programmed") == "Unknown")
+    now = get("gateway", "leaves")["status"]
+    assert set(now) == {"conditions"} and {c["message"] for c in now["conditions"]} == {"Waiting for controller"}, now
+    until("and the route's says nothing of it", lambda: not get("httproute", "leaver", "sample")["status"]["parents"])
+    word = {"lastTransitionTime": "2026-01-01T00:00:00Z", "message": "m", "reason": "Accepted", "status": "True", "type": "Accepted"}
+    patch("gateway", "leaves", {"status": {"conditions": [word]}}, "--subresource=status", "--field-manager=other")
+    version = get("gateway", "leaves")["metadata"]["resourceVersion"]
+    restart(controller)
+    time.sleep(0.5)
+    assert get("gateway", "leaves")["metadata"]["resourceVersion"] == version, get("gateway", "leaves")
+    ok("what its controller says then stays")
+    patch("gateway", "leaves", {"spec": {"gatewayClassName": "hatchway"}})
+    until("when it comes back it has a Service again", lambda: service("leaves"))
+    until("and a status", lambda: condition("leaves", "Programmed") == "False")
+    kubectl("-n", "sample-ingress", "delete", "gateway", "leaves")
+    kubectl("-n", "sample", "delete", "httproute", "leaver")
+    collect()
+
+
+def restart(controller):
+    controller.stop()
+    controller.start()
+    until("a restarted controller serves", lambda: counter(controller, "applied") > 0 and status(controller, "gw")[-1] == "True")
 
 
 def addresses(controller):
@@ -347,6 +388,7 @@ def scenario(controller, work):
     follows()
     restarted(controller)
     left_alone(controller)
+    left(controller)
     addresses(controller)
     parameters(controller)
     forbidden(controller)
