@@ -455,6 +455,26 @@ static void test_status_again(void **state)
 	core_free(core);
 }
 
+/* Deleted and made anew between two looks: the new one has been told nothing. */
+static void test_status_of_another(void **state)
+{
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	size_t given = 0;
+	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 1000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+	core_delete(core, KIND_HTTPROUTE, "s", "r");
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 2000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 3);
+	core_status_changes(core, 3000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 3);
+	core_free(core);
+}
+
 static void tell_news(void *ctx, const struct core_status *status)
 {
 	for (size_t i = 0; i < status->n_news; i++) {
@@ -653,6 +673,7 @@ int main(void)
 	        cmocka_unit_test(test_the_last_pod_leaves_nothing_behind),
 	        cmocka_unit_test(test_transition_times),
 	        cmocka_unit_test(test_status_again),
+	        cmocka_unit_test(test_status_of_another),
 	        cmocka_unit_test(test_news),
 	        cmocka_unit_test(test_held),
 	        cmocka_unit_test(test_down),
