@@ -109,6 +109,25 @@ static const struct explain_case cases[] = {
 	 "          path prefix /moved/ becomes \"/new/\"\n"
 	 "answer    302 redirect, port 8443\n"
 	 "          Location: http://new.org:8443/new/x?a=b\n", NONE},
+	{"a/\xc3\xa9", NULL, 1,
+	 "request   GET http://a/\xc3\xa9\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "answer    400: HAProxy itself takes no request with a path with anything but printable ASCII (percent-encode it)\n", NONE},
+	{"a/old", "Host:", 0,
+	 "request   GET http:///old\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      any (\"\")\n"
+	 "          * prefix /old  -> sample/helloworld/1  matches\n"
+	 "rule      sample/helloworld/1\n"
+	 "answer    400: a redirect needs a Host\n", NONE},
+	{"a/", "Host: a,b", 1,
+	 "request   GET http://a,b/\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "answer    400: HAProxy itself takes no request with such a Host\n", NONE},
+	{"a/", "Host: [::1", 1,
+	 "request   GET http://[::1/\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "answer    400: HAProxy itself takes no request with such a Host\n", NONE},
 	{"t.org/", NULL, 0,
 	 "request   GET http://t.org/\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
