@@ -288,7 +288,41 @@ static void print_forward(const struct table *table, const struct refused *refus
 		print_backend(table, refused, rule, i, 100.0 * rule->refs[i].weight / sum, out);
 }
 
-static void print_rule(const struct table *table, const struct refused *refused, const char *key, struct buf *out)
+static size_t without_slash(const char *path)
+{
+	size_t n = strlen(path);
+	return n && path[n - 1] == '/' ? n - 1 : n;
+}
+
+/* The path of the location. */
+static void print_path(const struct table_rewrite *rewrite, const char *path, struct buf *out)
+{
+	const char *to = rewrite->path ? rewrite->path : "";
+	size_t begin = out->len;
+	if (rewrite->edit == TABLE_PATH_FULL)
+		buf_adds(out, to);
+	else if (rewrite->edit == TABLE_PATH_PREFIX_EDIT)
+		buf_addf(out, "%.*s%s", (int)without_slash(to), to, path + without_slash(rewrite->prefix ? rewrite->prefix : ""));
+	else
+		buf_adds(out, path);
+	if (out->len == begin)
+		buf_addc(out, '/');
+}
+
+static void print_location(const struct table_rule *rule, const struct table_request *request, struct buf *out)
+{
+	const struct table_rewrite *rewrite = &rule->edits->rewrite;
+	const char *host = rewrite->hostname ? rewrite->hostname : request->host;
+	size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+	buf_addf(out, "          Location: %s://%.*s", rule->redirect_scheme ? rule->redirect_scheme : "http", (int)n, host);
+	if (rule->redirect_port)
+		buf_addf(out, ":%u", rule->redirect_port);
+	print_path(rewrite, request->path, out);
+	buf_addf(out, "%s%s\n", *request->query ? "?" : "", request->query);
+}
+
+static void print_rule(const struct table *table, const struct refused *refused, const struct table_request *request,
+                       const char *key, struct buf *out)
 {
 	const char *refusal = refusal_of(refused, TABLE_RULE, key);
 	const struct table_rule *rule = table_rule(table, key);
@@ -313,6 +347,7 @@ static void print_rule(const struct table *table, const struct refused *refused,
 		if (rule->redirect_port)
 			buf_addf(out, ", port %u", rule->redirect_port);
 		buf_addc(out, '\n');
+		print_location(rule, request, out);
 	} else {
 		print_forward(table, refused, rule, out);
 	}
@@ -362,7 +397,7 @@ int explain(const struct table *table, const struct haproxy_refusal *refusals, s
 	if (refusal)
 		buf_addf(out, "answer    none: HAProxy does not listen there: %s\n", refusal);
 	else if (entry)
-		print_rule(table, &refused, entry->rule, out);
+		print_rule(table, &refused, &target.request, entry->rule, out);
 	else
 		buf_adds(out, "answer    404: no rule matches\n");
 	if (!refusal && !to.hosts) {

@@ -296,6 +296,7 @@ static void on_written(void *ctx, const struct kube_result *result)
 {
 	struct item *item = ctx;
 	struct status_api *api = item->api;
+	api->counters.results[item->kind][api_result_of(result)]++;
 	item->request = NULL;
 	api->running--;
 	if (result->error || result->status >= 300) {

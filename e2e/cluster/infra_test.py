@@ -5,12 +5,13 @@ balancer: this test plays them, it writes the EndpointSlices of the Pods, gives 
 
 Needs root; run it by e2e/cluster/node/with.sh."""
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
-from light import (BASE, INSIDE, KUBECTL, NODE, ROOT, VAR, Controller, allow, api_server, apply, crds, inside, kubectl, ok, serve, until)
+from light import (BASE, HATCHWAY, INSIDE, KUBECTL, NODE, ROOT, VAR, Controller, allow, api_server, apply, crds, inside, kubectl, ok, serve, until)
 
 GROUP = "gateway.networking.k8s.io"
 
@@ -215,6 +216,58 @@ def follows():
     until("and goes", lambda: len(slice_of("gw")["endpoints"]) == 1)
 
 
+def last(controller):
+    """The Pod ends, and no other is there: nobody will be there to say so."""
+    going = {"ready": False, "serving": True, "terminating": True}
+    kubectl("-n", "hatchway-system", "patch", "endpointslice", "hatchway-x", "--type=json", "-p",
+            json.dumps([{"op": "replace", "path": "/endpoints/0/conditions", "value": going}]))
+    until("the last Pod is told as going", lambda: slice_of("gw")["endpoints"][0]["conditions"] == going)
+    controller.stop()
+    assert not slice_of("gw")["endpoints"], slice_of("gw")
+    ok("and as gone when it has ended")
+    apply(PODS)
+    controller.start()
+    until("the next one is there again", lambda: len(slice_of("gw")["endpoints"]) == 1)
+
+
+def figures():
+    return dict(line.rsplit(" ", 1) for line in inside("curl", "-s", "--noproxy", "*", "http://127.0.0.1:8081/metrics").splitlines())
+
+
+def counted():
+    seen = figures()
+    name = 'hatchway_infrastructure_writes_total{kind="%s",verb="%s",result="%s"}'
+    for kind, verb, result in (("Service", "apply", "written"), ("EndpointSlice", "apply", "written"), ("Service", "apply", "refused")):
+        assert int(seen[name % (kind, verb, result)]) > 0, (kind, verb, result, seen)
+    assert int(seen['hatchway_status_writes_total{kind="Gateway",result="written"}']) > 0, seen
+    assert int(seen['hatchway_events_total{result="written"}']) > 0 and seen["hatchway_leader"] == "1", seen
+    for family in ("leader", "status_writes_total", "events_total", "infrastructure_writes_total"):
+        kind = "gauge" if family == "leader" else "counter"
+        assert f"# TYPE hatchway_{family} {kind}" in (f"{k} {v}" for k, v in seen.items()), (family, seen)
+    ok("what was written, and refused, is in /metrics")
+
+
+def pending(controller):
+    """HAProxy does not answer for a while: what the change on its way does not touch is shown as it is."""
+    asked = inside("socat", "-t5", "-", str(controller.state / "master.sock"), text="show proc\n")
+    worker = next(int(line.split()[0]) for line in asked.splitlines() if line.split()[1:2] == ["worker"])
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        apply(gateway("slow"))
+        give_address("slow", (until("one Gateway more", lambda: service("slow")), "192.0.2.13")[1])
+        until("a Gateway on its way is Unknown", lambda: (status(controller, "slow") or [""])[-1] == "Unknown", every=0.01)
+        done = subprocess.run([HATCHWAY, "status", "--state-dir", str(controller.state)], capture_output=True, text=True)
+        assert status(controller, "gw")[-1] == "True" and "does not hold" not in done.stdout, done.stdout
+        ok("and the others are as they are held")
+        until("until it takes too long", lambda: "HAProxy does not hold this" in controller.ask("status"))
+        assert status(controller, "gw")[-1] == "Unknown", controller.ask("status")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    until("it is programmed then", lambda: status(controller, "gw")[-1] == "True" and status(controller, "slow")[-1] == "True", 40)
+    kubectl("-n", "sample-ingress", "delete", "gateway", "slow")
+    collect()
+
+
 def restarted(controller):
     before = service("gw")["metadata"]["resourceVersion"], slice_of("gw")["metadata"]["resourceVersion"]
     restart(controller)
@@ -386,12 +439,15 @@ def scenario(controller, work):
     kept(controller)
     selected()
     follows()
+    last(controller)
     restarted(controller)
+    pending(controller)
     left_alone(controller)
     left(controller)
     addresses(controller)
     parameters(controller)
     forbidden(controller)
+    counted()
     hundred(controller, work)
     at_once(controller)
 
@@ -405,7 +461,8 @@ if __name__ == "__main__":
         apply(PODS)
         server = serve()
         try:
-            scenario(Controller(folder, VAR / "kubeconfig.hatchway", "--service", "hatchway-system/hatchway", "--pool-ports", "20000:16"), folder)
+            scenario(Controller(folder, VAR / "kubeconfig.hatchway", "--service", "hatchway-system/hatchway", "--pool-ports", "20000:16",
+                                "--health-address", "127.0.0.1:8081"), folder)
         finally:
             server.kill()
             server.wait()
