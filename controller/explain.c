@@ -362,6 +362,8 @@ static void print_certificate(const struct table *table, const struct refused *r
 	buf_addf(out, "          certificate %s for", key);
 	for (uint32_t i = 0; certificate && i < certificate->n_names; i++)
 		buf_addf(out, " %s", certificate->names[i]);
+	if (certificate && certificate->ca)
+		buf_adds(out, certificate->ca_optional ? "; clients are asked for a certificate" : "; clients must show a certificate");
 	buf_addf(out, "%s%s\n", refusal ? ": HAProxy refused it: " : "", refusal ? refusal : "");
 }
 
