@@ -1231,6 +1231,14 @@ int sync_options_check(const struct sync_options *options, struct err *reterr)
 	return 0;
 }
 
+/* HAProxy is started in the state directory. A name without a slash is looked for in PATH. */
+static char *absolute(const char *binary)
+{
+	char *path = strchr(binary, '/') ? realpath(binary, NULL) : NULL;
+
+	return path ? path : xstrdup(binary);
+}
+
 int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct sync_events *events,
               struct image *wanted, struct sync **ret, struct err *reterr)
 {
@@ -1255,7 +1263,7 @@ int sync_open(uv_loop_t *loop, const struct sync_options *options, const struct 
 	sync->loop = loop;
 	sync->events = *events;
 	sync->state_dir = xstrdup(options->state_dir);
-	sync->binary = options->binary ? xstrdup(options->binary) : NULL;
+	sync->binary = options->binary ? absolute(options->binary) : NULL;
 	sync->socket = xcalloc(1, strlen(options->state_dir) + 32);
 	sprintf(sync->socket, "%s/haproxy.sock", options->state_dir);
 	sync->stop_on_exit = options->stop_on_exit;

@@ -19,7 +19,7 @@ def down(bed):
     broken, binary = bed.dir / "broken", bed.dir / "haproxy"
     binary.write_text(f"#!/bin/sh\n[ -e {broken} ] && exit 1\nexec {HAPROXY} \"$@\"\n")
     binary.chmod(0o755)
-    bed.start("--haproxy", binary)
+    bed.start("--haproxy", os.path.relpath(binary))
     wait(lambda: bed.command("status", "--state-dir", bed.state)[0] == 0, 3, text="the controller's start")
     broken.touch()
     for pids in bed.haproxy_pids():
