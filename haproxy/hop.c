@@ -313,6 +313,8 @@ static void on_connected(uv_connect_t *request, int status)
 
 static void conn_tls(struct conn *conn)
 {
+	char name[256]; /* OpenSSL copies it, but does not say so */
+	snprintf(name, sizeof(name), "%s", conn->hop->backend->tls->name);
 	conn->ssl = SSL_new(conn->hop->ctx);
 	conn->in = BIO_new(BIO_s_mem());
 	conn->out = BIO_new(BIO_s_mem());
@@ -320,7 +322,7 @@ static void conn_tls(struct conn *conn)
 	SSL_set_bio(conn->ssl, conn->in, conn->out);
 	SSL_set_app_data(conn->ssl, conn);
 	SSL_set_connect_state(conn->ssl);
-	SSL_set_tlsext_host_name(conn->ssl, conn->hop->backend->tls->name);
+	SSL_set_tlsext_host_name(conn->ssl, name);
 }
 
 static void on_client(uv_stream_t *listener, int status)
