@@ -19,6 +19,8 @@ struct core {
 	struct haproxy_refusal *refusals; /* owns its texts */
 	size_t n_refusals;
 	size_t bad[KIND_COUNT];
+	bool followed;             /* somebody tells when the proxy holds an update */
+	struct node_list changing; /* Gateways it does not hold yet as they are: NODE_CHANGING */
 	char *not_held; /* why the proxy does not hold the table; NULL: it does */
 	char *down;     /* why it serves nothing; NULL: it does */
 };
@@ -95,6 +97,7 @@ void core_free(struct core *core)
 	free(core->not_held);
 	free(core->down);
 	node_list_done(&core->status);
+	node_list_done(&core->changing);
 	store_done(&core->store);
 	arena_done(&core->arena);
 	free(core);
@@ -112,11 +115,35 @@ void core_delete(struct core *core, enum object_kind kind, const char *namespace
 	store_delete(&core->store, kind, namespace, name);
 }
 
+static void note_changing(struct core *core, const struct node_list *gateways)
+{
+	for (size_t i = 0; i < gateways->n; i++) {
+		struct node *node = gateways->items[i];
+		if (!(node->flags & NODE_CHANGING))
+			node_list_add(&core->changing, node);
+		node->flags |= NODE_CHANGING;
+	}
+}
+
+void core_applied(struct core *core)
+{
+	core->followed = true;
+	for (size_t i = 0; i < core->changing.n; i++) {
+		struct node *node = core->changing.items[i];
+		node->flags &= (uint8_t)~NODE_CHANGING;
+		store_release(&core->store, node);
+	}
+	core->changing.n = 0;
+}
+
 void core_update(struct core *core, struct table_changes *changes)
 {
+	const size_t before = changes->n;
 	struct graph_delta delta = {.status = &core->status};
 	graph_update(&core->graph, &delta);
 	compile_update(&core->compile, &delta, changes);
+	if (core->followed && changes->n != before)
+		note_changing(core, &delta.gateways);
 	graph_delta_done(&delta);
 	store_clean(&core->store);
 }
@@ -243,6 +270,11 @@ uint64_t core_infra_version(const struct core *core)
 void core_infra(const struct core *core, infra_cb *cb, void *ctx)
 {
 	infra_changes(&core->graph, cb, ctx);
+}
+
+void core_leave(struct core *core)
+{
+	core->graph.leaving = true;
 }
 
 bool core_infra_said(struct core *core, const char *namespace, const char *gateway, const char *text)

@@ -46,7 +46,7 @@ void core_update(struct core *core, struct table_changes *changes);
 const struct table *core_table(const struct core *core);
 
 /* What the proxy refused after the last applied generation (all that is outstanding): becomes conditions, with what was
- * said. A listener's is Programmed=False/Pending (of the Gateway too, if no listener is left), and so is that of a
+ * said. A listener's is Programmed=False/Refused (the Gateway's Pending, if no listener is left), and so is that of a
  * listener's own host without routes. A rule's, host's or backend's is PartiallyInvalid=True/UnsupportedValue of every
  * route it concerns; once no rule of a route is left that serves, Accepted=False/UnsupportedValue, and attachedRoutes
  * counts it no more. One that no object wants is a problem of its own. */
@@ -57,6 +57,9 @@ const struct haproxy_refusal *core_refusals(const struct core *core, size_t *ret
 /* Does the proxy hold what core_update() produced? why (copied; printable): what people are told while it does not. It
  * does until something else is said. Status documents do not tell: they are written once it does. */
 void core_held(struct core *core, bool held, const char *why);
+/* The proxy holds the newest of core_update(). From the first time on, a Gateway that an update changed is shown as Unknown
+ * until then; the others stay as they are held. */
+void core_applied(struct core *core);
 /* why (copied; printable): the proxy serves nothing at all, and no Gateway is Programmed, in documents too. NULL: it does. */
 void core_down(struct core *core, const char *why);
 /* Why it does not; NULL: it does. */
@@ -100,6 +103,8 @@ void core_set_release(struct core *core, const char *version, bool experimental,
 uint64_t core_infra_version(const struct core *core);
 /* Calls cb for everything that the API server does not have as it should be, as far as objects put tell. */
 void core_infra(const struct core *core, infra_cb *cb, void *ctx);
+/* This Pod ends: if all of hatchway's Pods do, nobody will be there to say so of the EndpointSlices, which are to be empty. */
+void core_leave(struct core *core);
 /* The API server's refusal to do so; NULL: it did. A condition of the Gateway. True: it is new, and status has changed. */
 bool core_infra_said(struct core *core, const char *namespace, const char *gateway, const char *text);
 

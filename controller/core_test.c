@@ -304,6 +304,46 @@ static void test_infrastructure_is_kept(void **state)
 	assert_int_equal(left_to_do("\"targetPort\":20000", "\"targetPort\":20007"), 2);
 }
 
+/* What is there is as it should be; then this Pod leaves, while `others` stay. */
+static size_t left_at_the_end(const char *others)
+{
+	struct core *core = core_new(&(struct core_options){
+	        .implicit_class = "hatchway", .pool_base = 20000, .pods_namespace = "h", .pods_service = "h"});
+	struct buf text;
+	size_t n = 0;
+	buf_init(&text, FIXTURE_LIMIT);
+	buf_addf(&text, "{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: gw, namespace: s, uid: u}, "
+	                "spec: {gatewayClassName: hatchway, listeners: [{name: http, port: 80, protocol: HTTP}]}}\n---\n"
+	                "{apiVersion: v1, kind: Service, metadata: {name: h, namespace: h}, spec: {ports: [{port: 1}]}}\n---\n"
+	                "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: h, namespace: h, labels: "
+	                "{kubernetes.io/service-name: h}}, addressType: IPv4, endpoints: [{addresses: [10.0.0.1], conditions: "
+	                "{ready: false, serving: true, terminating: true}}%s]}", others);
+	fixture_objects(text.data, false, fixture_put, core);
+	fixture_update(core);
+	buf_clear(&text);
+	core_infra(core, collect_infra, &text);
+	fixture_objects(text.data, false, fixture_put, core);
+	fixture_update(core);
+	core_infra(core, count_infra, &n);
+	assert_int_equal(n, 0);
+	core_leave(core);
+	buf_clear(&text);
+	core_infra(core, collect_infra, &text);
+	core_infra(core, count_infra, &n);
+	assert_int_equal(n, strstr(text.data, "\"endpoints\":[]") != NULL);
+	buf_done(&text);
+	core_free(core);
+	return n;
+}
+
+static void test_the_last_pod_leaves_nothing_behind(void **state)
+{
+	assert_int_equal(left_at_the_end(""), 1);
+	assert_int_equal(left_at_the_end(", {addresses: [10.0.0.2], conditions: {ready: false, terminating: true}}"), 1);
+	assert_int_equal(left_at_the_end(", {addresses: [10.0.0.2]}"), 0);
+	assert_int_equal(left_at_the_end(", {addresses: [10.0.0.2], conditions: {ready: false}}"), 0);
+}
+
 /* ---- times ---- */
 
 static void keep_status(void *ctx, const struct core_status *status)
@@ -415,6 +455,26 @@ static void test_status_again(void **state)
 	core_free(core);
 }
 
+/* Deleted and made anew between two looks: the new one has been told nothing. */
+static void test_status_of_another(void **state)
+{
+	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway"});
+	size_t given = 0;
+	fixture_objects(TIMES_GATEWAY, false, fixture_put, core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 1000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 2);
+	core_delete(core, KIND_HTTPROUTE, "s", "r");
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	core_status_changes(core, 2000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 3);
+	core_status_changes(core, 3000, SIZE_MAX, count_status, &given);
+	assert_int_equal(given, 3);
+	core_free(core);
+}
+
 static void tell_news(void *ctx, const struct core_status *status)
 {
 	for (size_t i = 0; i < status->n_news; i++) {
@@ -501,11 +561,29 @@ static void test_held(void **state)
 	core_refused(core, refusals, ARRAY_LEN(refusals));
 	check_table(core, 4, NOT_HELD "\n" TOLD("ADDRESS", "-      ", "False") "\nHAProxy refused 7f00.p: nobody's\n"
 	            "Gateway s/gw: Programmed=False Pending: HAProxy refused every listener\n"
-	            "Gateway s/gw, listener http: Programmed=False Pending: HAProxy refused port 80: taken\n");
+	            "Gateway s/gw, listener http: Programmed=False Refused: HAProxy refused port 80: taken\n");
 
 	core_held(core, true, NULL);
 	core_refused(core, NULL, 0);
 	check_table(core, 0, TOLD("ADDRESS ", "10.0.0.1", "True"));
+
+	/* A change on its way is told of what it changes, and of nothing else. */
+	core_applied(core);
+	core_delete(core, KIND_HTTPROUTE, "s", "r");
+	fixture_update(core);
+	fixture_objects(TIMES_ROUTE, false, fixture_put, core);
+	fixture_update(core);
+	check_table(core, 0, TOLD("ADDRESS ", "10.0.0.1", "True"));
+	fixture_objects("{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: gw, namespace: s}, spec: "
+	                "{gatewayClassName: hatchway, listeners: [{name: http, port: 81, protocol: HTTP}]}}",
+	                false, fixture_put, core);
+	fixture_update(core);
+	check_table(core, 0, TOLD("ADDRESS ", "10.0.0.1", "Unknown"));
+	core_applied(core);
+	check_table(core, 0, TOLD("ADDRESS ", "10.0.0.1", "True"));
+	core_delete(core, KIND_GATEWAY, "s", "gw"); /* gone before it is applied: nothing is kept of it */
+	fixture_update(core);
+	core_applied(core);
 	core_free(core);
 }
 
@@ -592,8 +670,10 @@ int main(void)
 	        cmocka_unit_test(test_golden),
 	        cmocka_unit_test(test_hostname_conflict),
 	        cmocka_unit_test(test_infrastructure_is_kept),
+	        cmocka_unit_test(test_the_last_pod_leaves_nothing_behind),
 	        cmocka_unit_test(test_transition_times),
 	        cmocka_unit_test(test_status_again),
+	        cmocka_unit_test(test_status_of_another),
 	        cmocka_unit_test(test_news),
 	        cmocka_unit_test(test_held),
 	        cmocka_unit_test(test_down),

@@ -271,8 +271,8 @@ static void print_forward(const struct table *table, const struct refused *refus
 		return;
 	}
 	print_cors(rule->cors, out);
-	print_headers("request", &rule->request, out);
-	print_rewrite(&rule->rewrite, out);
+	print_headers("request", &rule->edits->request, out);
+	print_rewrite(&rule->edits->rewrite, out);
 	for (size_t i = 0; i < rule->n_mirrors; i++)
 		buf_addf(out, "          mirrored to %s, %u of %u\n",
 		         rule->mirrors[i].backend ? rule->mirrors[i].backend : "nobody: invalid reference",
@@ -282,7 +282,7 @@ static void print_forward(const struct table *table, const struct refused *refus
 		buf_addf(out, "          request timeout %lld ms\n", (long long)rule->request_timeout_ms);
 	if (rule->backend_timeout_ms > 0)
 		buf_addf(out, "          backend request timeout %lld ms\n", (long long)rule->backend_timeout_ms);
-	print_headers("response", &rule->response, out);
+	print_headers("response", &rule->edits->response, out);
 	buf_adds(out, "answer    forwarded to\n");
 	for (size_t i = 0; i < rule->n_refs; i++)
 		print_backend(table, refused, rule, i, 100.0 * rule->refs[i].weight / sum, out);
@@ -305,8 +305,8 @@ static void print_rule(const struct table *table, const struct refused *refused,
 		print_why(refused->request, WHY_RULE, key, 0, "          ", out);
 	} else if (rule->action == TABLE_REDIRECT) {
 		print_cors(rule->cors, out);
-		print_rewrite(&rule->rewrite, out);
-		print_headers("response", &rule->response, out);
+		print_rewrite(&rule->edits->rewrite, out);
+		print_headers("response", &rule->edits->response, out);
 		buf_addf(out, "answer    %u redirect", rule->status);
 		if (rule->redirect_scheme)
 			buf_addf(out, ", scheme %s", rule->redirect_scheme);

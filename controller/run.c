@@ -144,12 +144,17 @@ static void write_infra(struct run *run)
 
 /* ---- HAProxy ---- */
 
-/* What was submitted and is not applied is not shown as if it were served. */
+/* A change on its way is told of the Gateways it changes; of all there is only the first, and one that takes long. */
 static void tell_held(struct run *run)
 {
-	bool down = run->vitals.state == HAPROXY_DOWN && *run->vitals.detail;
-	core_held(run->core, run->vitals.applied == run->vitals.submitted,
-	          down ? run->vitals.detail : "a change is on its way to it");
+	const struct vitals *vitals = &run->vitals;
+	const bool down = vitals->state == HAPROXY_DOWN && *vitals->detail;
+	if (vitals->applied == vitals->submitted) {
+		core_applied(run->core);
+		core_held(run->core, true, NULL);
+	} else if (!run->served || vitals_waiting_ms(vitals, uv_hrtime()) > VITALS_PATIENCE_MS) {
+		core_held(run->core, false, down ? vitals->detail : "a change is on its way to it");
+	}
 }
 
 static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refusal *refusals, size_t n)
@@ -314,6 +319,8 @@ static int on_question(void *ctx, const char **words, int n, struct buf *out)
 			cluster_describe(run->cluster, out);
 		return 0;
 	}
+	if (run->vitals.applied != run->vitals.submitted)
+		tell_held(run);
 	int code = question_answer(run->core, words, n, out);
 	bool status = !strcmp(words[0], "status");
 	if (run->problems && (status || !strcmp(words[0], "explain"))) {
@@ -372,6 +379,7 @@ static void close_source(void *ctx)
 	struct run *run = ctx;
 	run->status.ops = NULL;
 	run->writer = NULL;
+	run->vitals.writer = NULL;
 	if (run->source)
 		file_source_close(run->source, close_admin, run);
 	else if (run->cluster)
@@ -385,6 +393,7 @@ static void close_status(void *ctx)
 {
 	struct run *run = ctx;
 	run->infra = NULL;
+	run->vitals.infra = NULL;
 	if (run->writer)
 		writer_close(run->writer, close_source, run);
 	else if (run->status.ops)
@@ -398,6 +407,8 @@ static void begin_close(struct run *run)
 	if (run->vitals.closing)
 		return;
 	run->vitals.closing = true;
+	if (run->core)
+		core_leave(run->core);
 	if (run->infra)
 		infra_api_close(run->infra, close_status, run);
 	else
@@ -534,6 +545,8 @@ static int open_all(struct run *run, struct err *reterr)
 	run->vitals.core = run->core;
 	run->vitals.haproxy = run->haproxy;
 	run->vitals.cluster = run->cluster;
+	run->vitals.writer = run->writer;
+	run->vitals.infra = run->infra;
 	return ret;
 }
 

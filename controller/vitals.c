@@ -42,9 +42,14 @@ static void tell_forbidden(void *ctx, const struct watch_figures *figures)
 		buf_addf(ctx, "forbidden: %s may not be listed or watched\n", object_kind_name(figures->kind));
 }
 
+uint64_t vitals_waiting_ms(const struct vitals *vitals, uint64_t now_ns)
+{
+	return vitals->waiting_since_ns ? (now_ns - vitals->waiting_since_ns) / 1000000 : 0;
+}
+
 static bool is_ready(const struct vitals *vitals, uint64_t now_ns, struct buf *out)
 {
-	uint64_t waits_ms = vitals->waiting_since_ns ? (now_ns - vitals->waiting_since_ns) / 1000000 : 0;
+	uint64_t waits_ms = vitals_waiting_ms(vitals, now_ns);
 	if (vitals->closing) {
 		buf_adds(out, "not ready: stopping\n");
 	} else if (!vitals->submitted) {
@@ -139,6 +144,19 @@ static void cluster_metrics(const struct cluster *cluster, struct buf *out)
 	cluster_figures(cluster, watch_refused, out);
 }
 
+static void infra_metrics(const struct infra_api *infra, struct buf *out)
+{
+	static const char name[] = "hatchway_infrastructure_writes_total";
+	static const char *const verbs[INFRA_VERB_COUNT] = {"apply", "clear", "delete"};
+	const struct infra_api_counters counters = infra_api_counters(infra);
+	metric_family(out, name, "counter", "Writes of what stands for Gateways to the API server, by kind, verb and result.");
+	for (enum infra_kind kind = 0; kind < INFRA_KIND_COUNT; kind++)
+		for (enum infra_verb verb = 0; verb < INFRA_VERB_COUNT; verb++)
+			for (enum api_result r = 0; r < API_RESULT_COUNT; r++)
+				buf_addf(out, "%s{kind=\"%s\",verb=\"%s\",result=\"%s\"} %llu\n", name, infra_kind_name(kind), verbs[verb],
+				         api_result_name(r), (unsigned long long)counters.results[kind][verb][r]);
+}
+
 void vitals_metrics(const struct vitals *vitals, uint64_t now_ns, struct buf *out)
 {
 	struct buf ignored;
@@ -161,5 +179,9 @@ void vitals_metrics(const struct vitals *vitals, uint64_t now_ns, struct buf *ou
 	       (double)vitals->failures);
 	if (vitals->cluster)
 		cluster_metrics(vitals->cluster, out);
+	if (vitals->writer)
+		writer_metrics(vitals->writer, out);
+	if (vitals->infra)
+		infra_metrics(vitals->infra, out);
 	metric_process(out, HATCHWAY_VERSION);
 }

@@ -6,15 +6,19 @@
 #include "controller/core.h"
 #include "controller/metrics.h"
 #include "controller/source/cluster.h"
+#include "controller/source/infra_api.h"
+#include "controller/writer.h"
 
 /* What was submitted so long ago and is not served yet makes the Pod unready; less is a change on its way. */
 #define VITALS_PATIENCE_MS 2000
 
-/* core, haproxy, cluster, problems: of whoever owns this; NULL while there is none. */
+/* core, haproxy, cluster, writer, infra, problems: of whoever owns this; NULL while there is none. */
 struct vitals {
 	const struct core *core;
 	const struct haproxy *haproxy;
 	const struct cluster *cluster;
+	const struct writer *writer;
+	const struct infra_api *infra;
 	size_t problems;                 /* files that could not be read */
 	bool closing;
 	uint64_t submitted, applied;     /* generations */
@@ -30,6 +34,8 @@ void vitals_submitted(struct vitals *vitals, uint64_t generation, uint64_t now_n
 void vitals_applied(struct vitals *vitals, uint64_t generation, size_t refusals, uint64_t now_ns);
 void vitals_state(struct vitals *vitals, enum haproxy_state state, const char *detail);
 
+/* For how long the oldest change has been waiting for HAProxy; 0: none. */
+uint64_t vitals_waiting_ms(const struct vitals *vitals, uint64_t now_ns);
 /* Is everything known served, and will it go on? Else `out` says why not. True also while some kind is forbidden, which
  * is named. */
 bool vitals_ready(const struct vitals *vitals, uint64_t now_ns, struct buf *out);

@@ -2,6 +2,7 @@
 #include "controller/writer.h"
 
 #include "controller/core.h"
+#include "controller/metrics.h"
 #include "controller/source/events.h"
 #include "controller/source/lease.h"
 #include "controller/source/status_api.h"
@@ -122,6 +123,22 @@ void writer_describe(const struct writer *writer, struct buf *out)
 	         (unsigned long long)warnings.dropped);
 	if (writer->lease)
 		buf_addf(out, "lease held by %s\n", *lease_holder(writer->lease) ? lease_holder(writer->lease) : "nobody");
+}
+
+void writer_metrics(const struct writer *writer, struct buf *out)
+{
+	const struct status_api_counters status = status_api_counters(writer->status);
+	const struct events_counters warnings = events_counters(writer->warnings);
+	metric(out, "hatchway_leader", "gauge", "1 while this one writes status, Events and infrastructure: it holds the Lease, or needs none.",
+	       writer->leader);
+	metric_family(out, "hatchway_status_writes_total", "counter", "Writes of status to the API server, by kind and result.");
+	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++)
+		for (enum api_result r = 0; r < API_RESULT_COUNT && status_kind(kind); r++)
+			buf_addf(out, "hatchway_status_writes_total{kind=\"%s\",result=\"%s\"} %llu\n", object_kind_name(kind),
+			         api_result_name(r), (unsigned long long)status.results[kind][r]);
+	metric_family(out, "hatchway_events_total", "counter", "Events for the API server, by result.");
+	metric_sample(out, "hatchway_events_total", "result", "written", (double)warnings.sent);
+	metric_sample(out, "hatchway_events_total", "result", "dropped", (double)warnings.dropped);
 }
 
 static void on_all_closed(void *ctx)

@@ -29,6 +29,8 @@ void writer_warn(struct writer *writer, enum object_kind kind, const char *names
 bool writer_leads(const struct writer *writer);
 /* Figures, a line each. */
 void writer_describe(const struct writer *writer, struct buf *out);
+/* The same as metrics. */
+void writer_metrics(const struct writer *writer, struct buf *out);
 /* Cancels what is under way, gives the lease up. */
 void writer_close(struct writer *writer, void (*cb)(void *ctx), void *ctx);
 

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 
 from bed import free_port, meta
 
@@ -83,11 +84,23 @@ class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        if self.path == "/stream":
+            self.stream()
+            return
         body = json.dumps({k.lower(): v for k, v in self.headers.items()}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def stream(self):
+        """Without an end."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while True:
+            self.wfile.write(b"5\r\ntick\n\r\n")
+            time.sleep(0.05)
 
     def handle(self):
         with contextlib.suppress(OSError):
@@ -127,6 +140,22 @@ class Handshakes:
         return self.done, self.failed
 
 
+class Stream:
+    """Reads what never ends, in a thread of its own; n pieces so far."""
+
+    def __init__(self, port, name, stop):
+        self.n, self.stop = 0, stop
+        threading.Thread(target=self.read, args=(port, name), daemon=True).start()
+
+    def read(self, port, name):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain, server_hostname=name) as s:
+            s.sendall(f"GET /stream HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+            while not self.stop and s.recv(4096):
+                self.n += 1
+
+
 class Authority:
     """Of one's own: certificates come as (path of the certificate, path of the key)."""
 
@@ -143,10 +172,10 @@ class Authority:
     def openssl(*args):
         subprocess.run(["openssl", *args], check=True, capture_output=True)
 
-    def issue(self, name, *alt_names):
+    def issue(self, name, *alt_names, days=30):
         crt, key, csr = (self.dir / f"{name}.{end}" for end in ("crt", "key", "csr"))
         self.openssl("req", "-new", "-subj", f"/CN={name}", "-addext", "subjectAltName=" + ",".join(alt_names), "-out", csr, *self.new_key(key))
-        self.openssl("x509", "-req", "-in", csr, "-CA", self.crt, "-CAkey", self.key, "-days", "30", "-copy_extensions", "copy", "-out", crt)
+        self.openssl("x509", "-req", "-in", csr, "-CA", self.crt, "-CAkey", self.key, "-days", str(days), "-copy_extensions", "copy", "-out", crt)
         return crt, key
 
     def config_map(self, name=None):

@@ -79,7 +79,7 @@ static void test_changed_by_hand(void **state)
 		"clear map maps/path.map", "del map maps/path.map 80/com.x#/", "add map maps/host.map stray -",
 		"clear map maps/regex-01.map", "add server a.b:80/mine 127.0.0.1:1", "set server a.b:80/p1 weight 7",
 		"set server a.b:80/p2 state maint", "set server a.b:80/e weight 0",
-		"disable server a.b:80/p1;wait 1s srv-removable a.b:80/p1;del server a.b:80/p1",
+		"disable server a.b:80/p1;wait 1s srv-removable a.b:80/p1;del server a.b:80/p1", "unpublish backend a.b:80",
 	};
 	struct testbed *bed = *state;
 
@@ -96,6 +96,21 @@ static void test_changed_by_hand(void **state)
 	}
 	assert_int_equal(counters(bed).reloads, 0);
 	assert_healed(bed);
+	testbed_end(bed);
+}
+
+/* A paused frontend is no part of what is read: it is enabled, and that is all. */
+static void test_frontend_disabled(void **state)
+{
+	struct testbed *bed = *state;
+
+	testbed_open(bed);
+	world(bed);
+	cli(bed, "disable frontend requests");
+	shell(bed, "echo 'show stat requests 1 -1' | socat - UNIX-CONNECT:haproxy.sock | grep -q ,PAUSED,");
+	testbed_sleep(bed, 1600);
+	shell(bed, "! echo 'show stat -1 1 -1' | socat - UNIX-CONNECT:haproxy.sock | grep -q ,PAUSED,");
+	assert_int_equal(counters(bed).reads, 1);
 	testbed_end(bed);
 }
 
@@ -346,6 +361,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		testbed_test(test_undisturbed),
 		testbed_test(test_changed_by_hand),
+		testbed_test(test_frontend_disabled),
 		testbed_test(test_socket_deleted),
 		testbed_test(test_files_removed),
 		testbed_test(test_stray_files),

@@ -709,8 +709,7 @@ static const char *wish_edits(struct render *render, struct node *node, struct w
 {
 	struct err err;
 	struct rule_properties *properties = &wish->edits[wish->n_edits];
-	const struct table_rule rule = {.action = TABLE_FORWARD, .request = ref->edits->request,
-	                                .response = ref->edits->response, .request_timeout_ms = -1, .backend_timeout_ms = -1};
+	const struct table_rule rule = {.action = TABLE_FORWARD, .edits = ref->edits, .request_timeout_ms = -1, .backend_timeout_ms = -1};
 	if (rule_properties(&rule, ref->backend, false, &render->scratch, properties, &err)) {
 		refuse(render, node, err.text);
 		return "!500";

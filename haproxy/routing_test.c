@@ -478,18 +478,18 @@ static bool status_possible(const struct table *table, const struct table_rule *
 /* The path after the rule's rewrite (prefix is always "/" in these tables). */
 static void rewritten(const struct table_rule *rule, const char *path, struct buf *out)
 {
-	const char *to = rule->rewrite.path;
+	const char *to = rule->edits->rewrite.path;
 	size_t n = to ? strlen(to) : 0;
 	buf_clear(out);
-	if (rule->rewrite.edit == TABLE_PATH_KEEP) {
+	if (rule->edits->rewrite.edit == TABLE_PATH_KEEP) {
 		buf_adds(out, path);
 		return;
 	}
-	if (rule->rewrite.edit == TABLE_PATH_PREFIX_EDIT && n && to[n - 1] == '/')
+	if (rule->edits->rewrite.edit == TABLE_PATH_PREFIX_EDIT && n && to[n - 1] == '/')
 		n--;
 	for (size_t i = 0; i < n; i++)
 		buf_addf(out, strchr(" \"?#", to[i]) ? "%%%02X" : "%c", to[i]);
-	if (rule->rewrite.edit == TABLE_PATH_PREFIX_EDIT)
+	if (rule->edits->rewrite.edit == TABLE_PATH_PREFIX_EDIT)
 		buf_adds(out, path);
 	if (!out->len)
 		buf_addc(out, '/');
@@ -577,8 +577,8 @@ static bool ref_answered(const struct table *table, const struct table_rule *rul
 		return false;
 	if (up && atoi(ref->backend + strlen("ns.s")) + ECHO_PORT != atoi(answer->body))
 		return false;
-	return headers_are(answer->head, ref->edits ? &ref->edits->response : NULL, &rule->response, up ? "<server>" : "") &&
-	       (!up || headers_are(line, &rule->request, ref->edits ? &ref->edits->request : NULL, ""));
+	return headers_are(answer->head, ref->edits ? &ref->edits->response : NULL, &rule->edits->response, up ? "<server>" : "") &&
+	       (!up || headers_are(line, &rule->edits->request, ref->edits ? &ref->edits->request : NULL, ""));
 }
 
 static void check_forward(const struct table *table, const struct table_rule *rule, const struct table_request *request,
@@ -599,7 +599,7 @@ static void check_forward(const struct table *table, const struct table_rule *ru
 	buf_init(&got, 4096);
 	check_target(rule, request, line);
 	header_lines(line, "host", &got);
-	snprintf(wanted, sizeof(wanted), "<%s>", rule->rewrite.hostname ? rule->rewrite.hostname : request->host);
+	snprintf(wanted, sizeof(wanted), "<%s>", rule->edits->rewrite.hostname ? rule->edits->rewrite.hostname : request->host);
 	assert_string_equal(got.data, wanted);
 	header_lines(line, "x-forwarded-proto", &got);
 	assert_string_equal(got.data, "<http>");
@@ -615,7 +615,7 @@ static void check_redirect(const struct table_rule *rule, const struct table_req
 	buf_init(&path, HEAD_LIMIT);
 	buf_init(&wanted, HEAD_LIMIT);
 	buf_init(&got, HEAD_LIMIT);
-	snprintf(host, sizeof(host), "%s", rule->rewrite.hostname ? rule->rewrite.hostname : request->host);
+	snprintf(host, sizeof(host), "%s", rule->edits->rewrite.hostname ? rule->edits->rewrite.hostname : request->host);
 	for (char *p = host; *p; p++)
 		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
 	char *colon = strrchr(host, ':');
@@ -629,7 +629,7 @@ static void check_redirect(const struct table_rule *rule, const struct table_req
 	assert_int_equal(answer->status, rule->status);
 	header_lines(answer->head, "location", &got);
 	assert_string_equal(got.data, wanted.data);
-	check_headers(answer->head, &rule->response, "");
+	check_headers(answer->head, &rule->edits->response, "");
 	buf_done(&path);
 	buf_done(&wanted);
 	buf_done(&got);
@@ -758,7 +758,7 @@ static bool check_rule_cors(const struct table_rule *rule, const struct table_re
 	if (!preflight)
 		return false;
 	assert_int_equal(answer->status, 204);
-	check_headers(answer->head, &rule->response, "");
+	check_headers(answer->head, &rule->edits->response, "");
 	return true;
 }
 

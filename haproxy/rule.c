@@ -80,22 +80,22 @@ static struct table_header *without_host(struct arena *arena, const struct table
 static int set_request_headers(struct fields *fields, const struct table_rule *rule, const char **ret_host, struct err *reterr)
 {
 	size_t n_set, n_add;
-	struct table_header *set = without_host(fields->arena, rule->request.set, rule->request.n_set, &n_set, ret_host);
-	struct table_header *add = without_host(fields->arena, rule->request.add, rule->request.n_add, &n_add, ret_host);
-	for (size_t i = 0; i < rule->request.n_remove; i++)
-		if (is_host(&rule->request.remove[i]))
+	struct table_header *set = without_host(fields->arena, rule->edits->request.set, rule->edits->request.n_set, &n_set, ret_host);
+	struct table_header *add = without_host(fields->arena, rule->edits->request.add, rule->edits->request.n_add, &n_add, ret_host);
+	for (size_t i = 0; i < rule->edits->request.n_remove; i++)
+		if (is_host(&rule->edits->request.remove[i]))
 			return err_set(reterr, -EINVAL, "the Host header cannot be removed");
 	int r = set_header_field(fields, FIELD_REQUEST_SET, set, n_set, true, reterr);
 	if (!r)
 		r = set_header_field(fields, FIELD_REQUEST_ADD, add, n_add, true, reterr);
 	if (!r)
-		r = set_header_field(fields, FIELD_REQUEST_DEL, rule->request.remove, rule->request.n_remove, false, reterr);
+		r = set_header_field(fields, FIELD_REQUEST_DEL, rule->edits->request.remove, rule->edits->request.n_remove, false, reterr);
 	return r;
 }
 
 static int set_response_headers(struct fields *fields, const struct table_rule *rule, struct err *reterr)
 {
-	const struct table_headers *headers = &rule->response;
+	const struct table_headers *headers = &rule->edits->response;
 	int r = set_header_field(fields, FIELD_RESPONSE_SET, headers->set, headers->n_set, true, reterr);
 	if (!r)
 		r = set_header_field(fields, FIELD_RESPONSE_ADD, headers->add, headers->n_add, true, reterr);
@@ -292,8 +292,8 @@ int rule_properties(const struct table_rule *rule, const char *target, bool draw
 	if (!r)
 		r = set_cors(&fields, rule->cors, reterr);
 	if (!r)
-		r = set_path(&fields, &rule->rewrite, reterr);
+		r = set_path(&fields, &rule->edits->rewrite, reterr);
 	if (!r)
-		r = set_host(&fields, rule->rewrite.hostname ? rule->rewrite.hostname : host, reterr);
+		r = set_host(&fields, rule->edits->rewrite.hostname ? rule->edits->rewrite.hostname : host, reterr);
 	return r ? r : join(&fields, draw, ret, reterr);
 }

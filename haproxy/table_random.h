@@ -134,11 +134,12 @@ static struct table_cors random_cors(struct dice *dice)
 
 UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 {
-	struct table_rule rule = {.origin = "ns.route", .request_timeout_ms = -1, .backend_timeout_ms = -1};
+	struct table_edits own = {0};
+	struct table_rule rule = {.origin = "ns.route", .edits = &own, .request_timeout_ms = -1, .backend_timeout_ms = -1};
 	struct table_header request[3], response[3];
 	struct table_cors cors;
 	struct table_ref refs[4];
-	struct table_edits edits[4];
+	struct table_edits edits[4] = {0};
 	struct table_header edited[4][2][3];
 	char key[16], keys[4][32];
 	snprintf(key, sizeof(key), "r%u", i);
@@ -153,11 +154,11 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 	else
 		random_refs(dice, &rule, refs, keys);
 	if (dice_one_in(dice, 3) || rule.action == TABLE_REDIRECT)
-		random_rewrite(dice, &rule.rewrite);
+		random_rewrite(dice, &own.rewrite);
 	if (dice_one_in(dice, 3) && rule.action == TABLE_FORWARD)
-		random_headers(dice, &rule.request, request);
+		random_headers(dice, &own.request, request);
 	if (dice_one_in(dice, 3))
-		random_headers(dice, &rule.response, response);
+		random_headers(dice, &own.response, response);
 	for (size_t r = 0; r < rule.n_refs; r++) {
 		if (!dice_one_in(dice, 5))
 			continue;

@@ -1,5 +1,6 @@
 /* The look at HAProxy once a second: is it still the worker we know, and does it hold what we think? Cheap, so it counts
- * the entries of maps, and compares some servers at a time: all of them are seen in turn. Sends only `show`. */
+ * the entries of maps, and compares some servers and backends at a time: all of them are seen in turn. Sends only `show`, and
+ * enables a frontend that is paused. */
 #ifndef HATCHWAY_HAPROXY_WATCH_H
 #define HATCHWAY_HAPROXY_WATCH_H
 

@@ -147,7 +147,7 @@ static uint16_t location_port(const struct http_filter *filter, const struct por
 	return number == own ? 0 : number;
 }
 
-static struct table_edits *edits(struct arena *scratch, const struct backend_ref *ref)
+static struct table_edits *ref_edits(struct arena *scratch, const struct backend_ref *ref)
 {
 	if (!ref->n_filters)
 		return NULL;
@@ -202,30 +202,43 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 	for (size_t i = 0; i < rule->n_backend_refs; i++) {
 		const struct backend_ref *ref = &rule->backend_refs[i];
 		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
-		like->refs[i].edits = edits(scratch, ref);
+		like->refs[i].edits = ref_edits(scratch, ref);
 		like->refs[i].backend = backend_of(scratch, compile, route, ref, port);
 	}
+}
+
+/* NULL: the rule has no such filter. */
+static const struct table_edits *edits(struct arena *scratch, const struct http_rule *rule)
+{
+	const struct http_filter *request = find_filter(rule, FILTER_REQUEST_HEADER_MODIFIER);
+	const struct http_filter *response = find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER);
+	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
+	const struct http_filter *url = redirect ? redirect : find_filter(rule, FILTER_URL_REWRITE);
+	if (!request && !response && !url)
+		return NULL;
+	struct table_edits *to = arena_alloc(scratch, sizeof(*to));
+	to->response = headers(scratch, response);
+	if (!redirect)
+		to->request = headers(scratch, request);
+	if (url)
+		to->rewrite = rewrite(scratch, rule, url);
+	return to;
 }
 
 static void fill(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                  const struct http_rule *rule, const struct port *port, struct table_rule *like)
 {
 	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
-	like->response = headers(scratch, find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER));
+	like->edits = edits(scratch, rule);
 	like->cors = cors(scratch, find_filter(rule, FILTER_CORS));
 	if (redirect) {
 		like->action = TABLE_REDIRECT;
 		like->status = redirect->redirect_status ? redirect->redirect_status : 302;
-		like->rewrite = rewrite(scratch, rule, redirect);
 		like->redirect_scheme = redirect->redirect_scheme || !port->tls ? redirect->redirect_scheme : "https";
 		like->redirect_port = location_port(redirect, port);
 		return;
 	}
-	const struct http_filter *url = find_filter(rule, FILTER_URL_REWRITE);
 	like->action = TABLE_FORWARD;
-	like->request = headers(scratch, find_filter(rule, FILTER_REQUEST_HEADER_MODIFIER));
-	if (url)
-		like->rewrite = rewrite(scratch, rule, url);
 	like->retry = retry(scratch, rule->retry);
 	like->request_timeout_ms = rule->request_timeout_ms;
 	like->backend_timeout_ms = rule->backend_timeout_ms;

@@ -105,6 +105,7 @@ struct graph {
 	struct node_list gateways; /* of our classes; the oldest first */
 	struct node_list kept;     /* Services hatchway keeps, or with EndpointSlices it keeps; in no order */
 	struct graph_said *said;
+	bool leaving;              /* this Pod ends */
 	uint32_t epoch;
 	uint64_t infra_version;    /* moves when what is wanted of Services and their EndpointSlices, or is there, may have */
 };

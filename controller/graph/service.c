@@ -100,7 +100,7 @@ void graph_judge_assigned(const struct graph *graph, struct gateway_state *state
 		    (!service || graph_target_port(service, gateway->listeners[i].port) != state->listeners[i].bind_port))
 			condition_set(&state->listeners[i].programmed, COND_LISTENER_PENDING, "Service %s does not lead to it yet", name);
 	if (foreign)
-		condition_set(&state->programmed, COND_GATEWAY_ADDRESS_NOT_ASSIGNED,
+		condition_set(&state->programmed, COND_GATEWAY_NO_RESOURCES,
 		              "Service %s/%s is in the way: it is not hatchway's, and is left as it is", gateway->object.namespace,
 		              name);
 	else

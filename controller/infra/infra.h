@@ -27,8 +27,9 @@ void infra_changes(const struct graph *graph, infra_cb *cb, void *ctx);
 
 /* Everything but ANNOTATION_APPLIED; new references. */
 json_t *infra_service(const struct graph *graph, const struct gateway_state *state);
-/* Kubernetes lists endpoints of hatchway's Pods, if only none. When it does not tell (the Service is missing, a kind may not
- * be read), the EndpointSlices that stand are better than what could be made. */
+/* Kubernetes lists endpoints of hatchway's Pods, if only none: of a Service without Pods it keeps an EndpointSlice, an empty
+ * one. When it does not tell (the Service or its EndpointSlices are being made anew, a kind may not be read), the EndpointSlices
+ * that stand are better than what could be made. */
 bool infra_pods_known(const struct graph *graph);
 #define INFRA_SLICE_NAME (SERVICE_NAME_MAX + 8)
 void infra_slice_name(const struct gateway *gateway, bool ipv6, char ret[INFRA_SLICE_NAME]);

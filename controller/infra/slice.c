@@ -40,6 +40,15 @@ bool infra_pods_known(const struct graph *graph)
 	return service && service->object && service->in[EDGE_PART];
 }
 
+/* The last to leave puts out the lights: what a Service still has when all of them have gone is dead. */
+static bool is_over(const struct graph *graph, const struct endpoints *all)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (!all->items[i]->terminating)
+			return false;
+	return graph->leaving;
+}
+
 static struct endpoints pods(const struct graph *graph, bool ipv6)
 {
 	const struct node *service = pods_service(graph);
@@ -60,6 +69,8 @@ static struct endpoints pods(const struct graph *graph, bool ipv6)
 		if (!n || strcmp(all.items[n - 1]->address, all.items[i]->address) != 0)
 			all.items[n++] = all.items[i];
 	all.n = n;
+	if (is_over(graph, &all))
+		all.n = 0;
 	return all;
 }
 

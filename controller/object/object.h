@@ -264,10 +264,9 @@ struct http_rule {
 	struct http_match *matches; /* never none: the default is one PathPrefix "/" */
 	struct http_filter *filters;
 	struct backend_ref *backend_refs;
-	uint16_t n_matches, n_filters, n_backend_refs;
 	struct http_mirror *mirrors;
-	uint16_t n_mirrors;
 	struct http_retry *retry; /* NULL */
+	uint16_t n_matches, n_filters, n_backend_refs, n_mirrors;
 	bool session_persistence; /* given: a later issue */
 	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
 };

@@ -47,7 +47,7 @@ struct infra_api_times infra_api_defaults(void)
 {
 	return (struct infra_api_times){
 	    .answer_ms = 10000, .pause_ms = 20, .retry_ms = 100, .retry_max_ms = 60000, .away_ms = 5000,
-	    .grace_ms = 2000, .calm_ms = 60000};
+	    .grace_ms = 2000, .end_ms = 2000, .calm_ms = 60000};
 }
 
 /* ---- jobs ---- */
@@ -122,6 +122,7 @@ static uint64_t pause_of(const struct job *job)
 /* ---- requests ---- */
 
 static void send_due(struct infra_api *api);
+static void end_if_done(struct infra_api *api);
 
 /* Names are DNS names, as the API server itself demands: they need no escapes. */
 static void add_path(struct buf *out, const struct job *job)
@@ -189,6 +190,7 @@ static void on_end(void *ctx, const struct kube_result *result)
 	bool gone = job->verb == INFRA_DELETE && !result->error && (result->status == 404 || result->status == 409);
 	job->request = NULL;
 	api->under_way--;
+	api->counters.results[job->kind][job->verb][gone ? API_WRITTEN : api_result_of(result)]++;
 	if (done || gone)
 		on_done(job);
 	else
@@ -197,6 +199,7 @@ static void on_end(void *ctx, const struct kube_result *result)
 		job->due_ms = uv_now(api->loop);
 	job->again = false;
 	send_due(api);
+	end_if_done(api);
 }
 
 static void send_job(struct job *job)
@@ -294,9 +297,8 @@ static void forget_calm(struct infra_api *api)
 	}
 }
 
-static void on_asking(uv_timer_t *timer)
+static void ask(struct infra_api *api)
 {
-	struct infra_api *api = timer->data;
 	api->asked_ms = uv_now(api->loop);
 	if (!api->leader)
 		return;
@@ -306,10 +308,15 @@ static void on_asking(uv_timer_t *timer)
 	send_due(api);
 }
 
+static void on_asking(uv_timer_t *timer)
+{
+	ask(timer->data);
+}
+
 void infra_api_wake(struct infra_api *api)
 {
 	uint64_t now = uv_now(api->loop), next = api->asked_ms + api->times.pause_ms;
-	if (!uv_is_active((uv_handle_t *)&api->asking))
+	if (!uv_is_active((uv_handle_t *)&api->asking) && !api->closed)
 		uv_timer_start(&api->asking, on_asking, next > now ? next - now : 0, 0);
 }
 
@@ -375,10 +382,28 @@ static void on_asking_closed(uv_handle_t *handle)
 	uv_close((uv_handle_t *)&api->sending, on_sending_closed);
 }
 
+static void end(struct infra_api *api)
+{
+	forget_all(api);
+	uv_close((uv_handle_t *)&api->asking, on_asking_closed);
+}
+
+static void end_if_done(struct infra_api *api)
+{
+	if (api->closed && !api->under_way && !uv_is_closing((uv_handle_t *)&api->asking))
+		end(api);
+}
+
+static void on_end_overdue(uv_timer_t *timer)
+{
+	end(timer->data);
+}
+
 void infra_api_close(struct infra_api *api, void (*cb)(void *ctx), void *ctx)
 {
 	api->closed = cb;
 	api->closed_ctx = ctx;
-	forget_all(api);
-	uv_close((uv_handle_t *)&api->asking, on_asking_closed);
+	uv_timer_start(&api->asking, on_end_overdue, api->times.end_ms, 0);
+	ask(api);
+	end_if_done(api);
 }

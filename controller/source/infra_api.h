@@ -7,7 +7,7 @@
 #define HATCHWAY_SOURCE_INFRA_API_H
 
 #include "controller/object/infra_change.h"
-#include "controller/source/kube_client.h"
+#include "controller/source/api_result.h"
 #include "hatchway/base/buf.h"
 
 struct infra_api_events {
@@ -26,11 +26,13 @@ struct infra_api_times {
 	unsigned retry_ms, retry_max_ms; /* after refusals: doubles between the two */
 	unsigned away_ms;                /* the longest wait for a server that does not answer */
 	unsigned grace_ms;               /* by then the watches have told what was applied */
+	unsigned end_ms;                 /* the end waits for its last writes no longer */
 	unsigned calm_ms;                /* as long without a need to apply it: not somebody else's any more */
 };
 
 struct infra_api_counters {
 	uint64_t applied, deleted, failures;
+	uint64_t results[INFRA_KIND_COUNT][INFRA_VERB_COUNT][API_RESULT_COUNT];
 };
 
 struct infra_api;
@@ -41,7 +43,7 @@ void infra_api_lead(struct infra_api *api, bool leader);
 /* Something may have changed: ask soon, at once if it has been quiet. */
 void infra_api_wake(struct infra_api *api);
 struct infra_api_counters infra_api_counters(const struct infra_api *api);
-/* Cancels everything. */
+/* Asks once more, and waits for what that sends. */
 void infra_api_close(struct infra_api *api, void (*cb)(void *ctx), void *ctx);
 
 #endif

@@ -110,7 +110,7 @@ static void on_request(const char *method, const char *path)
 static void begin_with(unsigned answer_ms, unsigned grace_ms)
 {
 	const struct infra_api_times times = {.answer_ms = answer_ms, .pause_ms = 5, .retry_ms = 5, .retry_max_ms = 80, .away_ms = 20,
-	                                      .grace_ms = grace_ms, .calm_ms = 400};
+	                                      .grace_ms = grace_ms, .end_ms = 300, .calm_ms = 400};
 	const struct infra_api_events events = {on_ask, on_said, on_noted, NULL};
 	struct err err = {""};
 	memset(&t, 0, sizeof(t));
@@ -162,6 +162,11 @@ static unsigned requests_after(unsigned ms)
 	unsigned before = fake.requests;
 	fake_until(fake_never, ms);
 	return fake.requests - before;
+}
+
+static enum fake_fault hang(const char *method, const char *path)
+{
+	return FAKE_HANG;
 }
 
 static void what_is_wanted_is_applied_once(void **state)
@@ -228,6 +233,39 @@ static void a_field_of_others_is_cleared_and_noted(void **state)
 	assert_string_equal(fake.body, "{\"spec\":{\"w\":null}}");
 	assert_string_equal(t.noted, "n/g0: s0 had w");
 	end();
+}
+
+/* What is wanted when it ends is still written; a server that is away is not waited for long. */
+static void the_end_waits_for_the_last_writes(void **state)
+{
+	begin();
+	t.n = 40;
+	for (size_t i = 0; i < t.n; i++)
+		want(i, 1);
+	infra_api_lead(t.api, true);
+	converge(2000);
+	for (size_t i = 0; i < t.n; i++)
+		want(i, 2);
+	end();
+	assert_int_equal(fake.requests, 80);
+
+	begin();
+	t.n = 1;
+	want(0, 1);
+	infra_api_lead(t.api, true);
+	converge(2000);
+	want(0, 2);
+	fake.fault = hang;
+	uint64_t began = uv_hrtime();
+	end();
+	assert_in_range((uv_hrtime() - began) / 1000000, 250, 1500);
+	assert_int_equal(fake.requests, 2);
+
+	begin();
+	t.n = 1;
+	want(0, 1);
+	end(); /* it does not lead */
+	assert_int_equal(fake.requests, 0);
 }
 
 static void many_go_a_few_at_a_time(void **state)
@@ -361,6 +399,7 @@ int main(void)
 	log_level = LOG_ERROR;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_wanted_is_applied_once), cmocka_unit_test(hands_are_put_right),
+		cmocka_unit_test(the_end_waits_for_the_last_writes),
 		cmocka_unit_test(a_field_of_others_is_cleared_and_noted),
 		cmocka_unit_test(many_go_a_few_at_a_time),        cmocka_unit_test(refusals_are_told_and_taken_back),
 		cmocka_unit_test(what_is_not_wanted_is_not_told), cmocka_unit_test(a_quarrel_calms_down),

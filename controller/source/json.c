@@ -162,13 +162,16 @@ int json_split_feed(struct json_split *split, const char *bytes, size_t n)
 
 static struct node *convert(const json_t *json, struct arena *scratch, const char *key, unsigned depth);
 
-/* Nobody reads them, and they are as large as the object itself. */
+/* Of managedFields, which are as large as the object itself, only who has written conditions is of use. */
+static bool wrote_conditions(const json_t *entry)
+{
+	return json_object_get(json_object_get(json_object_get(entry, "fieldsV1"), "f:status"), "f:conditions");
+}
+
+/* Nobody reads it, and it is as large as the object itself. */
 static bool left_out(const char *parent, const char *key)
 {
-	if (!parent)
-		return false;
-	return (!strcmp(parent, "metadata") && !strcmp(key, "managedFields")) ||
-	       (!strcmp(parent, "annotations") && !strcmp(key, "kubectl.kubernetes.io/last-applied-configuration"));
+	return parent && !strcmp(parent, "annotations") && !strcmp(key, "kubectl.kubernetes.io/last-applied-configuration");
 }
 
 static bool convert_map(const json_t *json, struct arena *scratch, const char *parent, unsigned depth,
@@ -192,13 +195,19 @@ static bool convert_map(const json_t *json, struct arena *scratch, const char *p
 	return true;
 }
 
-static bool convert_list(const json_t *json, struct arena *scratch, unsigned depth, struct node *node)
+static bool convert_list(const json_t *json, struct arena *scratch, const char *key, unsigned depth, struct node *node)
 {
-	node->n = json_array_size(json);
-	node->items = arena_array(scratch, node->n, sizeof(*node->items));
-	for (size_t i = 0; i < node->n; i++)
-		if (!(node->items[i] = convert(json_array_get(json, i), scratch, NULL, depth)))
+	const size_t n = json_array_size(json);
+	const bool managers = key && !strcmp(key, "managedFields");
+	node->items = arena_array(scratch, n, sizeof(*node->items));
+	for (size_t i = 0; i < n; i++) {
+		const json_t *item = json_array_get(json, i);
+		if (managers && !wrote_conditions(item))
+			continue;
+		node->items[node->n] = convert(item, scratch, NULL, depth);
+		if (!node->items[node->n++])
 			return false;
+	}
 	return true;
 }
 
@@ -213,7 +222,7 @@ static struct node *convert(const json_t *json, struct arena *scratch, const cha
 		return convert_map(json, scratch, key, depth + 1, node) ? node : NULL;
 	case JSON_ARRAY:
 		node->type = NODE_LIST;
-		return convert_list(json, scratch, depth + 1, node) ? node : NULL;
+		return convert_list(json, scratch, key, depth + 1, node) ? node : NULL;
 	case JSON_STRING:
 		node->type = NODE_STRING;
 		node->text = arena_strndup(scratch, json_string_value(json), json_string_length(json));

@@ -132,7 +132,7 @@ static void depth_has_a_ceiling(void **state)
 static void trees_have_what_decoders_read(void **state)
 {
 	static const char text[] =
-	    "{\"metadata\":{\"name\":\"x\",\"managedFields\":[{}],\"annotations\":{"
+	    "{\"metadata\":{\"name\":\"x\",\"managedFields\":[{\"manager\":\"a\"},{\"manager\":\"b\",\"fieldsV1\":{\"f:status\":{\"f:conditions\":{}}}}],\"annotations\":{"
 	    "\"kubectl.kubernetes.io/last-applied-configuration\":\"{}\",\"a\":\"b\"}},"
 	    "\"n\":-5,\"t\":true,\"r\":1.5,\"z\":null,\"spec\":{\"annotations\":{\"k\":\"\\u00e4\"}}}";
 	struct arena scratch;
@@ -141,7 +141,9 @@ static void trees_have_what_decoders_read(void **state)
 	arena_init(&scratch);
 	assert_int_equal(json_node(text, strlen(text), &scratch, &node, &err), 0);
 	const struct node *metadata = node_get(node, "metadata");
-	assert_int_equal(metadata->n, 2);
+	assert_int_equal(metadata->n, 3);
+	assert_int_equal(node_count(metadata, "managedFields"), 1);
+	assert_string_equal(node_text(node_get(metadata, "managedFields")->items[0], "manager"), "b");
 	assert_int_equal(node_count(metadata, "annotations"), 1);
 	assert_string_equal(node_text(node_get(metadata, "annotations"), "a"), "b");
 	assert_string_equal(node_text(metadata, "name"), "x");

@@ -296,6 +296,7 @@ static void on_written(void *ctx, const struct kube_result *result)
 {
 	struct item *item = ctx;
 	struct status_api *api = item->api;
+	api->counters.results[item->kind][api_result_of(result)]++;
 	item->request = NULL;
 	api->running--;
 	if (result->error || result->status >= 300) {
@@ -343,13 +344,14 @@ static void send_patch(struct item *item, const char *path, const struct buf *bo
 	                          &deadlines, &events);
 }
 
-/* old: the object's status, NULL: none. False: it is so already, or can never be. */
-static bool write_item(struct item *item, const struct node *old, const char *version, struct arena *scratch)
+/* object: as it was read, NULL: it has no status. False: it is so already, or can never be. */
+static bool write_item(struct item *item, const struct node *object, const char *version, struct arena *scratch)
 {
+	const struct node *old = node_get(object, "status");
 	const struct status_api *api = item->api;
 	struct node *wanted = item->text ? read_document(item->text, scratch) : NULL;
 	struct buf path, body;
-	item->writing = status_see(item->kind, old, api->place.controller).digest;
+	item->writing = status_see_object(item->kind, object, api->place.controller).digest;
 	if (item->text && !wanted)
 		return false;
 	const uint64_t digest = status_see(item->kind, wanted, api->place.controller).digest;
@@ -359,7 +361,7 @@ static bool write_item(struct item *item, const struct node *old, const char *ve
 	buf_init(&path, 2048);
 	buf_init(&body, BODY_CEILING);
 	status_merge(item->kind, wanted, old, api->place.controller, version, scratch, &body);
-	bool good = add_path(item, "/status?fieldManager=hatchway", &path) && !buf_failed(&body);
+	bool good = add_path(item, "/status?fieldManager=" STATUS_MANAGER, &path) && !buf_failed(&body);
 	if (good) {
 		if (wanted)
 			status_turned(wanted, old, add_turn, item);
@@ -393,7 +395,7 @@ static void on_answer(struct item *item)
 	} else {
 		const char *version = node_text(node_get(root, "metadata"), "resourceVersion");
 		buf_done(&item->answer);
-		if (!write_item(item, node_get(root, "status"), version ? version : "", &scratch)) {
+		if (!write_item(item, root, version ? version : "", &scratch)) {
 			api->place.wrote(api->place.ctx, item->kind, item->namespace, item->name, item->writing);
 			item->dirty = false;
 			settle_item(item);
@@ -542,7 +544,7 @@ static bool api_busy(void *ctx)
 	return waiting >= PARALLEL;
 }
 
-/* A Gateway or class that is no longer ours: its status is its next owner's. What is under way cannot be undone. */
+/* A class of ours that is gone: one of its name is another. What is under way cannot be undone. */
 static void drop_item(struct item *item)
 {
 	if (item && item->request)
@@ -583,7 +585,7 @@ static void api_add(void *ctx, enum object_kind kind, const char *namespace, con
 		return;
 	struct item *item = find_item(api, key, n);
 	bool held = api->forbidden_until_ms[kind] != 0;
-	if (!text && !object_kind_is_route(kind)) {
+	if (!text && kind == KIND_GATEWAYCLASS) {
 		drop_item(item);
 		return;
 	}

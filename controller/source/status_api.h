@@ -4,7 +4,7 @@
 #ifndef HATCHWAY_SOURCE_STATUS_API_H
 #define HATCHWAY_SOURCE_STATUS_API_H
 
-#include "controller/source/kube_client.h"
+#include "controller/source/api_result.h"
 #include "controller/source/status_sink.h"
 #include "controller/source/watch.h"
 
@@ -49,6 +49,7 @@ void status_api_close(struct status_api *api, void (*cb)(void *ctx), void *ctx);
 
 struct status_api_counters {
 	uint64_t writes, reads, conflicts, failures;
+	uint64_t results[KIND_COUNT][API_RESULT_COUNT]; /* of writes that have ended */
 };
 struct status_api_counters status_api_counters(const struct status_api *api);
 

@@ -402,10 +402,26 @@ static void a_burst_of_routes_is_few_gateway_writes(void **state)
 	give_gateway(202, "False");
 	run_for(15);
 	assert_int_equal(count("PATCH " GATEWAYS "/g/status\n"), writes + 2);
-	/* Not ours any more: it is somebody else's to say so. */
+	/* Not ours any more: nothing is claimed of it. */
 	give(KIND_GATEWAY, "g", NULL);
 	run_for(200);
-	assert_int_equal(count("PATCH " GATEWAYS "/g/status\n"), writes + 2);
+	assert_int_equal(count("PATCH " GATEWAYS "/g/status\n"), writes + 3);
+	text = fake_text(GATEWAYS "/g", "status");
+	assert_string_equal(text, "{}");
+	free(text);
+}
+
+static void what_another_controller_says_of_a_gateway_stays(void **state)
+{
+	fake_put(GATEWAYS "/g",
+	         "{\"metadata\":{\"name\":\"g\",\"uid\":\"uid-1\",\"managedFields\":[{\"manager\":\"other\",\"fieldsV1\":{\"f:status\":"
+	         "{\"f:conditions\":{\"k:{\\\"type\\\":\\\"Accepted\\\"}\":{\"f:message\":{}}}}}}]},"
+	         "\"status\":{\"conditions\":[{\"type\":\"Accepted\",\"status\":\"True\"}]}}");
+	see("g", KIND_GATEWAY); /* as it was when the watch saw it last: ours */
+	give(KIND_GATEWAY, "g", NULL);
+	run_for(200);
+	assert_int_equal(count("GET " GATEWAYS "/g/status\n"), 1);
+	assert_int_equal(count("PATCH " GATEWAYS "/g/status\n"), 0);
 }
 
 static void only_the_leader_writes(void **state)
@@ -526,6 +542,7 @@ int main(void)
 	    TEST(what_is_refused_is_left_others_go_on),
 	    TEST(a_forbidden_kind_stops_nobody),
 	    TEST(a_burst_of_routes_is_few_gateway_writes),
+	    TEST(what_another_controller_says_of_a_gateway_stays),
 	    TEST(only_the_leader_writes),
 	    TEST(whatever_fails_it_is_written_in_the_end),
 	    TEST(closing_at_any_time_leaves_nothing),

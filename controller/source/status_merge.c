@@ -67,6 +67,12 @@ static bool is_foreign_condition(const struct node *condition)
 
 /* ---- digests ---- */
 
+/* Nobody's yet: the CRD's own default for an object that no controller has looked at. */
+static bool is_unjudged(const struct node *condition)
+{
+	return !strcmp(text_of(condition, "status"), "Unknown");
+}
+
 static uint64_t digest_of(const struct node *node, const char *key, const char *skip)
 {
 	uint64_t hash = (uint64_t)node->type + 1;
@@ -107,11 +113,27 @@ static struct status_seen see_parents(const struct node *parents, const char *co
 	return seen;
 }
 
+static bool has_condition(const struct node *status, bool (*is)(const struct node *))
+{
+	const struct node *conditions = node_get(status, "conditions");
+	for (size_t i = 0; is_list(conditions) && i < conditions->n; i++)
+		if (is(conditions->items[i]))
+			return true;
+	return false;
+}
+
+static bool is_judged(const struct node *condition)
+{
+	return !is_foreign_condition(condition) && !is_unjudged(condition);
+}
+
 static uint64_t digest_of_fields(enum object_kind kind, const struct node *status, const char *skip)
 {
 	uint64_t digest = 0;
 	for (const char *const *field = fields_of(kind); *field; field++) {
 		const struct node *value = node_get(status, *field);
+		if (!strcmp(*field, "conditions") && !has_condition(status, is_judged))
+			continue;
 		if (value && value->type != NODE_NULL)
 			digest = hash_bytes(*field, strlen(*field), digest + digest_of(value, *field, skip)) | 1;
 	}
@@ -125,7 +147,28 @@ struct status_seen status_see(enum object_kind kind, const struct node *status, 
 		seen = see_parents(node_get(status, shared_list(kind)), controller);
 	else if (status_kind(kind))
 		seen.digest = digest_of_fields(kind, status, "");
+	seen.others |= !shared_list(kind) && has_condition(status, is_foreign_condition);
 	seen.digest &= UINT64_MAX >> 1;
+	return seen;
+}
+
+/* One entry of managedFields: another manager has last changed what the Gateway's acceptance says. */
+static bool is_others_verdict(const struct node *entry)
+{
+	static const char *const path[] = {"fieldsV1", "f:status", "f:conditions", "k:{\"type\":\"Accepted\"}", "f:message"};
+	const struct node *at = entry;
+	for (size_t i = 0; i < ARRAY_LEN(path); i++)
+		at = at && at->type == NODE_MAP ? node_get(at, path[i]) : NULL;
+	return at && strcmp(text_of(entry, "manager"), STATUS_MANAGER) != 0;
+}
+
+struct status_seen status_see_object(enum object_kind kind, const struct node *object, const char *controller)
+{
+	struct status_seen seen = status_see(kind, node_get(object, "status"), controller);
+	const struct node *fields = node_get(node_get(object, "metadata"), "managedFields");
+	for (size_t i = 0; kind == KIND_GATEWAY && is_list(fields) && i < fields->n; i++)
+		if (fields->items[i]->type == NODE_MAP && is_others_verdict(fields->items[i]))
+			seen.digest = 0;
 	return seen;
 }
 
@@ -232,7 +275,7 @@ static void write_field(enum object_kind kind, const char *field, struct node *w
 	const struct node *before = node_get(old, field);
 	if (shared_list(kind))
 		value = with_others(value, before, is_others_parent, controller, list_limit(kind), scratch);
-	else if (value && !strcmp(field, "conditions"))
+	else if (!strcmp(field, "conditions") && (value || has_condition(old, is_foreign_condition)))
 		value = with_others(value, before, is_others_condition, controller, SIZE_MAX, scratch);
 	if (!value && !before)
 		return;
@@ -274,11 +317,19 @@ static bool is_bad(const struct node *condition)
 	return !strcmp(status, negative ? "True" : "False");
 }
 
+/* Nothing is refused: the Gateway's Service or its load balancer is not there yet. */
+static bool is_waiting(const struct node *condition)
+{
+	const char *reason = text_of(condition, "reason");
+	return !strcmp(text_of(condition, "type"), "Programmed") &&
+	       (!strcmp(reason, "AddressNotAssigned") || !strcmp(reason, "Pending"));
+}
+
 static void tell_turned(void *ctx, const struct node *wanted, const struct node *old)
 {
 	const struct turned *turned = ctx;
 	const char *reason = text_of(wanted, "reason"), *message = text_of(wanted, "message");
-	if (!is_bad(wanted))
+	if (!is_bad(wanted) || is_waiting(wanted))
 		return;
 	if (old && is_bad(old) && !strcmp(reason, text_of(old, "reason")) && !strcmp(message, text_of(old, "message")))
 		return;

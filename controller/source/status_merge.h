@@ -1,6 +1,7 @@
 /* What a status of the API server's has of ours, and how ours gets into it without a change to anybody else's. Ours are:
  * of a GatewayClass and a Gateway the fields that its document can have, but for conditions whose type has a prefix
- * ("example.com/X"); of a route the parents[] with our controllerName. Pure. */
+ * ("example.com/X") and those that nobody has judged yet (Unknown); of a route the parents[] with our controllerName. Of a
+ * Gateway that another controller has judged since nothing is. Pure. */
 #ifndef HATCHWAY_SOURCE_STATUS_MERGE_H
 #define HATCHWAY_SOURCE_STATUS_MERGE_H
 
@@ -9,13 +10,16 @@
 
 struct status_seen {
 	uint64_t digest; /* of ours, whenever its conditions changed; 63 bits; 0: there is nothing of ours */
-	bool others;     /* there are parents[] of others */
+	bool others;     /* there are parents[] or conditions of others */
 };
 
 /* Whether objects of this kind have a status we write. */
 bool status_kind(enum object_kind kind);
 /* status NULL: there is none. */
 struct status_seen status_see(enum object_kind kind, const struct node *status, const char *controller);
+/* The same of an object as the API server gives it, whose metadata.managedFields tell who wrote its status. NULL: none. */
+struct status_seen status_see_object(enum object_kind kind, const struct node *object, const char *controller);
+#define STATUS_MANAGER "hatchway" /* fieldManager of what we write */
 /* The same of a Gateway's, without how many routes are attached. */
 uint64_t status_digest_uncounted(const struct node *status);
 
@@ -25,7 +29,8 @@ uint64_t status_digest_uncounted(const struct node *status);
 void status_merge(enum object_kind kind, struct node *wanted, const struct node *old, const char *controller,
                   const char *version, struct arena *scratch, struct buf *out);
 
-/* Calls cb for each condition of wanted that is bad, and in old is not, or for another reason. */
+/* Calls cb for each condition of wanted that is bad, and in old is not, or for another reason. What only waits for somebody
+ * (the address of a new Gateway) is no news to anybody. */
 void status_turned(const struct node *wanted, const struct node *old,
                    void (*cb)(void *ctx, const char *type, const char *reason, const char *message), void *ctx);
 

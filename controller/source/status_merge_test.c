@@ -118,6 +118,33 @@ static void digests_tell_what_is_ours_apart(void **state)
 	assert_true(status_kind(KIND_GATEWAY) && !status_kind(KIND_SERVICE) && !digest(KIND_SERVICE, "{\"conditions\":[]}"));
 }
 
+#define UNKNOWN "{\"conditions\":[" CONDITION("Accepted", "Unknown", "old") "," CONDITION("Programmed", "Unknown", "old") "]}"
+#define BY(manager, type)                                                                                              \
+	"{\"metadata\":{\"managedFields\":[{\"manager\":\"" manager "\",\"fieldsV1\":{\"f:status\":{\"f:conditions\":"                   \
+	"{\"k:{\\\"type\\\":\\\"" type "\\\"}\":{\"f:message\":{}}}}}}]},\"status\":{\"conditions\":[" CONDITION("Accepted", "True", "t") "]}}"
+
+static uint64_t object_digest(const char *text)
+{
+	return status_see_object(KIND_GATEWAY, parse(text), "ours").digest;
+}
+
+/* A Gateway whose class has another controller now is as one that is new, unless that one has judged it already. */
+static void a_gateways_status_is_of_who_judged_it_last(void **state)
+{
+	assert_true(!digest(KIND_GATEWAY, UNKNOWN));
+	assert_true(digest(KIND_GATEWAY, "{\"conditions\":[" CONDITION("Accepted", "True", "old") "]}"));
+	assert_true(object_digest(BY("hatchway", "Accepted")));
+	assert_true(object_digest(BY("other", "example.com/X")));
+	assert_true(!object_digest(BY("other", "Accepted")));
+	assert_true(object_digest("{\"metadata\":{\"managedFields\":[1,{\"manager\":2,\"fieldsV1\":{\"f:status\":[]}}]},"
+	                          "\"status\":{\"conditions\":[" CONDITION("Accepted", "True", "t") "]}}"));
+	assert_true(status_see(KIND_GATEWAY, parse("{\"conditions\":[" CONDITION("a.b/X", "True", "t") "]}"), "ours").others);
+	merged(KIND_GATEWAY, NULL, "{\"addresses\":[],\"conditions\":[" CONDITION("Accepted", "True", "t") "],\"listeners\":[]}",
+	       HEAD "{\"addresses\":null,\"conditions\":null,\"listeners\":null}}");
+	merged(KIND_GATEWAY, NULL, "{\"conditions\":[" CONDITION("a.b/X", "True", "t") "," CONDITION("Accepted", "True", "t") "]}",
+	       HEAD "{\"conditions\":[" CONDITION("a.b/X", "True", "t") "]}}");
+}
+
 static void note_turn(void *ctx, const char *type, const char *reason, const char *message)
 {
 	buf_addf(ctx, "%s %s %s;", type, reason, message);
@@ -143,6 +170,8 @@ static void only_what_turns_bad_is_told(void **state)
 	turned(bad, bad, "");
 	turned(bad, "{\"conditions\":[" FULL("Accepted", "True", "Yes", "") "," FULL("Conflicted", "True", "C", "other") "]}",
 	       "Accepted No x;Conflicted C y;");
+	turned("{\"conditions\":[" FULL("Programmed", "False", "AddressNotAssigned", "") "],\"listeners\":[{\"name\":\"l\",\"conditions\":["
+	       FULL("Programmed", "False", "Pending", "") "," FULL("Programmed", "False", "Refused", "r") "]}]}", NULL, "Programmed Refused r;");
 	turned("{\"conditions\":[" FULL("Conflicted", "False", "N", "") "," FULL("Accepted", "True", "A", "") "]}", bad, "");
 }
 
@@ -152,7 +181,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(others_parents_survive),          TEST(times_move_only_on_transition),
 	    TEST(a_gateways_other_fields_and_conditions_survive), TEST(digests_tell_what_is_ours_apart),
-	    TEST(only_what_turns_bad_is_told),
+	    TEST(a_gateways_status_is_of_who_judged_it_last),     TEST(only_what_turns_bad_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

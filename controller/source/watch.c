@@ -229,7 +229,7 @@ static void take_object(struct watch *watch, const struct node *item, struct are
 	unsigned line = 0;
 	if (object_decode(with_head(watch, item, scratch), &object, &line, &err) > 0) {
 		deliver(watch, object, version_number(node_text(metadata, "resourceVersion")),
-		        status_see(watch->kind, node_get(item, "status"), watch->controller));
+		        status_see_object(watch->kind, item, watch->controller));
 		return;
 	}
 	/* What was known of it stays, and is not gone. */

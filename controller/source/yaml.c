@@ -2,6 +2,7 @@
  * knows all it sees, and libyaml from the first document on where it does not. Knows nothing of objects. */
 #include "controller/source/yaml.h"
 
+#include "controller/source/surrogates.h"
 #include "controller/source/yaml_plain.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ struct yaml {
 	int fd; /* -1: nothing */
 	int read_errno;
 	size_t bytes, newlines; /* read by the parser so far */
+	struct surrogates surrogates;
 
 	/* of the document being read */
 	struct anchor anchors[ANCHOR_CEILING];
@@ -91,21 +93,35 @@ static size_t count_newlines(const unsigned char *from, const unsigned char *to)
 	return n;
 }
 
+/* 1, or 0: yaml->read_errno. *ret_n: what came of it; nothing at the end only. */
+static int read_passed(struct yaml *yaml, unsigned char *buffer, size_t size, size_t *ret_n)
+{
+	unsigned char *in = buffer + SURROGATES_HELD;
+	BUG_ON(size <= 2 * SURROGATES_HELD); /* libyaml's buffer is of 16 KB */
+	size -= SURROGATES_HELD;
+	for (*ret_n = 0; !*ret_n;) {
+		ssize_t n = yaml->bytes ? read_some(yaml, in, size) : read_begin(yaml, in, size);
+		if (n < 0)
+			yaml->read_errno = errno;
+		else if ((yaml->bytes += (size_t)n) > YAML_TEXT_CEILING)
+			yaml->read_errno = EFBIG;
+		if (yaml->read_errno)
+			return 0;
+		if (!n) {
+			*ret_n = surrogates_end(&yaml->surrogates, (char *)buffer);
+			break;
+		}
+		*ret_n = surrogates_pass(&yaml->surrogates, (const char *)in, (size_t)n, (char *)buffer);
+	}
+	return 1;
+}
+
 static int read_input(void *ctx, unsigned char *buffer, size_t size, size_t *ret_n)
 {
 	struct yaml *yaml = ctx;
-	ssize_t n = yaml->bytes ? read_some(yaml, buffer, size) : read_begin(yaml, buffer, size);
-	if (n < 0) {
-		yaml->read_errno = errno;
+	if (!read_passed(yaml, buffer, size, ret_n))
 		return 0;
-	}
-	yaml->bytes += (size_t)n;
-	if (yaml->bytes > YAML_TEXT_CEILING) {
-		yaml->read_errno = EFBIG;
-		return 0;
-	}
-	yaml->newlines += count_newlines(buffer, buffer + n);
-	*ret_n = (size_t)n;
+	yaml->newlines += count_newlines(buffer, buffer + *ret_n);
 	return 1;
 }
 

@@ -105,6 +105,42 @@ static void test_scalars(void **state)
 	check("{\"json\": [1, {\"a\": \"\\u00e9\"}]}", "{json:[1,{a:\"\xc3\xa9\"}]}");
 }
 
+#define SMILE "\xf0\x9f\x98\x80"
+
+/* JSON's way to write what is beyond U+FFFF, there and nowhere else. */
+static void test_surrogates(void **state)
+{
+	check("{\"a\": \"x\\ud83d\\uDE00y\\n\"}", "{a:\"x" SMILE "y\n\"}");
+	check("# list\n---\n[\"\\uD83D\\ude00\\ud83d\\ude00\"]\n--- {\"\\ud83d\\ude00\": 1}\n",
+	      "[\"" SMILE SMILE "\"] | {" SMILE ":1}");
+	check("a: 1\n---\n{\"a\": \"\\\"\\\\\\ud83d\\ude00\"}", "{a:1} | {a:\"\"\\" SMILE "\"}");
+	check("{\"a\": \"\\\\ud83d\\\\ude00\"}", "{a:\"\\ud83d\\ude00\"}");
+	check("a: |\n  {\"x\": \"\\ud83d\\ude00\"}\n", "{a:\"{\"x\": \"\\ud83d\\ude00\"}\n\"}");
+	check("{a: '\"\\ud83d\\ude00\"'}", "{a:\"\"\\ud83d\\ude00\"\"}");
+	check("{\n\"a\": \"\\ud83d\"}",
+	      "line 2: found invalid Unicode character escape code, while parsing a quoted scalar from line 2");
+	check("{\n\"a\":\n\"\\ude00\\ud83d\"}",
+	      "line 3: found invalid Unicode character escape code, while parsing a quoted scalar from line 3");
+	check("[\"\\ud83d\\n\"]",
+	      "line 1: found invalid Unicode character escape code, while parsing a quoted scalar from line 1");
+	check_begins("[\"\\ud83d\\", 9, "line 1: ");
+}
+
+/* Wherever libyaml's buffer ends. */
+static void test_surrogates_split(void **state)
+{
+	enum { LEAST = 16384 - 40, MOST = 16384 + 40 };
+	static const char wanted[] = SMILE "\",\"\t\"]";
+	static char text[MOST + 100];
+	for (int n = LEAST; n < MOST; n++) {
+		snprintf(text, sizeof(text), "[\"%*s\\ud83d\\ude00\",\"\\t\"]", n, "");
+		char *have = parse(text, strlen(text));
+		assert_true(strlen(have) > (size_t)n);
+		assert_string_equal(have + strlen(have) - strlen(wanted), wanted);
+		free(have);
+	}
+}
+
 static void test_documents(void **state)
 {
 	check("", "");
@@ -321,7 +357,8 @@ static void test_same(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents),  cmocka_unit_test(test_aliases),
+	    cmocka_unit_test(test_scalars), cmocka_unit_test(test_documents),
+	    cmocka_unit_test(test_surrogates), cmocka_unit_test(test_surrogates_split),  cmocka_unit_test(test_aliases),
 	    cmocka_unit_test(test_bomb),    cmocka_unit_test(test_depth),      cmocka_unit_test(test_errors),
 	    cmocka_unit_test(test_lines),   cmocka_unit_test(test_far_errors), cmocka_unit_test(test_byte_order_mark),
 	    cmocka_unit_test(test_plain),   cmocka_unit_test(test_same),

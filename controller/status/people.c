@@ -104,11 +104,11 @@ static const char *joined_take(struct joined *joined, struct arena *arena, const
 	return text;
 }
 
-/* What was, or could be, programmed, while nobody knows what the proxy holds. */
-static const char *programmed(const struct shown_list *shown, const char *not_held)
+/* What was, or could be, programmed, while nobody knows what the proxy holds of it. */
+static const char *programmed(const struct node *node, const struct shown_list *shown, const char *not_held)
 {
 	const char *v = verdict_of_object(shown, "Programmed");
-	return not_held && strcmp(v, "True") == 0 ? "Unknown" : v;
+	return (not_held || node->flags & NODE_CHANGING) && strcmp(v, "True") == 0 ? "Unknown" : v;
 }
 
 static void gateways(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out)
@@ -128,7 +128,7 @@ static void gateways(const struct graph *graph, const struct refusals *refusals,
 		grid_add(&grid, (const char *[COLUMNS]){
 		                        arena_printf(&grid.arena, "%s/%s", gateway->object.namespace, gateway->object.name),
 		                        gateway->gateway_class_name, joined_take(&addresses, &grid.arena, "-"),
-		                        verdict_of_object(&shown, "Accepted"), programmed(&shown, not_held)});
+		                        verdict_of_object(&shown, "Accepted"), programmed(nodes.items[i], &shown, not_held)});
 		shown_done(&shown);
 	}
 	node_list_done(&nodes);

@@ -116,7 +116,7 @@ static void show_gateway(struct shown_list *list, const struct graph *graph, con
 		struct condition *programmed = add(list, i + 1, &l->programmed);
 		const struct refused *refused = l->serving ? refused_port(&own, state->gateway->listeners[i].port) : NULL;
 		if (refused)
-			condition_set(programmed, COND_LISTENER_PENDING, "HAProxy refused %s %s: %s",
+			condition_set(programmed, COND_LISTENER_REFUSED, "HAProxy refused %s %s: %s",
 			              refused->kind == TABLE_HOST ? "host" : "port", refused->key, refused->text);
 		n_refused += refused != NULL;
 		serving += l->serving;

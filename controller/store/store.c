@@ -347,6 +347,9 @@ void store_put(struct store *store, struct object *object)
 		object_unref(object);
 		return;
 	}
+	/* Another object under a name that had one: what it was told is not told this one. */
+	if (!node_is_leaf(node) && node->status && (!node->object || strcmp(node->object->uid, object->uid) != 0))
+		node->flags |= NODE_AGAIN;
 	set_object(store, node, object);
 	relink(store, node);
 	mark(store, node, NODE_OBJECT);

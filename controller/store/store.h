@@ -35,7 +35,8 @@ enum node_flags {
 	NODE_QUEUED = 4,  /* is in store.dirty */
 	NODE_IN_DELTA = 8,     /* is in the lists of graph's delta */
 	NODE_STATUS = 16, /* is in status' list of what may have changed */
-	NODE_KEPT = 32,   /* is in graph's list of Services that hatchway keeps, or that have such parts */
+	NODE_KEPT = 32,   /* of a Service: is in graph's list of those that hatchway keeps, or that have such parts */
+	NODE_CHANGING = 32, /* the same bit of a Gateway: a change of it is on its way to the proxy */
 	NODE_AGAIN = 64,  /* its status is to be given even if it has not */
 	NODE_POLICY = 128, /* dirty: a policy of it changed, came or went */
 };

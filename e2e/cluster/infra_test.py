@@ -5,12 +5,13 @@ balancer: this test plays them, it writes the EndpointSlices of the Pods, gives 
 
 Needs root; run it by e2e/cluster/node/with.sh."""
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
-from light import (BASE, INSIDE, KUBECTL, NODE, ROOT, VAR, Controller, allow, api_server, apply, crds, inside, kubectl, ok, serve, until)
+from light import (BASE, HATCHWAY, INSIDE, KUBECTL, NODE, ROOT, VAR, Controller, allow, api_server, apply, crds, inside, kubectl, ok, serve, until)
 
 GROUP = "gateway.networking.k8s.io"
 
@@ -105,6 +106,10 @@ def collect():
 
 # ---- the parts ----
 
+def events(name):
+    return [x for x in json.loads(kubectl("-n", "sample-ingress", "get", "events", "-o", "json"))["items"]
+            if x["involvedObject"]["name"] == name]
+
 def made(controller):
     apply(gateway("gw", "  infrastructure: {labels: {team: red}, annotations: {note: x}}\n"))
     found = until("a Service is made for a Gateway", lambda: service("gw"))
@@ -124,6 +129,10 @@ def made(controller):
     assert "AddressNotAssigned" in controller.ask("status"), controller.ask("status")
     give_address("gw", "192.0.2.10")
     until("its address is the Gateway's, which is programmed", lambda: status(controller, "gw")[2:] == ["192.0.2.10", "True", "True"])
+    until("as its status says", lambda: condition("gw", "Programmed") == "True")
+    time.sleep(0.5)
+    assert not events("gw"), events("gw")
+    ok("and of what it has waited for there is no Event")
 
 
 def served():
@@ -169,9 +178,8 @@ endpoints: [{{addresses: [10.245.0.1]}}]
 MAKER = "endpointslice.kubernetes.io/managed-by: "
 
 
-def events(name):
-    return [x for x in json.loads(kubectl("-n", "sample-ingress", "get", "events", "-o", "json"))["items"]
-            if x["involvedObject"]["name"] == name]
+def condition(name, kind):
+    return next((c["status"] for c in get("gateway", name)["status"]["conditions"] if c["type"] == kind), None)
 
 
 def selected():
@@ -208,11 +216,61 @@ def follows():
     until("and goes", lambda: len(slice_of("gw")["endpoints"]) == 1)
 
 
+def last(controller):
+    """The Pod ends, and no other is there: nobody will be there to say so."""
+    going = {"ready": False, "serving": True, "terminating": True}
+    kubectl("-n", "hatchway-system", "patch", "endpointslice", "hatchway-x", "--type=json", "-p",
+            json.dumps([{"op": "replace", "path": "/endpoints/0/conditions", "value": going}]))
+    until("the last Pod is told as going", lambda: slice_of("gw")["endpoints"][0]["conditions"] == going)
+    controller.stop()
+    assert not slice_of("gw")["endpoints"], slice_of("gw")
+    ok("and as gone when it has ended")
+    apply(PODS)
+    controller.start()
+    until("the next one is there again", lambda: len(slice_of("gw")["endpoints"]) == 1)
+
+
+def figures():
+    return dict(line.rsplit(" ", 1) for line in inside("curl", "-s", "--noproxy", "*", "http://127.0.0.1:8081/metrics").splitlines())
+
+
+def counted():
+    seen = figures()
+    name = 'hatchway_infrastructure_writes_total{kind="%s",verb="%s",result="%s"}'
+    for kind, verb, result in (("Service", "apply", "written"), ("EndpointSlice", "apply", "written"), ("Service", "apply", "refused")):
+        assert int(seen[name % (kind, verb, result)]) > 0, (kind, verb, result, seen)
+    assert int(seen['hatchway_status_writes_total{kind="Gateway",result="written"}']) > 0, seen
+    assert int(seen['hatchway_events_total{result="written"}']) > 0 and seen["hatchway_leader"] == "1", seen
+    for family in ("leader", "status_writes_total", "events_total", "infrastructure_writes_total"):
+        kind = "gauge" if family == "leader" else "counter"
+        assert f"# TYPE hatchway_{family} {kind}" in (f"{k} {v}" for k, v in seen.items()), (family, seen)
+    ok("what was written, and refused, is in /metrics")
+
+
+def pending(controller):
+    """HAProxy does not answer for a while: what the change on its way does not touch is shown as it is."""
+    asked = inside("socat", "-t5", "-", str(controller.state / "master.sock"), text="show proc\n")
+    worker = next(int(line.split()[0]) for line in asked.splitlines() if line.split()[1:2] == ["worker"])
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        apply(gateway("slow"))
+        give_address("slow", (until("one Gateway more", lambda: service("slow")), "192.0.2.13")[1])
+        until("a Gateway on its way is Unknown", lambda: (status(controller, "slow") or [""])[-1] == "Unknown", every=0.01)
+        done = subprocess.run([HATCHWAY, "status", "--state-dir", str(controller.state)], capture_output=True, text=True)
+        assert status(controller, "gw")[-1] == "True" and "does not hold" not in done.stdout, done.stdout
+        ok("and the others are as they are held")
+        until("until it takes too long", lambda: "HAProxy does not hold this" in controller.ask("status"))
+        assert status(controller, "gw")[-1] == "Unknown", controller.ask("status")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    until("it is programmed then", lambda: status(controller, "gw")[-1] == "True" and status(controller, "slow")[-1] == "True", 40)
+    kubectl("-n", "sample-ingress", "delete", "gateway", "slow")
+    collect()
+
+
 def restarted(controller):
     before = service("gw")["metadata"]["resourceVersion"], slice_of("gw")["metadata"]["resourceVersion"]
-    controller.stop()
-    controller.start()
-    until("a restarted controller serves", lambda: counter(controller, "applied") > 0 and status(controller, "gw")[-1] == "True")
+    restart(controller)
     time.sleep(1)
     assert counter(controller, "infrastructure_applied") == 0, controller.ask("counters")
     assert before == (service("gw")["metadata"]["resourceVersion"], slice_of("gw")["metadata"]["resourceVersion"])
@@ -228,6 +286,42 @@ def left_alone(controller):
     until("once it is gone the Gateway has its own", lambda: target("taken") == 20001)
     kubectl("-n", "sample-ingress", "delete", "gateway", "taken")
     collect()
+
+
+def left(controller):
+    """A Gateway that is given to another controller."""
+    apply("{apiVersion: %s/v1, kind: GatewayClass, metadata: {name: other}, spec: {controllerName: example.com/other}}" % GROUP)
+    apply(gateway("leaves"))
+    apply((ROOT / "e2e/walkthrough/route.yaml").read_text().replace("name: sample-gateway", "name: leaves").replace("name: helloworld\n  namespace", "name: leaver\n  namespace"))
+    give_address("leaves", (until("a Gateway comes", lambda: service("leaves")), "192.0.2.12")[1])
+    until("and is programmed", lambda: condition("leaves", "Programmed") == "True" and get("gateway", "leaves")["status"].get("addresses"))
+    until("its route says so", lambda: (get("httproute", "leaver", "sample") or {}).get("status", {}).get("parents"))
+    patch("gateway", "leaves", {"spec": {"gatewayClassName": "other"}})
+    until("when it goes to another controller its Service goes", lambda: not service("leaves"))
+    until("and the EndpointSlice", lambda: not slice_of("leaves"))
+    until("its status is as if nobody had seen it", lambda: condition("leaves", "Programmed") == "Unknown")
+    now = get("gateway", "leaves")["status"]
+    assert set(now) == {"conditions"} and {c["message"] for c in now["conditions"]} == {"Waiting for controller"}, now
+    until("and the route's says nothing of it", lambda: not get("httproute", "leaver", "sample")["status"]["parents"])
+    word = {"lastTransitionTime": "2026-01-01T00:00:00Z", "message": "m", "reason": "Accepted", "status": "True", "type": "Accepted"}
+    patch("gateway", "leaves", {"status": {"conditions": [word]}}, "--subresource=status", "--field-manager=other")
+    version = get("gateway", "leaves")["metadata"]["resourceVersion"]
+    restart(controller)
+    time.sleep(0.5)
+    assert get("gateway", "leaves")["metadata"]["resourceVersion"] == version, get("gateway", "leaves")
+    ok("what its controller says then stays")
+    patch("gateway", "leaves", {"spec": {"gatewayClassName": "hatchway"}})
+    until("when it comes back it has a Service again", lambda: service("leaves"))
+    until("and a status", lambda: condition("leaves", "Programmed") == "False")
+    kubectl("-n", "sample-ingress", "delete", "gateway", "leaves")
+    kubectl("-n", "sample", "delete", "httproute", "leaver")
+    collect()
+
+
+def restart(controller):
+    controller.stop()
+    controller.start()
+    until("a restarted controller serves", lambda: counter(controller, "applied") > 0 and status(controller, "gw")[-1] == "True")
 
 
 def addresses(controller):
@@ -345,11 +439,15 @@ def scenario(controller, work):
     kept(controller)
     selected()
     follows()
+    last(controller)
     restarted(controller)
+    pending(controller)
     left_alone(controller)
+    left(controller)
     addresses(controller)
     parameters(controller)
     forbidden(controller)
+    counted()
     hundred(controller, work)
     at_once(controller)
 
@@ -363,7 +461,8 @@ if __name__ == "__main__":
         apply(PODS)
         server = serve()
         try:
-            scenario(Controller(folder, VAR / "kubeconfig.hatchway", "--service", "hatchway-system/hatchway", "--pool-ports", "20000:16"), folder)
+            scenario(Controller(folder, VAR / "kubeconfig.hatchway", "--service", "hatchway-system/hatchway", "--pool-ports", "20000:16",
+                                "--health-address", "127.0.0.1:8081"), folder)
         finally:
             server.kill()
             server.wait()

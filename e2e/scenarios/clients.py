@@ -190,6 +190,7 @@ def clients(bed):
     authorities = {name: Authority(bed, name) for name in ("first", "second", "third")}
     pairs = {name: authorities[name].issue(f"client-{name}", "DNS:client") for name in ("first", "second")}
     pairs["stranger"] = authorities["third"].issue("client-stranger", "DNS:client")
+    pairs["expired"] = authorities["first"].issue("client-expired", "DNS:client", days=0)
     certificate(bed, "self", ["client"])
     pairs["self-signed"] = (bed.dir / "self.crt", bed.dir / "self.key")
     bed.save("app.yaml", *service("app", [("pod", "127.0.0.1", echo())]),

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from bed import HAPROXY, alive, check, free_port, gateway, meta, processes_naming, route, rule, run, service, wait
-from tls import ALL, TLS, Handshakes, ask, certificate, echo, listener, refused, secret, served, shake, status_of
+from tls import ALL, TLS, Handshakes, Stream, ask, certificate, echo, listener, refused, secret, served, shake, status_of
 
 
 def names_and_listeners(bed, base):
@@ -84,6 +84,70 @@ def rotate(bed, base):
     wait(lambda: sorted(f"certs/{p.name}" for p in bed.state.joinpath("certs").glob("*.pem")) == [
         line for line in bed.cli("show ssl cert").splitlines() if line.startswith("certs/")] and len(bed.cli("show ssl cert").split()) < 10,
          15, text="the end of old private keys")
+
+
+def hundreds(bed, base):
+    """Three hundred certificates on five ports: each for its name, and one replaced is served at once."""
+    names = [[f"n{i}.g{g}.net" for i in range(60)] for g in range(5)]
+    pairs = {name: certificate(bed, name, [name]) for group in names for name in group}
+    secrets = {name: secret(name, pair) for name, pair in pairs.items()}
+    ports = {name: base + TLS + 4 + g for g, group in enumerate(names) for name in group}
+    for name, object_ in secrets.items():
+        bed.save(f"hundreds/{name}.yaml", object_)
+    bed.save("hundreds.yaml", *(gateway(f"g{g}", listeners=[listener(f"l{i}", ports[name], [name], name) for i, name in enumerate(group)])
+                                for g, group in enumerate(names)))
+    took = wait(lambda: all(served(ports[name], name, pairs[name]) for name in (group[-1] for group in names)), 10, text="300 certificates")
+    wrong = [name for name in pairs if not served(ports[name], name, pairs[name])]
+    check(not wrong, f"{len(wrong)} of 300 names got another certificate: {wrong[:3]}")
+    shakes, replaced = Handshakes(ports[names[0][0]], names[0][0], 1), []
+    for name in [group[i] for group in names for i in (7, 21, 35, 49)]:
+        fresh = certificate(bed, f"{name}-new", [name])
+        put = bed.stage(f"hundreds/{name}.yaml", secret(name, fresh))
+        begin = time.monotonic()
+        put()
+        wait(lambda: served(ports[name], name, fresh), 2, every=0, text="one of 300 replaced")
+        replaced.append(time.monotonic() - begin)
+        pairs[name] = fresh
+    done, failed = shakes.finish()
+    replaced.sort()
+    print(f"300 certificates served {1e3 * took:.0f} ms after their Gateways were saved; one replaced {1e3 * replaced[10]:.1f} ms (median), "
+          f"{1e3 * replaced[-1]:.1f} ms (longest); {done} handshakes meanwhile, {len(failed)} failed")
+    check(not failed and replaced[10] < 0.05, "among hundreds a Secret takes more than 50 ms until it is served, or handshakes failed")
+    wrong = [name for name in pairs if not served(ports[name], name, pairs[name])]
+    check(not wrong, f"after replacing, {len(wrong)} names got another certificate: {wrong[:3]}")
+    for name in secrets:
+        bed.remove(f"hundreds/{name}.yaml")
+    bed.remove("hundreds.yaml")
+    wait(lambda: bed.cli("show ssl cert").count("certs/") < 30, 15, text="the end of 300 certificates")
+
+
+def held(bed, base):
+    """Streams that began before a thousand changes of certificates, routes, endpoints and listeners are there after them."""
+    port, stop = base + TLS + 4, []
+    pairs = [certificate(bed, f"held{i}", ["held.com"]) for i in range(2)]
+
+    def state(i):
+        extra = [listener("extra", base + TLS + 5, ["held"], "extra.com")] if i % 4 > 1 else []
+        pods = [("one", "127.0.0.1", bed.echo)] + [("two", "127.0.0.2", bed.echo)] * (i % 8 > 3)
+        said = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "X-N", "value": str(i)}]}}
+        return [secret("held", pairs[i % 2]), gateway("held", listeners=[listener("held", port, ["held"], "held.com"), *extra]), *service("held", pods),
+                route("held", [rule({"held": 1}, filters=[said])], hostnames=["held.com"], parents=[{"name": "held", "namespace": "default"}])]
+
+    bed.save("held.yaml", *state(0))
+    wait(lambda: ask(port, "held.com")[1].get("x-n") == "0", text="the first state")
+    streams = [Stream(port, "held.com", stop) for _ in range(20)]
+    for i in range(1, 1001):
+        bed.save("held.yaml", *state(i))
+        if i % 10 == 0:
+            wait(lambda: ask(port, "held.com")[1].get("x-n") == str(i), text=f"change {i}")
+        else:
+            time.sleep(0.004)
+    before = [s.n for s in streams]
+    time.sleep(0.5)
+    check(all(s.n > n for s, n in zip(streams, before)), f"{sum(s.n <= n for s, n in zip(streams, before))} of 20 streams ended in 1,000 changes")
+    stop.append(True)
+    bed.remove("held.yaml")
+    print(f"20 streams over TLS held open across 1,000 changes; the shortest had {min(before)} pieces")
 
 
 def bad(bed, base):
@@ -172,7 +236,7 @@ def folder(bed):
 def https(bed):
     base = free_port(64)
     bed.args += ["--pool-ports", f"{base}:16"]
-    app = echo()
+    app = bed.echo = echo()
     bed.save("app.yaml", *service("app", [("pod", "127.0.0.1", app)]))
     redirect = {"matches": [{"path": {"type": "PathPrefix", "value": "/away"}}], "filters": [{"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere.com"}}]}
     bed.save("route.yaml", route("app", [rule({"app": 1}), redirect], hostnames=["a.example.com", "b.wild.org", "c.wild.org", "fourth.wild.org", "elsewhere.net", "deep.a.b"]),
@@ -184,6 +248,8 @@ def https(bed):
     names_and_listeners(bed, base)
     two_gateways(bed, base)
     rotate(bed, base)
+    hundreds(bed, base)
+    held(bed, base)
     bad(bed, base)
     check(bed.reloads() == reloads, f"{bed.reloads() - reloads} reloads for HTTPS listeners in the pool")
     secrets_kept(bed)

@@ -119,6 +119,8 @@ static struct table_retry *copy_retry(struct arena *a, const struct table_retry 
 	return to;
 }
 
+const struct table_edits table_no_edits;
+
 static struct table_edits *copy_edits(struct arena *a, const struct table_edits *from)
 {
 	if (!from)
@@ -127,6 +129,9 @@ static struct table_edits *copy_edits(struct arena *a, const struct table_edits 
 	*to = *from;
 	copy_header_lists(a, &to->request, &from->request);
 	copy_header_lists(a, &to->response, &from->response);
+	to->rewrite.hostname = arena_strdup(a, from->rewrite.hostname);
+	to->rewrite.path = arena_strdup(a, from->rewrite.path);
+	to->rewrite.prefix = arena_strdup(a, from->rewrite.prefix);
 	return to;
 }
 
@@ -152,8 +157,7 @@ static void *copy_rule(struct arena *a, const void *like)
 	to->unit.key = arena_strdup(a, from->unit.key);
 	to->origin = arena_strdup(a, from->origin);
 	to->name = arena_strdup(a, from->name);
-	copy_header_lists(a, &to->request, &from->request);
-	copy_header_lists(a, &to->response, &from->response);
+	to->edits = from->edits && from->edits != &table_no_edits ? copy_edits(a, from->edits) : &table_no_edits;
 	to->cors = copy_cors(a, from->cors);
 	to->retry = copy_retry(a, from->retry);
 	to->mirrors = arena_array(a, from->n_mirrors, sizeof(*to->mirrors));
@@ -161,9 +165,6 @@ static void *copy_rule(struct arena *a, const void *like)
 		to->mirrors[i] = from->mirrors[i];
 		to->mirrors[i].backend = arena_strdup(a, from->mirrors[i].backend);
 	}
-	to->rewrite.hostname = arena_strdup(a, from->rewrite.hostname);
-	to->rewrite.path = arena_strdup(a, from->rewrite.path);
-	to->rewrite.prefix = arena_strdup(a, from->rewrite.prefix);
 	to->redirect_scheme = arena_strdup(a, from->redirect_scheme);
 	to->refs = arena_array(a, from->n_refs, sizeof(*to->refs));
 	for (size_t i = 0; i < from->n_refs; i++) {

@@ -153,10 +153,13 @@ extern const uint16_t table_retry_codes[]; /* what may be tried again; 0 ends it
 
 enum table_action { TABLE_FORWARD, TABLE_REDIRECT, TABLE_STATUS };
 
-/* Filters of one reference: a request's after the rule's own, a response's before them. */
+/* What header modifiers and a rewrite do. A reference's are done to requests after the rule's own, to responses before. */
 struct table_edits {
-	struct table_headers request, response;
+	struct table_headers request;  /* on what the backend sees; FORWARD only */
+	struct table_headers response; /* on what the client sees; every action but STATUS */
+	struct table_rewrite rewrite;  /* the rule's alone. FORWARD: of the request; REDIRECT: of the location (hostname, path) */
 };
+extern const struct table_edits table_no_edits;
 
 struct table_ref {
 	const char *backend;       /* key of a TABLE_BACKEND; NULL: an invalid reference, its share answers 500 */
@@ -169,10 +172,8 @@ struct table_rule {
 	struct table_unit unit;
 	const char *origin;             /* "namespace.route" for names people read in show stat; [A-Za-z0-9._-]+ */
 	const char *name;               /* the rule's own name, or NULL */
-	struct table_headers request;   /* on what the backend sees; FORWARD only */
-	struct table_headers response;  /* on what the client sees; every action but STATUS */
+	const struct table_edits *edits; /* given NULL, a unit has table_no_edits: most rules have none */
 	struct table_cors *cors;        /* NULL: none; every action but STATUS */
-	struct table_rewrite rewrite;   /* FORWARD: of the request; REDIRECT: of the location (hostname, path) */
 	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: "http" */
 	struct table_mirror *mirrors;   /* FORWARD only */
 	uint32_t n_mirrors;

@@ -162,11 +162,11 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 	dump_part(out, "origin", rule->origin);
 	dump_part(out, "name", rule->name);
 	dump_cors(rule->cors, out);
-	dump_header_lists("request", &rule->request, out);
-	dump_rewrite(&rule->rewrite, out);
+	dump_header_lists("request", &rule->edits->request, out);
+	dump_rewrite(&rule->edits->rewrite, out);
 	dump_part(out, "scheme", rule->redirect_scheme);
 	dump_part_number(out, "port", rule->redirect_port, 0);
-	dump_header_lists("response", &rule->response, out);
+	dump_header_lists("response", &rule->edits->response, out);
 	for (size_t i = 0; i < rule->n_mirrors; i++) {
 		const struct table_mirror *mirror = &rule->mirrors[i];
 		buf_addc(out, '\t');
@@ -262,6 +262,7 @@ struct parser {
 	struct table_listener listener;
 	struct table_backend backend;
 	struct table_rule rule;
+	struct table_edits edits; /* the rule's */
 	struct table_host host;
 	struct table_certificate certificate;
 	struct table_ca ca;
@@ -406,7 +407,9 @@ static bool parse_rule(struct parser *p)
 {
 	int action;
 	long long code = 0;
-	p->rule = (struct table_rule){.unit.key = next(p), .origin = "", .request_timeout_ms = -1, .backend_timeout_ms = -1};
+	p->edits = table_no_edits;
+	p->rule = (struct table_rule){
+	        .unit.key = next(p), .origin = "", .edits = &p->edits, .request_timeout_ms = -1, .backend_timeout_ms = -1};
 	if (!name_of(p, action_names, 3, &action))
 		return false;
 	p->rule.action = (enum table_action)action;
@@ -540,9 +543,9 @@ static bool parse_rule_part(struct parser *p)
 	if (accept(p, "name"))
 		return (rule->name = next(p));
 	if (accept(p, "request"))
-		return parse_header(p, &rule->request);
+		return parse_header(p, &p->edits.request);
 	if (accept(p, "response"))
-		return parse_header(p, &rule->response);
+		return parse_header(p, &p->edits.response);
 	if (accept(p, "mirror"))
 		return parse_mirror(p, rule);
 	if (accept(p, "retry"))
@@ -554,14 +557,14 @@ static bool parse_rule_part(struct parser *p)
 	if (accept(p, "cors"))
 		return parse_cors(p, rule);
 	if (accept(p, "rewrite-host"))
-		return (rule->rewrite.hostname = next(p));
+		return (p->edits.rewrite.hostname = next(p));
 	if (accept(p, "rewrite-path")) {
-		rule->rewrite.edit = TABLE_PATH_FULL;
-		return (rule->rewrite.path = next(p));
+		p->edits.rewrite.edit = TABLE_PATH_FULL;
+		return (p->edits.rewrite.path = next(p));
 	}
 	if (accept(p, "rewrite-prefix")) {
-		rule->rewrite.edit = TABLE_PATH_PREFIX_EDIT;
-		return (rule->rewrite.prefix = next(p)) && (rule->rewrite.path = next(p));
+		p->edits.rewrite.edit = TABLE_PATH_PREFIX_EDIT;
+		return (p->edits.rewrite.prefix = next(p)) && (p->edits.rewrite.path = next(p));
 	}
 	if (accept(p, "scheme"))
 		return (rule->redirect_scheme = next(p));
