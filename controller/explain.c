@@ -288,7 +288,41 @@ static void print_forward(const struct table *table, const struct refused *refus
 		print_backend(table, refused, rule, i, 100.0 * rule->refs[i].weight / sum, out);
 }
 
-static void print_rule(const struct table *table, const struct refused *refused, const char *key, struct buf *out)
+static size_t without_slash(const char *path)
+{
+	size_t n = strlen(path);
+	return n && path[n - 1] == '/' ? n - 1 : n;
+}
+
+/* The path of the location. */
+static void print_path(const struct table_rewrite *rewrite, const char *path, struct buf *out)
+{
+	const char *to = rewrite->path ? rewrite->path : "";
+	size_t begin = out->len;
+	if (rewrite->edit == TABLE_PATH_FULL)
+		buf_adds(out, to);
+	else if (rewrite->edit == TABLE_PATH_PREFIX_EDIT)
+		buf_addf(out, "%.*s%s", (int)without_slash(to), to, path + without_slash(rewrite->prefix ? rewrite->prefix : ""));
+	else
+		buf_adds(out, path);
+	if (out->len == begin)
+		buf_addc(out, '/');
+}
+
+static void print_location(const struct table_rule *rule, const struct table_request *request, struct buf *out)
+{
+	const struct table_rewrite *rewrite = &rule->edits->rewrite;
+	const char *host = rewrite->hostname ? rewrite->hostname : request->host;
+	size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+	buf_addf(out, "          Location: %s://%.*s", rule->redirect_scheme ? rule->redirect_scheme : "http", (int)n, host);
+	if (rule->redirect_port)
+		buf_addf(out, ":%u", rule->redirect_port);
+	print_path(rewrite, request->path, out);
+	buf_addf(out, "%s%s\n", *request->query ? "?" : "", request->query);
+}
+
+static void print_rule(const struct table *table, const struct refused *refused, const struct table_request *request,
+                       const char *key, struct buf *out)
 {
 	const char *refusal = refusal_of(refused, TABLE_RULE, key);
 	const struct table_rule *rule = table_rule(table, key);
@@ -303,6 +337,8 @@ static void print_rule(const struct table *table, const struct refused *refused,
 	} else if (rule->action == TABLE_STATUS) {
 		buf_addf(out, "answer    %u\n", rule->status);
 		print_why(refused->request, WHY_RULE, key, 0, "          ", out);
+	} else if (rule->action == TABLE_REDIRECT && !*request->host && !rule->edits->rewrite.hostname) {
+		buf_adds(out, "answer    400: a redirect needs a Host\n");
 	} else if (rule->action == TABLE_REDIRECT) {
 		print_cors(rule->cors, out);
 		print_rewrite(&rule->edits->rewrite, out);
@@ -313,6 +349,7 @@ static void print_rule(const struct table *table, const struct refused *refused,
 		if (rule->redirect_port)
 			buf_addf(out, ", port %u", rule->redirect_port);
 		buf_addc(out, '\n');
+		print_location(rule, request, out);
 	} else {
 		print_forward(table, refused, rule, out);
 	}
@@ -325,7 +362,36 @@ static void print_certificate(const struct table *table, const struct refused *r
 	buf_addf(out, "          certificate %s for", key);
 	for (uint32_t i = 0; certificate && i < certificate->n_names; i++)
 		buf_addf(out, " %s", certificate->names[i]);
+	if (certificate && certificate->ca)
+		buf_adds(out, certificate->ca_optional ? "; clients are asked for a certificate" : "; clients must show a certificate");
 	buf_addf(out, "%s%s\n", refusal ? ": HAProxy refused it: " : "", refusal ? refusal : "");
+}
+
+static bool is_token(const char *text)
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~");
+	return n && !text[n];
+}
+
+static bool is_printable(const char *text)
+{
+	while (*text > ' ' && *text < 0x7f)
+		text++;
+	return !*text;
+}
+
+/* What HAProxy's parser says 400 to before it looks for a route; NULL: nothing. */
+static const char *bad_request(const struct table_request *request)
+{
+	if (!is_token(request->method) || !strcmp(request->method, "CONNECT"))
+		return "such a method";
+	if (!is_printable(request->host) || strpbrk(request->host, "#,/?@\\"))
+		return "such a Host";
+	if (*request->host == '[' ? !strchr(request->host, ']') : strpbrk(request->host, "[]") != NULL)
+		return "such a Host";
+	if (!is_printable(request->path) || !is_printable(request->query))
+		return "a path with anything but printable ASCII (percent-encode it)";
+	return NULL;
 }
 
 int explain(const struct table *table, const struct haproxy_refusal *refusals, size_t n_refusals,
@@ -355,15 +421,18 @@ int explain(const struct table *table, const struct haproxy_refusal *refusals, s
 		buf_addf(out, "          TLS, for the name %s\n", *listener->sni ? listener->sni : "any (\"\")");
 	for (uint32_t i = 0; i < listener->n_certificates; i++)
 		print_certificate(table, &refused, listener->certificates[i], out);
-	const struct table_entry *entry = table_match(table, &target.request, &walk);
+	const char *bad = bad_request(&target.request);
+	const struct table_entry *entry = bad ? NULL : table_match(table, &target.request, &walk);
 	const char *refusal = refusal_of(&refused, TABLE_LISTENER, listener->unit.key);
-	if (refusal)
+	if (bad && !refusal)
+		buf_addf(out, "answer    400: HAProxy itself takes no request with %s\n", bad);
+	else if (refusal)
 		buf_addf(out, "answer    none: HAProxy does not listen there: %s\n", refusal);
 	else if (entry)
-		print_rule(table, &refused, entry->rule, out);
+		print_rule(table, &refused, &target.request, entry->rule, out);
 	else
 		buf_adds(out, "answer    404: no rule matches\n");
-	if (!refusal && !to.hosts) {
+	if (!refusal && !bad && !to.hosts) {
 		buf_addf(out, "          no listener of port %u has such a hostname\n", listener->port);
 		print_why(request, WHY_NO_LISTENER, "", 0, "          ", out);
 	}

@@ -31,9 +31,16 @@ static const char table_text[] =
 	"rule sample/helloworld/1 redirect code 301\n"
 	"\torigin sample.helloworld\n"
 	"\tscheme https\n"
+	"rule sample/helloworld/2 redirect code 302\n"
+	"\torigin sample.helloworld\n"
+	"\trewrite-host new.org\n"
+	"\trewrite-prefix /moved/ /new/\n"
+	"\tport 8443\n"
 	"host 80 \"\"\n"
 	"\tprefix /old -> sample/helloworld/1\n"
 	"\tprefix /broken -> nowhere\n"
+	"host 80 r.org\n"
+	"\tprefix /moved -> sample/helloworld/2\n"
 	"host 80 t.org falls-to t.org.R0\n"
 	"\texact /hello -> nowhere\n"
 	"host 80 t.org.R0\n"
@@ -82,7 +89,8 @@ static const struct explain_case cases[] = {
 	 "host      any (\"\")\n"
 	 "          * prefix /old  -> sample/helloworld/1  matches\n"
 	 "rule      sample/helloworld/1\n"
-	 "answer    301 redirect, scheme https\n", NONE},
+	 "answer    301 redirect, scheme https\n"
+	 "          Location: https://x.sample.com/old/y\n", NONE},
 	{"other/broken", NULL, 0,
 	 "request   GET http://other/broken\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
@@ -91,6 +99,35 @@ static const struct explain_case cases[] = {
 	 "          * prefix /broken  -> nowhere  matches\n"
 	 "rule      nowhere\n"
 	 "answer    500: the rule cannot be served\n", NONE},
+	{"r.org:8080/moved/x?a=b", NULL, 0,
+	 "request   GET http://r.org:8080/moved/x?a=b\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      r.org\n"
+	 "          * prefix /moved  -> sample/helloworld/2  matches\n"
+	 "rule      sample/helloworld/2\n"
+	 "          host becomes new.org\n"
+	 "          path prefix /moved/ becomes \"/new/\"\n"
+	 "answer    302 redirect, port 8443\n"
+	 "          Location: http://new.org:8443/new/x?a=b\n", NONE},
+	{"a/\xc3\xa9", NULL, 1,
+	 "request   GET http://a/\xc3\xa9\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "answer    400: HAProxy itself takes no request with a path with anything but printable ASCII (percent-encode it)\n", NONE},
+	{"a/old", "Host:", 0,
+	 "request   GET http:///old\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "host      any (\"\")\n"
+	 "          * prefix /old  -> sample/helloworld/1  matches\n"
+	 "rule      sample/helloworld/1\n"
+	 "answer    400: a redirect needs a Host\n", NONE},
+	{"a/", "Host: a,b", 1,
+	 "request   GET http://a,b/\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "answer    400: HAProxy itself takes no request with such a Host\n", NONE},
+	{"a/", "Host: [::1", 1,
+	 "request   GET http://[::1/\n"
+	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
+	 "answer    400: HAProxy itself takes no request with such a Host\n", NONE},
 	{"t.org/", NULL, 0,
 	 "request   GET http://t.org/\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
@@ -99,7 +136,8 @@ static const struct explain_case cases[] = {
 	 "host      t.org, the HTTPRoutes that come next\n"
 	 "          * prefix /  -> sample/helloworld/1  matches\n"
 	 "rule      sample/helloworld/1\n"
-	 "answer    301 redirect, scheme https\n", NONE},
+	 "answer    301 redirect, scheme https\n"
+	 "          Location: https://t.org/\n", NONE},
 	{"other", NULL, 1,
 	 "request   GET http://other/\n"
 	 "listener  80 (port 80, bound to port 8080, from sample-ingress/sample-gateway)\n"
@@ -138,7 +176,8 @@ static const struct explain_case cases[] = {
 	 "          HAProxy refused some of this host, its answers may differ: a path that no request can have\n"
 	 "          * prefix /old  -> sample/helloworld/1  matches\n"
 	 "rule      sample/helloworld/1\n"
-	 "answer    301 redirect, scheme https\n",
+	 "answer    301 redirect, scheme https\n"
+	 "          Location: https://other/old\n",
 	 {TABLE_HOST, "80 ", "a path that no request can have"}},
 	{"helloworld.sample.com/hello", NULL, 0,
 	 "request   GET http://helloworld.sample.com/hello\n"

@@ -66,10 +66,11 @@ static const struct {
 	{"status",
 	 "usage: hatchway status [--state-dir DIR | --manifests DIR]\n"
 	 "\n"
-	 "GatewayClasses, Gateways and HTTPRoutes as kubectl get shows them, then every condition that is not as it should be\n"
+	 "GatewayClasses, Gateways and routes as kubectl get shows them, then every condition that is not as it should be\n"
 	 "with its reason and message, what could not be read, and remarks.\n"
 	 "\n"
-	 "Exits with 0 if all is well, 1 if something is not, or no controller answers.\n"
+	 "Exits with 0 if all is well, 1 if something is not (HAProxy is down, or has not all of it yet) or no controller\n"
+	 "answers, 2 if it was asked wrongly.\n"
 	 "\n"
 	 "example:\n"
 	 "  hatchway status --state-dir ./state\n"},

@@ -251,6 +251,22 @@ static unsigned lines_logged(struct testbed *bed, unsigned ms)
 }
 
 /* Neither words nor work without end; HAProxy serves on, and what is at its socket is done. */
+/* Not that the next hatchway comes beside this one. */
+static void test_lock_deleted(void **state)
+{
+	struct testbed *bed = *state;
+	struct err err;
+	int fd;
+
+	testbed_open(bed);
+	world(bed);
+	shell(bed, "rm hatchway.lock");
+	testbed_sleep(bed, 1600);
+	assert_true(there(bed, "hatchway.lock"));
+	assert_int_equal(process_lock(bed->dir, &fd, &err), -EBUSY);
+	testbed_end(bed);
+}
+
 static void test_directory_moved(void **state)
 {
 	struct testbed *bed = *state;
@@ -362,6 +378,7 @@ int main(int argc, char **argv)
 		testbed_test(test_undisturbed),
 		testbed_test(test_changed_by_hand),
 		testbed_test(test_frontend_disabled),
+		testbed_test(test_lock_deleted),
 		testbed_test(test_socket_deleted),
 		testbed_test(test_files_removed),
 		testbed_test(test_stray_files),

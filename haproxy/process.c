@@ -41,6 +41,17 @@ int process_lock(const char *state_dir, int *ret_fd, struct err *reterr)
 	return 0;
 }
 
+bool process_locked(const char *state_dir, int fd)
+{
+	struct stat held, named;
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%.4000s/hatchway.lock", state_dir);
+	if (stat(path, &named) || fstat(fd, &held))
+		return errno != ENOENT;
+	return held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
 void process_raise_limits(void)
 {
 	struct rlimit limit;

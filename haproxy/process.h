@@ -10,6 +10,8 @@
 
 /* Holds until the process ends or closes *ret_fd. -EBUSY: another hatchway uses this directory. */
 MUST_CHECK int process_lock(const char *state_dir, int *ret_fd, struct err *reterr);
+/* Is what *ret_fd holds still what the next hatchway would find? */
+bool process_locked(const char *state_dir, int fd);
 
 /* Runs `binary -v`, for a second or two at most. 0, or -ENOTSUP: older than 3.4. */
 MUST_CHECK int process_version(const char *binary, struct err *reterr);

@@ -105,6 +105,7 @@ struct sync {
 	unsigned surprises;
 	bool surprised, alone, synced;
 	bool masterless; /* told that master.sock is gone */
+	bool lockless;   /* told that the lock is another's */
 	char *state_text; /* what was told last */
 	enum haproxy_state state;
 	uint64_t watch_due, retry_due, reload_due; /* no reload before */
@@ -1012,6 +1013,25 @@ static void look_for_master(struct sync *sync)
 	sync->masterless = gone;
 }
 
+/* Its file was deleted, perhaps with the whole directory: the next hatchway would find it free. */
+static void look_for_lock(struct sync *sync)
+{
+	struct err err;
+	int fd;
+
+	if (process_locked(sync->state_dir, sync->lock_fd))
+		return;
+	int r = process_lock(sync->state_dir, &fd, &err);
+	if (!r) {
+		close(sync->lock_fd);
+		sync->lock_fd = fd;
+		log_line(LOG_WARN, "made again", "file", "hatchway.lock", (const char *)NULL);
+	} else if (!sync->lockless) {
+		log_line(LOG_ERROR, "hatchway.lock is lost", "error", err.text, (const char *)NULL);
+	}
+	sync->lockless = r != 0;
+}
+
 /* Files, the socket's name, and what HAProxy holds: has somebody else been at them? */
 static void watch_all(struct sync *sync)
 {
@@ -1023,6 +1043,7 @@ static void watch_all(struct sync *sync)
 		disk_soon(sync, 0);
 	}
 	look_for_master(sync);
+	look_for_lock(sync);
 	if (socket_gone(sync) && sync->reload_due <= now_ms(sync)) {
 		heal_socket(sync);
 		return;

@@ -145,6 +145,18 @@ def changes(bed, base, authorities, pairs):
          bed.cli("show ssl ca-file").count("certs/") <= 2, 15, text="the end of old authorities")
 
 
+def unfinished(bed, base, authorities, pairs):
+    """Somebody began a file of authorities, and fell; HAProxy has one under way at a time. The next controller makes it go on."""
+    name = "certs/0123456789abcdef.ca"
+    bed.end(signal.SIGKILL)
+    said = bed.cli(f"new ssl ca-file {name}") + bed.cli(f"set ssl ca-file {name} <<\n{authorities['third'].crt.read_text()}")
+    check("transaction created" in said and f"*{name}" in bed.cli("show ssl ca-file"), f"no transaction: {said}")
+    bed.start(wait_for_gateway=False)
+    bed.save("both.yaml", authorities["second"].config_map("both"))
+    wait(lambda: let_in(base + TLS, pairs["second"]) and not let_in(base + TLS, pairs["first"]), 5, text="other authorities, after all")
+    wait(lambda: name not in bed.cli("show ssl ca-file"), 15, text="the end of what was begun")
+
+
 def broken(bed, base, authorities, pairs):
     one, two = base + TLS, base + TLS + 1
     text = authorities["second"].crt.read_text()
@@ -203,6 +215,7 @@ def clients(bed):
     by_port(bed, base, pairs)
     sessions(bed, base, pairs)
     changes(bed, base, authorities, pairs)
+    unfinished(bed, base, authorities, pairs)
     broken(bed, base, authorities, pairs)
     check(bed.reloads() == reloads, f"{bed.reloads() - reloads} reloads for clients' certificates")
     alone(bed, base, pairs)
