@@ -1,6 +1,8 @@
 /* Checks and encodings of users' strings; owns the list of what is allowed where. No memory but the caller's buffers. */
 #include "haproxy/encode.h"
 
+#include "haproxy/digest.h"
+
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -229,4 +231,19 @@ int encode_regex(const char *pattern, struct buf *out, struct err *reterr)
 	buf_add(out, pattern, n);
 	buf_adds(out, REGEX_SUFFIX);
 	return regex_check(out->data + start, reterr);
+}
+
+void encode_hop_name(const char *instance, const struct table_backend *backend, const struct table_endpoint *endpoint,
+              char ret[ENCODE_HOP_NAME])
+{
+	const struct table_tls *tls = backend->tls;
+	struct buf all;
+
+	buf_init(&all, SIZE_MAX / 4);
+	buf_addf(&all, "%s %u %d %s %s %s", endpoint->address, endpoint->port, backend->protocol == TABLE_H2C, tls->name,
+	         tls->ca ? tls->ca : "-", tls->certificate ? tls->certificate : "-");
+	for (uint32_t i = 0; i < tls->n_names; i++)
+		buf_addf(&all, "\n%s", tls->names[i]);
+	snprintf(ret, ENCODE_HOP_NAME, "hatchway-%s-hop-%.16s", instance, digest_of(all.data, all.len).text);
+	buf_done(&all);
 }

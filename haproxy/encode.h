@@ -46,4 +46,10 @@ MUST_CHECK int encode_headers(const struct table_header *list, size_t n, bool va
  * -EINVAL with *reterr: PCRE2 does not take it. */
 MUST_CHECK int encode_regex(const char *pattern, struct buf *out, struct err *reterr);
 
+/* "hatchway-<instance>-hop-<digest>": the abstract socket that leads to an endpoint of a backend whose TLS has names, see
+ * hop.h. All about it is in the digest. */
+#define ENCODE_HOP_NAME 100
+void encode_hop_name(const char *instance, const struct table_backend *backend, const struct table_endpoint *endpoint,
+                     char ret[ENCODE_HOP_NAME]);
+
 #endif

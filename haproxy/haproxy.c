@@ -5,6 +5,7 @@
 #include "haproxy/config.h"
 #include "haproxy/digest.h"
 #include "haproxy/first.h"
+#include "haproxy/hop.h"
 #include "haproxy/plan.h"
 #include "haproxy/render.h"
 #include "haproxy/sync.h"
@@ -23,6 +24,7 @@ struct settings {
 struct haproxy {
 	struct haproxy_events events;
 	struct sync *sync;
+	struct hops *hops;
 	struct render *render;
 	struct image *wanted;
 	struct table *listeners; /* only those */
@@ -212,6 +214,7 @@ int haproxy_open(uv_loop_t *loop, const struct haproxy_options *options, const s
 		haproxy_free(haproxy);
 		return r;
 	}
+	haproxy->hops = hops_open(loop, haproxy->settings.instance);
 	*ret = haproxy;
 	return 0;
 }
@@ -250,6 +253,7 @@ void haproxy_submit(struct haproxy *haproxy, const struct table_changes *changes
 		free(units);
 	}
 	haproxy->submitted = true;
+	hops_submit(haproxy->hops, changes);
 	render_apply(haproxy->render, changes->list, changes->n, haproxy->wanted);
 	sync_submit(haproxy->sync, generation, binds, n);
 	free(binds);
@@ -270,11 +274,18 @@ static void on_closed(void *ctx)
 	cb(cb_ctx);
 }
 
+static void on_hops_closed(void *ctx)
+{
+	struct haproxy *haproxy = ctx;
+
+	sync_close(haproxy->sync, on_closed, haproxy);
+}
+
 void haproxy_close(struct haproxy *haproxy, void (*cb)(void *ctx), void *ctx)
 {
 	haproxy->close_cb = cb;
 	haproxy->close_ctx = ctx;
-	sync_close(haproxy->sync, on_closed, haproxy);
+	hops_close(haproxy->hops, on_hops_closed, haproxy);
 }
 
 /* ---- offline ---- */

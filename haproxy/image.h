@@ -96,6 +96,9 @@ const char *backend_defaults(const char *name);
 /* ---- the value of a server item: "127.0.0.1:5000 weight 1 ready", "[::1]:80 weight 256 drain h2c",
  *      "unix@/state/500.sock weight 1 ready", "10.0.0.7:8443 weight 1 ready tls a.b <digest of a ca> <digest of a cert>": "-"
  *      is the system's authorities, and no certificate of our own ---- */
+/* In the name of a server that is reached by a socket of ours: a digest of all about it follows. */
+#define SERVER_HOP "-hop-"
+
 enum server_state { SERVER_READY, SERVER_DRAIN, SERVER_MAINT };
 
 struct server_value {

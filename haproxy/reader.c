@@ -308,7 +308,11 @@ static void hold_manner(struct reading *reading, const char *key, struct server_
 	const struct item *item = reading->like ? image_get(reading->like, ITEM_SERVER, key) : NULL;
 	struct server_value like;
 
-	if (!item || !server_value_parse(item->value, &like) || !*like.tls.name)
+	if (!item || !server_value_parse(item->value, &like))
+		return;
+	if (strstr(key, SERVER_HOP) && !strcmp(value->address, ADDRESS_UNIX))
+		memcpy(value->address, like.address, sizeof(value->address));
+	if (!*like.tls.name)
 		return;
 	value->tls = like.tls;
 	if (strcmp(like.tls.cert, "-"))

@@ -76,7 +76,7 @@ struct render {
 	struct dirty dirty[TABLE_KINDS];
 	struct haproxy_refusal *refusals;
 	size_t n_refusals, cap_refusals;
-	char error_500[64], error_503[64];
+	char error_500[64], error_503[64], instance[41];
 	struct image *wanted;
 	struct arena scratch;
 };
@@ -383,21 +383,37 @@ static uint32_t backend_ready(const struct node *node)
 /* "-tls-0123456789": a digest of how. */
 static const char *tls_mark(struct render *render, const struct table_tls *tls)
 {
-	if (!tls)
+	if (!tls || tls->n_names)
 		return "";
 	const char *all = arena_printf(&render->scratch, "%s %s %s", tls->name, tls->ca ? tls->ca : "-",
 	                               tls->certificate ? tls->certificate : "-");
 	return arena_printf(&render->scratch, "-tls-%.10s", digest_of(all, strlen(all)).text);
 }
 
-/* "<backend>/<prefix><endpoint>[-tls-<digest>][-h2c]" or NULL: the name cannot stand there. How a server is spoken to is fixed
+static bool has_hops(const struct table_backend *unit)
+{
+	return unit->tls && unit->tls->n_names;
+}
+
+/* SERVER_HOP and a digest: its address is one of ours, see hop.h. */
+static const char *hop_mark(struct render *render, const struct table_backend *unit, const struct table_endpoint *endpoint)
+{
+	char name[ENCODE_HOP_NAME];
+	if (!has_hops(unit))
+		return "";
+	encode_hop_name(render->instance, unit, endpoint, name);
+	return arena_printf(&render->scratch, SERVER_HOP "%.10s", strstr(name, SERVER_HOP) + strlen(SERVER_HOP));
+}
+
+/* "<backend>/<prefix><endpoint>[-tls-<digest> | -hop-<digest>][-h2c]" or NULL: the name cannot stand there. How a server is spoken to is fixed
  * for its life, so it is part of the name. */
 static const char *server_key(struct render *render, const char *backend, const char *prefix,
                               const struct table_backend *unit, const struct table_endpoint *endpoint)
 {
 	if (!encode_name_ok(endpoint->name))
 		return NULL;
-	return arena_printf(&render->scratch, "%s/%s%s%s%s", backend, prefix, endpoint->name, tls_mark(render, unit->tls),
+	return arena_printf(&render->scratch, "%s/%s%s%s%s%s", backend, prefix, endpoint->name, tls_mark(render, unit->tls),
+	                    hop_mark(render, unit, endpoint),
 	                    unit->protocol == TABLE_H2C ? "-h2c" : "");
 }
 
@@ -411,10 +427,15 @@ static const char *server_text(struct render *render, const struct table_backend
 	buf_init(&text, sizeof(value.address) - 1);
 	bool ok = encode_address(endpoint->address, endpoint->port, &text);
 	snprintf(value.address, sizeof(value.address), "%s", text.data);
+	if (has_hops(unit)) {
+		char name[ENCODE_HOP_NAME];
+		encode_hop_name(render->instance, unit, endpoint, name);
+		snprintf(value.address, sizeof(value.address), "abns@%s", name);
+	}
 	buf_done(&text);
 	if (!ok)
 		return NULL;
-	if (unit->tls) {
+	if (unit->tls && !has_hops(unit)) {
 		snprintf(value.tls.name, sizeof(value.tls.name), "%s", unit->tls->name);
 		snprintf(value.tls.ca, sizeof(value.tls.ca), "%s", unit->tls->ca ? unit->tls->ca : "-");
 		snprintf(value.tls.cert, sizeof(value.tls.cert), "%s", unit->tls->certificate ? unit->tls->certificate : "-");
@@ -446,6 +467,7 @@ static void backend_servers(struct render *render, struct node *node, const stru
 		bool stays = unit && j < unit->n_endpoints && !strcmp(unit->endpoints[j].name, name) &&
 			     (unit->protocol == TABLE_H2C) == (was->protocol == TABLE_H2C) &&
 			     !strcmp(tls_mark(render, unit->tls), tls_mark(render, was->tls)) &&
+			     !strcmp(hop_mark(render, unit, &unit->endpoints[j]), hop_mark(render, was, &was->endpoints[i])) &&
 			     server_text(render, unit, &unit->endpoints[j], 1);
 		const char *key = stays ? NULL : server_key(render, node->key, "", was, &was->endpoints[i]);
 		if (key)
@@ -1265,6 +1287,7 @@ struct render *render_new(void)
 void render_set_instance(struct render *render, const char *instance)
 {
 	BUG_ON(!encode_name_ok(instance) || strlen(instance) > 40);
+	snprintf(render->instance, sizeof(render->instance), "%s", instance);
 	snprintf(render->error_500, sizeof(render->error_500), "abns@hatchway-%s-500", instance);
 	snprintf(render->error_503, sizeof(render->error_503), "abns@hatchway-%s-503", instance);
 }

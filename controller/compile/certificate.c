@@ -148,6 +148,19 @@ static const char *use_client(struct compile *compile, const struct graph_certif
 	return key;
 }
 
+/* None where the hostname is all that is asked for. */
+static void fill_names(struct arena *scratch, const struct backend_tls_policy *policy, struct table_tls *tls)
+{
+	bool other = false;
+	tls->names = arena_array(scratch, policy->n_names, sizeof(*tls->names));
+	for (size_t i = 0; i < policy->n_names; i++) {
+		const struct subject_alt_name *name = &policy->names[i];
+		other |= !name->hostname || strcmp(name->hostname, policy->hostname) != 0;
+		tls->names[i] = name->hostname ? arena_printf(scratch, "dns:%s", name->hostname) : arena_printf(scratch, "uri:%s", name->uri);
+	}
+	tls->n_names = other ? policy->n_names : 0;
+}
+
 struct table_tls *tls_use(struct compile *compile, const struct node *policy, const struct graph_certificate *client,
                           struct arena *scratch, struct table_changes *changes)
 {
@@ -156,6 +169,7 @@ struct table_tls *tls_use(struct compile *compile, const struct node *policy, co
 	buf_init(&pem, SIZE_MAX / 4);
 	BUG_ON(!graph_policy_good(compile->graph, policy, &pem)); /* or no rule would use the backend */
 	tls->name = ((const struct backend_tls_policy *)policy->object)->hostname;
+	fill_names(scratch, (const struct backend_tls_policy *)policy->object, tls);
 	tls->ca = use_ca(compile, &pem, scratch, changes);
 	tls->certificate = client ? use_client(compile, client, scratch, changes) : NULL;
 	buf_done(&pem);

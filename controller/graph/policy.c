@@ -75,15 +75,6 @@ static bool find_cas(const struct graph *graph, const struct backend_tls_policy 
 
 /* ---- verdicts ---- */
 
-/* HAProxy holds a certificate against the name it asks for, and nothing else. */
-static bool has_other_names(const struct backend_tls_policy *policy)
-{
-	for (size_t i = 0; i < policy->n_names; i++)
-		if (!policy->names[i].hostname || strcmp(policy->names[i].hostname, policy->hostname) != 0)
-			return true;
-	return false;
-}
-
 static bool is_unsupported(const struct backend_tls_policy *policy, struct condition *why)
 {
 	if (policy->well_known && strcmp(policy->well_known, "System") != 0) {
@@ -92,10 +83,7 @@ static bool is_unsupported(const struct backend_tls_policy *policy, struct condi
 			              policy->well_known);
 		return true;
 	}
-	if (has_other_names(policy) && why)
-		condition_set(why, COND_POLICY_INVALID,
-		              "spec.validation.subjectAltNames: other names than spec.validation.hostname are not supported");
-	return has_other_names(policy);
+	return false;
 }
 
 bool graph_policy_good(const struct graph *graph, const struct node *node, struct buf *pem)

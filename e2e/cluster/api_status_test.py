@@ -261,6 +261,8 @@ def leader(controller):
 def elect(first, second):
     """Two controllers, one Lease."""
     kubectl("create", "namespace", "hatchway")
+    # As the chart brings it.
+    kubectl("apply", "-f", "-", text="{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: hatchway, namespace: hatchway}}")
     for controller, name in ((first, "one"), (second, "two")):
         controller.stop()
         controller.more = (*controller.more, "--lease", "hatchway/hatchway", "--identity", name)

@@ -227,7 +227,7 @@ def last(controller):
     ok("and as gone when it has ended")
     apply(PODS)
     controller.start()
-    until("the next one is there again", lambda: len(slice_of("gw")["endpoints"]) == 1)
+    until("the next one is there again", lambda: len(slice_of("gw")["endpoints"] or []) == 1)
 
 
 def figures():

@@ -43,6 +43,14 @@ class Server:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def do_POST(self):
+                outer.requests += 1
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
             def log_message(self, *args):
                 pass
 
@@ -65,6 +73,22 @@ class Server:
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_port
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def dns(name):
+    return {"type": "Hostname", "hostname": name}
+
+
+def uri(name):
+    return {"type": "URI", "uri": name}
+
+
+# What the certificate has of these is one of two names and the URI; SNI asks for the first name.
+NAMES = {
+    "uri": (200, [uri("spiffe://abc.example.com/test-identity")]), "uri-wrong": (502, [uri("spiffe://abc.example.com/test-identit")]),
+    "dns": (200, [dns("other.example.com")]), "dns-wrong": (502, [dns("no.example.com")]), "wild": (200, [dns("*.example.com")]),
+    "many": (200, [uri("spiffe://no.example.com/"), dns("no.example.com"), dns("other.example.com")]),
+    "many-wrong": (502, [uri("spiffe://no.example.com/"), dns("example.com"), dns("*.abc.example.com")])}
 
 
 def policy(name, target, ca="ca", hostname=NAME, created=None, section=None, **validation):
@@ -111,6 +135,19 @@ def shares(bed):
     check(all(a[0] == 200 for a in answers), f"of two Services: {[a[0] for a in answers]}")
     secure = sum("sni" in a[2] for a in answers)
     check(secure == 5, f"{secure} of 10 went to the Service with TLS, not 5")
+
+
+def several_names(bed, server, port):
+    """By way of the controller: verified all the same, with the client's certificate, and with bodies of any size."""
+    for name, (status, _) in NAMES.items():
+        before = server.requests
+        have = get(bed, f"/{name}")
+        check(have == (200, {"sni": NAME, "client": None}) if status == 200 else have[0] == status, f"names {name}: {have}")
+        check(server.requests == before + (status == 200), f"{name}: a request was sent to a server that was not verified")
+    check(get(bed, "/dns", port=port) == (200, {"sni": NAME, "client": "client"}), f"with a certificate: {get(bed, '/dns', port=port)}")
+    big = "0123456789abcdef" * 300000
+    status, _, body = bed.request("/dns", method="POST", body=big.encode())
+    check(status == 200 and body == big, f"{len(big)} bytes to and fro: {status}, {len(body)} bytes")
 
 
 def conflicts(bed):
@@ -178,21 +215,24 @@ def alone(bed, other_port):
     wait(lambda: get(bed, "/good")[0] == 200, 5, text="the Service with TLS, from the files")
     check(get(bed, "/client", port=other_port)[1] == {"sni": NAME, "client": "client"}, "the client's certificate from the files")
     check(get(bed, "/wrong-ca")[0] == 503, "the authorities from the files")
+    check(get(bed, "/dns")[0] == 503, f"several names without the controller: {get(bed, '/dns')}")
     bed.start(wait_for_gateway=False)
     wait(lambda: "applied 1" in bed.command("counters", "--state-dir", bed.state)[1], text="the takeover")
     check(bed.counters()["commands"] == 0, f"the takeover sent commands: {bed.counters()}")
+    check(get(bed, "/dns")[0] == 200, f"several names with the controller back: {get(bed, '/dns')}")
 
 
 def backend_tls(bed):
     ca, other = Authority(bed, "ca"), Authority(bed, "other")
-    pair = ca.issue("server", f"DNS:{NAME}", "DNS:other.example.com")
+    pair = ca.issue("server", f"DNS:{NAME}", "DNS:other.example.com", "URI:spiffe://abc.example.com/test-identity")
     good, asking = Server(pair), Server(pair, clients=ca)
     h2 = Server(pair, alpn=("h2", "http/1.1"))
     plain = bed.app()
     key = {k: base64.b64encode(p.read_bytes()).decode() for k, p in zip(("tls.crt", "tls.key"), ca.issue("client", "DNS:client"))}
     paths = ("good", "wrong-name", "wrong-ca", "no-ca", "name-of-other", "clear", "client")
-    for name in paths:
-        bed.save(f"service-{name}.yaml", *service(name, [("pod", "127.0.0.1", (asking if name == "client" else good).port)]))
+    for name in paths + tuple(NAMES):
+        bed.save(f"service-{name}.yaml", *service(name, [("pod", "127.0.0.1", (asking if name == "client" or name in NAMES else good).port)]))
+    bed.save("names.yaml", *(policy(name, name, subjectAltNames=names) for name, (_, names) in NAMES.items()))
     bed.save("service-h2.yaml", *service("h2", [("pod", "127.0.0.1", h2.port)], app_protocol="kubernetes.io/h2c"))
     bed.save("service-plain.yaml", *service("plain", [("pod", "127.0.0.1", plain)]))
     bed.save("ca.yaml", ca.config_map(), other.config_map())
@@ -202,7 +242,7 @@ def backend_tls(bed):
              policy("name-of-other", "name-of-other", ca=None, wellKnownCACertificates="x.y/z"))
     other_port = free_port()
     parents = [{"name": n, "namespace": "default"} for n in ("gateway", "second")]
-    bed.save("route.yaml", route("all", [rule({n: 1}, path=f"/{n}") for n in (*paths, "h2")] + [rule({"good": 1, "plain": 1}, path="/hello")],
+    bed.save("route.yaml", route("all", [rule({n: 1}, path=f"/{n}") for n in (*paths, "h2", *NAMES)] + [rule({"good": 1, "plain": 1}, path="/hello")],
                                  parents=parents))
     bed.save("gateway.yaml", gateway(), gateway("second", tls={"backend": {"clientCertificateRef": {"name": "client"}}}, listeners=[
         {"name": "http", "port": other_port, "protocol": "HTTP"}]),
@@ -213,6 +253,7 @@ def backend_tls(bed):
     verified(bed, good)
     check("h2" in h2.protocols, f"ALPN for HTTP/2: {h2.protocols}")
     shares(bed)
+    several_names(bed, asking, other_port)
     conflicts(bed)
     authorities(bed, ca)
     client(bed, other_port)

@@ -82,6 +82,8 @@ static struct table_tls *copy_tls(struct arena *a, const struct table_tls *from)
 		return NULL;
 	struct table_tls *to = arena_alloc(a, sizeof(*to));
 	to->name = arena_strdup(a, from->name);
+	to->names = copy_texts(a, from->names, from->n_names);
+	to->n_names = from->n_names;
 	to->ca = arena_strdup(a, from->ca);
 	to->certificate = arena_strdup(a, from->certificate);
 	return to;

@@ -78,6 +78,8 @@ struct table_endpoint {
  * of the authorities and be for the name; else the request is answered 503, and nothing of it is sent. */
 struct table_tls {
 	const char *name;        /* asked for with SNI, too */
+	const char **names;      /* "dns:a.b", "dns:*.a.b", "uri:spiffe://a/b": one of these instead; none: the name */
+	uint32_t n_names;
 	const char *ca;          /* key of a TABLE_CA; NULL: those of the system HAProxy runs on */
 	const char *certificate; /* key of a TABLE_CERTIFICATE, shown to servers that ask for one; NULL: none */
 };

@@ -62,6 +62,8 @@ static void dump_backend(const struct table_backend *backend, struct buf *out)
 	buf_addc(out, '\n');
 	if (backend->tls) {
 		dump_part(out, "tls", backend->tls->name);
+		for (size_t i = 0; i < backend->tls->n_names; i++)
+			dump_part(out, "name", backend->tls->names[i]);
 		dump_part(out, "ca", backend->tls->ca);
 		dump_part(out, "certificate", backend->tls->certificate);
 	}
@@ -333,9 +335,11 @@ static bool parse_listener(struct parser *p)
 static bool text_add(struct parser *p, const char *word, const char ***list, uint32_t *n)
 {
 	const char *text = accept(p, word) ? next(p) : NULL;
+	if (!text)
+		return false;
 	*list = list_add(&p->arena, *list, *n, sizeof(text));
 	(*list)[(*n)++] = text;
-	return text;
+	return true;
 }
 
 static bool parse_certificate(struct parser *p)
@@ -375,6 +379,8 @@ static bool parse_backend_tls(struct parser *p)
 		tls = p->backend.tls = arena_alloc(&p->arena, sizeof(*tls));
 		return (tls->name = next(p));
 	}
+	if (tls && text_add(p, "name", &tls->names, &tls->n_names))
+		return true;
 	if (tls && accept(p, "ca"))
 		return (tls->ca = next(p));
 	return tls && accept(p, "certificate") && (tls->certificate = next(p));
