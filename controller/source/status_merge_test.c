@@ -64,6 +64,35 @@ static void others_parents_survive(void **state)
 	merged(KIND_HTTPROUTE, NULL, NULL, HEAD "{\"parents\":[]}}");
 }
 
+#define ANCESTOR(controller, name, conditions)                                                                         \
+	"{\"ancestorRef\":{\"name\":\"" name "\"},\"conditions\":[" conditions "],\"controllerName\":\"" controller "\"}"
+
+/* Of a policy: the same, and no more than the CRD allows, others' first. */
+static void others_ancestors_survive(void **state)
+{
+	static const char other[] = ANCESTOR("other", "x", CONDITION("Z", "True", "old"));
+	struct buf old, expected;
+	buf_init(&old, 65536);
+	buf_init(&expected, 65536);
+	buf_addf(&old, "{\"ancestors\":[%s", ANCESTOR("ours", "g", CONDITION("A", "True", "old")));
+	buf_adds(&expected, HEAD "{\"ancestors\":[");
+	for (int i = 0; i < 15; i++) {
+		buf_addf(&old, ",%s", other);
+		buf_addf(&expected, "%s,", other);
+	}
+	buf_adds(&old, "]}");
+	buf_adds(&expected, ANCESTOR("ours", "g", CONDITION("A", "True", "old")) "]}}");
+	struct buf out;
+	buf_init(&out, 65536);
+	status_merge(KIND_BACKENDTLSPOLICY,
+	             parse("{\"ancestors\":[" ANCESTOR("ours", "g", CONDITION("A", "True", "new")) "," ANCESTOR("ours", "h", "") "]}"),
+	             parse(old.data), "ours", "7", &scratch, &out);
+	assert_string_equal(out.data, expected.data);
+	buf_done(&out);
+	buf_done(&old);
+	buf_done(&expected);
+}
+
 static void times_move_only_on_transition(void **state)
 {
 	merged(KIND_HTTPROUTE,
@@ -179,7 +208,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	    TEST(others_parents_survive),          TEST(times_move_only_on_transition),
+	    TEST(others_parents_survive),
+	    TEST(others_ancestors_survive),          TEST(times_move_only_on_transition),
 	    TEST(a_gateways_other_fields_and_conditions_survive), TEST(digests_tell_what_is_ours_apart),
 	    TEST(a_gateways_status_is_of_who_judged_it_last),     TEST(only_what_turns_bad_is_told),
 	};
