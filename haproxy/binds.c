@@ -53,15 +53,36 @@ void binds_done(struct binds *binds)
 	*binds = (struct binds){0};
 }
 
+static int bind_cmp(const void *a, const void *b)
+{
+	const struct bind *x = *(struct bind *const *)a, *y = *(struct bind *const *)b;
+	int order = x->port != y->port ? x->port - y->port : strcmp(x->address, y->address);
+
+	return order ? order : (x > y) - (x < y);
+}
+
+static void mark_again(struct binds *binds)
+{
+	struct bind **sorted = xcalloc(binds->n + 1, sizeof(struct bind *));
+
+	for (size_t i = 0; i < binds->n; i++)
+		sorted[i] = &binds->list[i];
+	qsort(sorted, binds->n, sizeof(struct bind *), bind_cmp);
+	for (size_t i = 1; i < binds->n; i++)
+		sorted[i]->again = sorted[i]->port == sorted[i - 1]->port && !strcmp(sorted[i]->address, sorted[i - 1]->address);
+	free(sorted);
+}
+
 void binds_want(struct binds *binds, const struct sync_bind *list, size_t n)
 {
 	struct bind *copy = xcalloc(n, sizeof(*copy));
 
 	for (size_t i = 0; i < n; i++)
-		copy[i] = (struct bind){xstrdup(list[i].key), xstrdup(list[i].address), list[i].port, list[i].tls, NULL};
+		copy[i] = (struct bind){xstrdup(list[i].key), xstrdup(list[i].address), list[i].port, list[i].tls, false, NULL};
 	list_done(binds);
 	binds->list = copy;
 	binds->n = n;
+	mark_again(binds);
 }
 
 void binds_running(struct binds *binds, const char *description)
@@ -117,6 +138,12 @@ static char *why_not(const struct binds *binds, const struct bind *bind, int err
 
 /* ---- text and mark ---- */
 
+/* It has a line of the configuration to itself. */
+static bool is_own(const struct binds *binds, const struct bind *bind)
+{
+	return !bind->refused && !bind->again && !pool_of(binds->pools, bind->port);
+}
+
 /* What is bound: the pool, and what is not in it. */
 static struct config_bind *all_binds(const struct binds *binds, size_t *ret_n)
 {
@@ -129,7 +156,7 @@ static struct config_bind *all_binds(const struct binds *binds, size_t *ret_n)
 	free(tls);
 	for (size_t i = 0; i < binds->n; i++) {
 		const struct bind *bind = &binds->list[i];
-		if (!bind->refused && !pool_of(binds->pools, bind->port))
+		if (is_own(binds, bind))
 			list[n++] = (struct config_bind){bind->address, bind->port, 0, bind->tls};
 	}
 	*ret_n = n;
@@ -146,7 +173,7 @@ static void make_mark(const struct binds *binds, const char *config, struct buf 
 		const struct bind *bind = &binds->list[i];
 		char name[80];
 		bind_name(bind, name);
-		if (!bind->refused && !pool_of(binds->pools, bind->port))
+		if (is_own(binds, bind))
 			buf_addf(mark, "/%s", name);
 	}
 	if (mark->len >= MARK_MAX)

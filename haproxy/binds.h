@@ -10,6 +10,7 @@ struct bind {
 	char *key, *address;
 	uint16_t port;
 	bool tls;
+	bool again; /* another of the list is there for the same address and port: listeners with TLS share one */
 	char *refused; /* why it cannot be had; NULL: it can */
 };
 

@@ -228,6 +228,12 @@ def folder(bed):
     bed.save("bind.yaml", secret("bind", pair), gateway("bind", listeners=[listener("https", port, ["bind"], "bind.com")]))
     wait(lambda: served(port, "bind.com", pair), 5, text="a bind of its own")
     time.sleep(0.5)
+    names = ["bind.com", "another.com", "*.third.com"]
+    more = certificate(bed, "more", names)
+    bed.save("bind.yaml", secret("bind", pair), secret("more", more),
+             gateway("bind", listeners=[listener(f"https-{i}", port, ["more" if i else "bind"], name) for i, name in enumerate(names)]))
+    wait(lambda: served(port, "another.com", more) and served(port, "a.third.com", more), 5, text="more listeners of that bind")
+    time.sleep(0.5)
     check(bed.reloads() == reloads + 1, f"{bed.reloads() - reloads} reloads for one bind")
     bed.save("bind.yaml", secret("bind", pair), gateway("bind", listeners=[{"name": "http", "port": port, "protocol": "HTTP", "allowedRoutes": ALL}]))
     wait(lambda: bed.get("/", host="bind.com", port=port)[0] == 404, 5, text="HTTP on that port instead")
