@@ -60,8 +60,11 @@ def crds(folder=CRDS):
 
 
 def no_crds():
-    """The API server waits up to two minutes for requests that are under way, before it lets a kind go."""
+    """The API server waits up to two minutes for requests that are under way, before it lets a kind go. The policy of new releases that
+    forbids old ones goes with them, but is obeyed until the API server's admission has seen that."""
     kubectl("delete", "-f", CRDS, "--wait=true", timeout=300)
+    until("old CRDs are allowed again", lambda: kubectl("apply", "--server-side", "--dry-run=server", "-f", OLD_CRDS, check=False).count(
+        "serverside-applied") == len(list(pathlib.Path(OLD_CRDS).glob("*.yaml"))), 60)
 
 
 def local_pods():
