@@ -193,14 +193,24 @@ static void print_headers(const char *side, const struct table_headers *headers,
 		buf_addf(out, "          %s header remove %s\n", side, headers->remove[i].name);
 }
 
-static void print_rewrite(const struct table_rewrite *rewrite, struct buf *out)
+static void print_rewrite(const char *indent, const struct table_rewrite *rewrite, struct buf *out)
 {
 	if (rewrite->hostname)
-		buf_addf(out, "          host becomes %s\n", rewrite->hostname);
+		buf_addf(out, "%shost becomes %s\n", indent, rewrite->hostname);
 	if (rewrite->edit == TABLE_PATH_FULL)
-		buf_addf(out, "          path becomes %s\n", rewrite->path);
+		buf_addf(out, "%spath becomes %s\n", indent, rewrite->path);
 	if (rewrite->edit == TABLE_PATH_PREFIX_EDIT)
-		buf_addf(out, "          path prefix %s becomes \"%s\"\n", rewrite->prefix, rewrite->path);
+		buf_addf(out, "%spath prefix %s becomes \"%s\"\n", indent, rewrite->prefix, rewrite->path);
+}
+
+static void print_redirect(const struct table_redirect *redirect, struct buf *out)
+{
+	buf_addf(out, "%u redirect", redirect->status);
+	if (redirect->scheme)
+		buf_addf(out, ", scheme %s", redirect->scheme);
+	if (redirect->port)
+		buf_addf(out, ", port %u", redirect->port);
+	buf_addc(out, '\n');
 }
 
 static void print_cors(const struct table_cors *cors, struct buf *out)
@@ -230,64 +240,6 @@ static void print_retry(const struct table_retry *retry, struct buf *out)
 	buf_addc(out, '\n');
 }
 
-static void print_backend(const struct table *table, const struct refused *refused, const struct table_rule *rule,
-                          size_t index, double share, struct buf *out)
-{
-	const struct table_ref *ref = &rule->refs[index];
-	const struct table_backend *backend = ref->backend ? table_backend(table, ref->backend) : NULL;
-	buf_addf(out, "          %-40s weight %-4u %6.2f %%", ref->backend ? ref->backend : "invalid reference: answers 500",
-	         ref->weight, share);
-	if (backend && !backend->n_endpoints)
-		buf_adds(out, "  no ready endpoint: answers 503");
-	buf_addc(out, '\n');
-	if (ref->edits) {
-		print_headers("  its own request", &ref->edits->request, out);
-		print_headers("  its own response", &ref->edits->response, out);
-	}
-	if (!ref->backend)
-		print_why(refused->request, WHY_REF, rule->unit.key, index, "            ", out);
-	else if (backend && !backend->n_endpoints)
-		print_why(refused->request, WHY_NO_ENDPOINT, ref->backend, 0, "            ", out);
-	const char *refusal = ref->backend ? refusal_of(refused, TABLE_BACKEND, ref->backend) : NULL;
-	if (refusal)
-		buf_addf(out, "            HAProxy refused this backend or an endpoint of it: %s\n", refusal);
-	for (size_t i = 0; backend && i < backend->n_endpoints; i++) {
-		const struct table_endpoint *endpoint = &backend->endpoints[i];
-		bool v6 = strchr(endpoint->address, ':');
-		buf_addf(out, "            %s %s%s%s:%u%s\n", endpoint->name, v6 ? "[" : "", endpoint->address, v6 ? "]" : "",
-		         endpoint->port, endpoint->draining ? " draining" : "");
-	}
-}
-
-static void print_forward(const struct table *table, const struct refused *refused, const struct table_rule *rule,
-                          struct buf *out)
-{
-	double sum = 0;
-	for (size_t i = 0; i < rule->n_refs; i++)
-		sum += rule->refs[i].weight;
-	if (sum <= 0) {
-		buf_adds(out, "answer    500: no backend to send it to\n");
-		print_why(refused->request, WHY_NOWHERE, rule->unit.key, 0, "          ", out);
-		return;
-	}
-	print_cors(rule->cors, out);
-	print_headers("request", &rule->edits->request, out);
-	print_rewrite(&rule->edits->rewrite, out);
-	for (size_t i = 0; i < rule->n_mirrors; i++)
-		buf_addf(out, "          mirrored to %s, %u of %u\n",
-		         rule->mirrors[i].backend ? rule->mirrors[i].backend : "nobody: invalid reference",
-		         rule->mirrors[i].numerator, rule->mirrors[i].denominator);
-	print_retry(rule->retry, out);
-	if (rule->request_timeout_ms > 0)
-		buf_addf(out, "          request timeout %lld ms\n", (long long)rule->request_timeout_ms);
-	if (rule->backend_timeout_ms > 0)
-		buf_addf(out, "          backend request timeout %lld ms\n", (long long)rule->backend_timeout_ms);
-	print_headers("response", &rule->edits->response, out);
-	buf_adds(out, "answer    forwarded to\n");
-	for (size_t i = 0; i < rule->n_refs; i++)
-		print_backend(table, refused, rule, i, 100.0 * rule->refs[i].weight / sum, out);
-}
-
 static size_t without_slash(const char *path)
 {
 	size_t n = strlen(path);
@@ -309,16 +261,88 @@ static void print_path(const struct table_rewrite *rewrite, const char *path, st
 		buf_addc(out, '/');
 }
 
-static void print_location(const struct table_rule *rule, const struct table_request *request, struct buf *out)
+static void print_location(const struct table_edits *edits, const char *indent, const struct table_request *request,
+                           struct buf *out)
 {
-	const struct table_rewrite *rewrite = &rule->edits->rewrite;
+	const struct table_rewrite *rewrite = &edits->rewrite;
 	const char *host = rewrite->hostname ? rewrite->hostname : request->host;
 	size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-	buf_addf(out, "          Location: %s://%.*s", rule->redirect_scheme ? rule->redirect_scheme : "http", (int)n, host);
-	if (rule->redirect_port)
-		buf_addf(out, ":%u", rule->redirect_port);
+	buf_addf(out, "%sLocation: %s://%.*s", indent, edits->redirect.scheme ? edits->redirect.scheme : "http", (int)n, host);
+	if (edits->redirect.port)
+		buf_addf(out, ":%u", edits->redirect.port);
 	print_path(rewrite, request->path, out);
 	buf_addf(out, "%s%s\n", *request->query ? "?" : "", request->query);
+}
+
+/* Where a reference's own filters lead: its redirect, or its rewrite. */
+static void print_ref_lead(const struct table_edits *edits, const struct table_request *request, struct buf *out)
+{
+	if (!edits->redirect.status) {
+		print_rewrite("            its own ", &edits->rewrite, out);
+		return;
+	}
+	buf_adds(out, "            answers itself: ");
+	print_redirect(&edits->redirect, out);
+	print_location(edits, "            ", request, out);
+}
+
+static void print_backend(const struct table *table, const struct refused *refused, const struct table_request *request,
+                          const struct table_rule *rule, size_t index, double share, struct buf *out)
+{
+	const struct table_ref *ref = &rule->refs[index];
+	const struct table_backend *backend = ref->backend ? table_backend(table, ref->backend) : NULL;
+	buf_addf(out, "          %-40s weight %-4u %6.2f %%", ref->backend ? ref->backend : "invalid reference: answers 500",
+	         ref->weight, share);
+	if (backend && !backend->n_endpoints)
+		buf_adds(out, "  no ready endpoint: answers 503");
+	buf_addc(out, '\n');
+	if (ref->edits) {
+		print_headers("  its own request", &ref->edits->request, out);
+		print_headers("  its own response", &ref->edits->response, out);
+		print_ref_lead(ref->edits, request, out);
+	}
+	if (!ref->backend)
+		print_why(refused->request, WHY_REF, rule->unit.key, index, "            ", out);
+	else if (backend && !backend->n_endpoints)
+		print_why(refused->request, WHY_NO_ENDPOINT, ref->backend, 0, "            ", out);
+	const char *refusal = ref->backend ? refusal_of(refused, TABLE_BACKEND, ref->backend) : NULL;
+	if (refusal)
+		buf_addf(out, "            HAProxy refused this backend or an endpoint of it: %s\n", refusal);
+	for (size_t i = 0; backend && i < backend->n_endpoints; i++) {
+		const struct table_endpoint *endpoint = &backend->endpoints[i];
+		bool v6 = strchr(endpoint->address, ':');
+		buf_addf(out, "            %s %s%s%s:%u%s\n", endpoint->name, v6 ? "[" : "", endpoint->address, v6 ? "]" : "",
+		         endpoint->port, endpoint->draining ? " draining" : "");
+	}
+}
+
+static void print_forward(const struct table *table, const struct refused *refused, const struct table_request *request,
+                          const struct table_rule *rule, struct buf *out)
+{
+	double sum = 0;
+	for (size_t i = 0; i < rule->n_refs; i++)
+		sum += rule->refs[i].weight;
+	if (sum <= 0) {
+		buf_adds(out, "answer    500: no backend to send it to\n");
+		print_why(refused->request, WHY_NOWHERE, rule->unit.key, 0, "          ", out);
+		return;
+	}
+	print_cors(rule->cors, out);
+	print_headers("request", &rule->edits->request, out);
+	print_rewrite("          ", &rule->edits->rewrite, out);
+	for (size_t i = 0; i < rule->n_mirrors; i++)
+		buf_addf(out, "          mirrored to %s, %u of %u\n",
+		         rule->mirrors[i].backend ? rule->mirrors[i].backend : "nobody: invalid reference",
+		         rule->mirrors[i].numerator, rule->mirrors[i].denominator);
+	print_retry(rule->retry, out);
+	if (rule->request_timeout_ms > 0)
+		buf_addf(out, "          request timeout %lld ms\n", (long long)rule->request_timeout_ms);
+	if (rule->backend_timeout_ms > 0)
+		buf_addf(out, "          backend request timeout %lld ms\n", (long long)rule->backend_timeout_ms);
+	print_headers("response", &rule->edits->response, out);
+	buf_adds(out, "answer    forwarded to\n");
+	for (size_t i = 0; i < rule->n_refs; i++)
+		print_backend(table, refused, request, rule, i, 100.0 * rule->refs[i].weight / sum, out);
 }
 
 static void print_rule(const struct table *table, const struct refused *refused, const struct table_request *request,
@@ -341,17 +365,13 @@ static void print_rule(const struct table *table, const struct refused *refused,
 		buf_adds(out, "answer    400: a redirect needs a Host\n");
 	} else if (rule->action == TABLE_REDIRECT) {
 		print_cors(rule->cors, out);
-		print_rewrite(&rule->edits->rewrite, out);
+		print_rewrite("          ", &rule->edits->rewrite, out);
 		print_headers("response", &rule->edits->response, out);
-		buf_addf(out, "answer    %u redirect", rule->status);
-		if (rule->redirect_scheme)
-			buf_addf(out, ", scheme %s", rule->redirect_scheme);
-		if (rule->redirect_port)
-			buf_addf(out, ", port %u", rule->redirect_port);
-		buf_addc(out, '\n');
-		print_location(rule, request, out);
+		buf_adds(out, "answer    ");
+		print_redirect(&rule->edits->redirect, out);
+		print_location(rule->edits, "          ", request, out);
 	} else {
-		print_forward(table, refused, rule, out);
+		print_forward(table, refused, request, rule, out);
 	}
 }
 

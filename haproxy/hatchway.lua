@@ -240,6 +240,34 @@ local function compile_draw(text)
 	return keep(draws, text, draw)
 end
 
+-- The fields of a rule.map value, counted as routing.cfg does.
+local function fields_of(value)
+	local fields = {}
+	for field in string.gmatch(value .. "|", "([^|]*)|") do fields[#fields + 1] = field end
+	return fields
+end
+
+-- The path and the redirect of one backendRef: what routing.cfg does of a rule's. An answer, if it is one.
+local function lead(txn, letters, fields)
+	local f, path = txn.f, nil
+	if find(letters, "p", 1, true) then
+		path = fields[6]
+	elseif find(letters, "n", 1, true) then
+		path = fields[8] .. sub(f:path(), tonumber(fields[7]) + 1)
+		if path == "" then path = "/" end
+	end
+	if not find(letters, "c", 1, true) then
+		txn.http:req_set_path(path)
+		return
+	end
+	local host, query = f:req_fhdr("host") or "", f:query() or ""
+	if host == "" then return {status = 400, headers = {["content-type"] = {"text/plain"}}, body = "a redirect needs a Host\n"} end
+	host = find(letters, "h", 1, true) and fields[5] or txn.c:host_only(host)
+	local scheme = find(letters, "u", 1, true) and fields[10] or "http"
+	local location = scheme .. "://" .. host .. (fields[11] or "") .. (path or f:path()) .. (query ~= "" and "?" .. query or "")
+	return {status = tonumber(fields[9]), headers = {location = {location}}}
+end
+
 -- Smooth weighted round robin: exact over every `total` requests of this thread.
 local function draw(txn)
 	local text = txn:get_var("txn.r")
@@ -252,12 +280,16 @@ local function draw(txn)
 	end
 	best.now = best.now - d.total
 	local letters, id = string.match(best.to, "^(=%a+)%.(.*)")
-	if not id then return txn:set_var("txn.r", best.to) end
+	if not id then
+		txn:set_var("txn.r", best.to)
+		return
+	end
 	local value = entry("rule", id)
 	if not value then error("no rule " .. id) end
 	txn:set_var("txn.g", letters)
 	txn:set_var("txn.b", value)
 	txn:set_var("txn.r", string.match(value, "^[^|]*"))
+	if find(letters, "[pnc]") then return lead(txn, letters, fields_of(value)) end
 end
 
 -- ---- CORS ----
@@ -442,10 +474,12 @@ end
 
 local function guarded(fn)
 	return function(txn)
-		local ok, why = pcall(fn, txn)
+		local ok, answer = pcall(fn, txn)
 		if not ok then
 			txn:set_var("txn.r", "!500")
-			core.Alert("hatchway: " .. tostring(why))
+			core.Alert("hatchway: " .. tostring(answer))
+		elseif answer then
+			txn:done(txn:reply(answer)) -- by an error of its own, which pcall would take for ours
 		end
 	end
 end

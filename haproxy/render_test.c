@@ -302,12 +302,12 @@ static void hostile_with(const char *s)
 	rule.edits = &(struct table_edits){.request = {.set = &header, .n_set = 1, .add = &text, .n_add = 1},
 	                                   .rewrite = {.hostname = value, .edit = TABLE_PATH_FULL, .path = value}};
 	apply_one(render, image, &table_rule_new(&rule)->unit);
-	rule = (struct table_rule){.unit.key = "r3", .origin = "ns.r", .action = TABLE_REDIRECT, .status = 302,
-	                           .redirect_scheme = value};
+	struct table_edits redirect = {.redirect = {.status = 302, .scheme = value}};
+	rule = (struct table_rule){.unit.key = "r3", .origin = "ns.r", .action = TABLE_REDIRECT, .edits = &redirect};
 	rule.edits = &(struct table_edits){.rewrite = {.edit = TABLE_PATH_PREFIX_EDIT, .path = value, .prefix = "/"}};
 	apply_one(render, image, &table_rule_new(&rule)->unit);
 	rule.unit.key = "r4";
-	rule.redirect_scheme = NULL;
+	redirect.redirect.scheme = NULL;
 	rule.edits = &(struct table_edits){.response = {.add = &text, .n_add = 1}};
 	apply_one(render, image, &table_rule_new(&rule)->unit);
 	apply_one(render, image, random_listener(value, value, 1));

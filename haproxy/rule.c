@@ -148,21 +148,21 @@ static int set_host(struct fields *fields, const char *host, struct err *reterr)
 	return 0;
 }
 
-static int set_redirect(struct fields *fields, const struct table_rule *rule, struct err *reterr)
+static int set_redirect(struct fields *fields, const struct table_redirect *redirect, struct err *reterr)
 {
 	static const uint16_t codes[] = {301, 302, 303, 307, 308};
 	bool known = false;
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
-		known |= codes[i] == rule->status;
+		known |= codes[i] == redirect->status;
 	if (!known)
-		return err_set(reterr, -EINVAL, "%u is no redirect status", rule->status);
-	const char *scheme = rule->redirect_scheme;
+		return err_set(reterr, -EINVAL, "%u is no redirect status", redirect->status);
+	const char *scheme = redirect->scheme;
 	if (scheme && strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
 		return err_set(reterr, -EINVAL, "\"%.20s\" is no redirect scheme", scheme);
-	fields->text[FIELD_CODE] = arena_printf(fields->arena, "%u", rule->status);
+	fields->text[FIELD_CODE] = arena_printf(fields->arena, "%u", redirect->status);
 	fields->text[FIELD_SCHEME] = scheme;
-	if (rule->redirect_port)
-		fields->text[FIELD_PORT] = arena_printf(fields->arena, ":%u", rule->redirect_port);
+	if (redirect->port)
+		fields->text[FIELD_PORT] = arena_printf(fields->arena, ":%u", redirect->port);
 	return 0;
 }
 
@@ -285,8 +285,9 @@ int rule_properties(const struct table_rule *rule, const char *target, bool draw
 			set_timeout(&fields, rule);
 	} else {
 		fields.text[FIELD_TARGET] = "-";
-		r = set_redirect(&fields, rule, reterr);
 	}
+	if (!r && (rule->action == TABLE_REDIRECT || rule->edits->redirect.status))
+		r = set_redirect(&fields, &rule->edits->redirect, reterr);
 	if (!r)
 		r = set_response_headers(&fields, rule, reterr);
 	if (!r)

@@ -95,13 +95,12 @@ static void random_headers(struct dice *dice, struct table_headers *headers, str
 	headers->n_remove = dice_below(dice, 2);
 }
 
-static void random_redirect(struct dice *dice, struct table_rule *rule)
+static void random_redirect(struct dice *dice, struct table_redirect *redirect)
 {
 	static const uint16_t codes[] = {301, 302, 303, 307, 308};
-	rule->action = TABLE_REDIRECT;
-	rule->status = dice_pick(dice, codes);
-	rule->redirect_scheme = dice_one_in(dice, 2) ? "https" : NULL;
-	rule->redirect_port = dice_one_in(dice, 2) ? 8443 : 0;
+	redirect->status = dice_pick(dice, codes);
+	redirect->scheme = dice_one_in(dice, 2) ? "https" : NULL;
+	redirect->port = dice_one_in(dice, 2) ? 8443 : 0;
 }
 
 static void random_rewrite(struct dice *dice, struct table_rewrite *rewrite)
@@ -150,10 +149,13 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 		return &table_rule_new(&rule)->unit;
 	}
 	if (dice_one_in(dice, 5))
-		random_redirect(dice, &rule);
+		rule.action = TABLE_REDIRECT;
 	else
 		random_refs(dice, &rule, refs, keys);
-	if (dice_one_in(dice, 3) || rule.action == TABLE_REDIRECT)
+	if (rule.action == TABLE_REDIRECT)
+		random_redirect(dice, &own.redirect);
+	const bool rewritten = dice_one_in(dice, 3) || rule.action == TABLE_REDIRECT;
+	if (rewritten)
 		random_rewrite(dice, &own.rewrite);
 	if (dice_one_in(dice, 3) && rule.action == TABLE_FORWARD)
 		random_headers(dice, &own.request, request);
@@ -164,6 +166,10 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 			continue;
 		random_headers(dice, &edits[r].request, edited[r][0]);
 		random_headers(dice, &edits[r].response, edited[r][1]);
+		if (!rewritten && dice_one_in(dice, 2))
+			random_rewrite(dice, &edits[r].rewrite);
+		if (!rewritten && dice_one_in(dice, 3))
+			random_redirect(dice, &edits[r].redirect);
 		refs[r].edits = &edits[r];
 	}
 	struct table_retry retry = {.attempts = 2, .n_codes = 1, .codes = (uint16_t[]){503}, .backoff_ms = dice_one_in(dice, 2) ? 1 : -1};

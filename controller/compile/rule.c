@@ -19,11 +19,24 @@ static const struct http_filter *find_filter(const struct http_rule *rule, enum 
 	return find_in(rule->filters, rule->n_filters, type);
 }
 
+static const struct http_filter *find_in_ref(const struct backend_ref *ref, enum filter_type type)
+{
+	return find_in(ref->filters, ref->n_filters, type);
+}
+
+/* NULL: no redirect. */
+static bool takes_listeners_port(const struct http_filter *redirect)
+{
+	return redirect && !redirect->redirect_scheme;
+}
+
 bool rule_is_per_listener(const struct route_units *units, size_t r)
 {
 	const struct http_rule *rule = &units->route->rules[r];
-	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
-	return units->own_backends || (redirect && !redirect->redirect_scheme && !graph_rule_unsupported(rule, NULL));
+	bool redirects = takes_listeners_port(find_filter(rule, FILTER_REQUEST_REDIRECT));
+	for (size_t i = 0; i < rule->n_backend_refs; i++)
+		redirects |= takes_listeners_port(find_in_ref(&rule->backend_refs[i], FILTER_REQUEST_REDIRECT));
+	return units->own_backends || (redirects && !graph_rule_unsupported(rule, NULL));
 }
 
 const char *rule_key(struct arena *scratch, const struct route_units *units, size_t rule, const struct port *port)
@@ -147,13 +160,57 @@ static uint16_t location_port(const struct http_filter *filter, const struct por
 	return number == own ? 0 : number;
 }
 
-static struct table_edits *ref_edits(struct arena *scratch, const struct backend_ref *ref)
+/* filter: NULL: none. */
+static struct table_redirect redirect(const struct http_filter *filter, const struct port *port)
 {
-	if (!ref->n_filters)
+	if (!filter)
+		return (struct table_redirect){0};
+	return (struct table_redirect){
+	        .status = filter->redirect_status ? filter->redirect_status : 302,
+	        .scheme = filter->redirect_scheme || !port->tls ? filter->redirect_scheme : "https",
+	        .port = location_port(filter, port),
+	};
+}
+
+/* Do references lead elsewhere than to where the rule does? */
+static bool refs_lead(const struct http_rule *rule)
+{
+	for (size_t i = 0; i < rule->n_backend_refs; i++)
+		if (find_in_ref(&rule->backend_refs[i], FILTER_URL_REWRITE) ||
+		    find_in_ref(&rule->backend_refs[i], FILTER_REQUEST_REDIRECT))
+			return true;
+	return false;
+}
+
+/* A reference's rewrite is of what the client asked for, so what it does not rewrite is left as the rule's has it, and the
+ * rule's own is not done. A redirect tells the client where to go: what the rule makes of requests is not its concern. */
+static struct table_rewrite ref_rewrite(struct arena *scratch, const struct http_rule *rule, const struct backend_ref *ref)
+{
+	const struct http_filter *all = find_filter(rule, FILTER_URL_REWRITE);
+	const struct http_filter *to = find_in_ref(ref, FILTER_REQUEST_REDIRECT), *own = find_in_ref(ref, FILTER_URL_REWRITE);
+	if (to)
+		return rewrite(scratch, rule, to);
+	struct table_rewrite ret = all && refs_lead(rule) ? rewrite(scratch, rule, all) : (struct table_rewrite){0};
+	if (!own)
+		return ret;
+	struct table_rewrite r = rewrite(scratch, rule, own);
+	const char *hostname = r.hostname ? r.hostname : ret.hostname;
+	ret = r.edit == TABLE_PATH_KEEP ? ret : r;
+	ret.hostname = hostname;
+	return ret;
+}
+
+/* NULL: it has none. */
+static struct table_edits *ref_edits(struct arena *scratch, const struct http_rule *rule, const struct backend_ref *ref,
+                                     const struct port *port)
+{
+	if (!ref->n_filters && !(refs_lead(rule) && find_filter(rule, FILTER_URL_REWRITE)))
 		return NULL;
 	struct table_edits *to = arena_alloc(scratch, sizeof(*to));
-	to->request = headers(scratch, find_in(ref->filters, ref->n_filters, FILTER_REQUEST_HEADER_MODIFIER));
-	to->response = headers(scratch, find_in(ref->filters, ref->n_filters, FILTER_RESPONSE_HEADER_MODIFIER));
+	to->request = headers(scratch, find_in_ref(ref, FILTER_REQUEST_HEADER_MODIFIER));
+	to->response = headers(scratch, find_in_ref(ref, FILTER_RESPONSE_HEADER_MODIFIER));
+	to->rewrite = ref_rewrite(scratch, rule, ref);
+	to->redirect = redirect(find_in_ref(ref, FILTER_REQUEST_REDIRECT), port);
 	return to;
 }
 
@@ -202,24 +259,25 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 	for (size_t i = 0; i < rule->n_backend_refs; i++) {
 		const struct backend_ref *ref = &rule->backend_refs[i];
 		like->refs[i].weight = ref->weight > 0 ? (uint32_t)ref->weight : 0;
-		like->refs[i].edits = ref_edits(scratch, ref);
+		like->refs[i].edits = ref_edits(scratch, rule, ref, port);
 		like->refs[i].backend = backend_of(scratch, compile, route, ref, port);
 	}
 }
 
 /* NULL: the rule has no such filter. */
-static const struct table_edits *edits(struct arena *scratch, const struct http_rule *rule)
+static const struct table_edits *edits(struct arena *scratch, const struct http_rule *rule, const struct port *port)
 {
 	const struct http_filter *request = find_filter(rule, FILTER_REQUEST_HEADER_MODIFIER);
 	const struct http_filter *response = find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER);
-	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
-	const struct http_filter *url = redirect ? redirect : find_filter(rule, FILTER_URL_REWRITE);
+	const struct http_filter *to_location = find_filter(rule, FILTER_REQUEST_REDIRECT);
+	const struct http_filter *url = to_location ? to_location : refs_lead(rule) ? NULL : find_filter(rule, FILTER_URL_REWRITE);
 	if (!request && !response && !url)
 		return NULL;
 	struct table_edits *to = arena_alloc(scratch, sizeof(*to));
 	to->response = headers(scratch, response);
-	if (!redirect)
+	if (!to_location)
 		to->request = headers(scratch, request);
+	to->redirect = redirect(to_location, port);
 	if (url)
 		to->rewrite = rewrite(scratch, rule, url);
 	return to;
@@ -228,14 +286,10 @@ static const struct table_edits *edits(struct arena *scratch, const struct http_
 static void fill(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                  const struct http_rule *rule, const struct port *port, struct table_rule *like)
 {
-	const struct http_filter *redirect = find_filter(rule, FILTER_REQUEST_REDIRECT);
-	like->edits = edits(scratch, rule);
+	like->edits = edits(scratch, rule, port);
 	like->cors = cors(scratch, find_filter(rule, FILTER_CORS));
-	if (redirect) {
+	if (find_filter(rule, FILTER_REQUEST_REDIRECT)) {
 		like->action = TABLE_REDIRECT;
-		like->status = redirect->redirect_status ? redirect->redirect_status : 302;
-		like->redirect_scheme = redirect->redirect_scheme || !port->tls ? redirect->redirect_scheme : "https";
-		like->redirect_port = location_port(redirect, port);
 		return;
 	}
 	like->action = TABLE_FORWARD;

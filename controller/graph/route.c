@@ -126,14 +126,22 @@ static void judge_parent(const struct graph *graph, struct route_state *state, s
 
 /* ---- rules ---- */
 
-/* The header modifiers alone are done for one backendRef. */
-static bool is_ref_unsupported(const struct backend_ref *ref, size_t index, struct buf *message)
+/* Mirrors and CORS are of the whole rule: they would come too late when a backendRef has been chosen. */
+static bool is_ref_unsupported(const struct http_rule *rule, size_t index, struct buf *message)
 {
+	const struct backend_ref *ref = &rule->backend_refs[index];
+	const bool one_prefix = rule->n_matches == 1 && rule->matches[0].path_type == PATH_MATCH_PREFIX;
 	for (size_t i = 0; i < ref->n_filters; i++) {
 		enum filter_type type = ref->filters[i].type;
-		if (type == FILTER_REQUEST_HEADER_MODIFIER || type == FILTER_RESPONSE_HEADER_MODIFIER)
+		bool leads = type == FILTER_REQUEST_REDIRECT || type == FILTER_URL_REWRITE;
+		/* The CRD's rule about it looks at rules with one such filter only. */
+		bool vague = leads && ref->filters[i].path.type == PATH_REPLACE_PREFIX && !one_prefix;
+		if ((leads && !vague) || type == FILTER_REQUEST_HEADER_MODIFIER || type == FILTER_RESPONSE_HEADER_MODIFIER)
 			continue;
-		if (message)
+		if (message && vague)
+			buf_addf(message, "backendRefs[%zu].filters[%zu]: replacePrefixMatch asks for exactly one match, a PathPrefix",
+			         index, i);
+		else if (message)
 			buf_addf(message, "backendRefs[%zu].filters[%zu]: %s is not supported for a backendRef", index, i,
 			         ref->filters[i].type_name);
 		return true;
@@ -161,17 +169,24 @@ static bool is_retry_unsupported(const struct http_retry *retry, struct buf *mes
 	return false;
 }
 
+static bool redirects(const struct http_filter *filters, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (filters[i].type == FILTER_REQUEST_REDIRECT)
+			return true;
+	return false;
+}
+
 static bool is_mirror_unsupported(const struct http_rule *rule, struct buf *message)
 {
-	for (size_t i = 0; rule->n_mirrors && i < rule->n_filters; i++) {
-		if (rule->filters[i].type != FILTER_REQUEST_REDIRECT)
-			continue;
-		if (message)
-			buf_addf(message, "filters[%u]: RequestMirror is not supported beside RequestRedirect",
-			         rule->mirrors[0].filter);
-		return true;
-	}
-	return false;
+	bool beside = redirects(rule->filters, rule->n_filters);
+	for (size_t i = 0; i < rule->n_backend_refs; i++)
+		beside |= redirects(rule->backend_refs[i].filters, rule->backend_refs[i].n_filters);
+	if (!beside || !rule->n_mirrors)
+		return false;
+	if (message)
+		buf_addf(message, "filters[%u]: RequestMirror is not supported beside RequestRedirect", rule->mirrors[0].filter);
+	return true;
 }
 
 /* gRPC is mirrored by nobody yet: GRPCRoutes have the filter, and no mirrors. */
@@ -185,7 +200,7 @@ bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 			return true;
 		}
 	for (size_t i = 0; i < rule->n_backend_refs; i++)
-		if (is_ref_unsupported(&rule->backend_refs[i], i, message))
+		if (is_ref_unsupported(rule, i, message))
 			return true;
 	if (is_retry_unsupported(rule->retry, message) || is_mirror_unsupported(rule, message))
 		return true;

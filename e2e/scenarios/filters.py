@@ -29,6 +29,18 @@ def ref(name, weight, *own):
     return {"name": name, "port": 80, "weight": weight, "filters": list(own)}
 
 
+def url(kind, **parts):
+    return {"type": kind, kind[0].lower() + kind[1:] if kind != "URLRewrite" else "urlRewrite": parts}
+
+
+def full(path):
+    return {"path": {"type": "ReplaceFullPath", "replaceFullPath": path}}
+
+
+def prefix(path):
+    return {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": path}}
+
+
 def mirror(name, **share):
     return {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": name, "port": 80}, **share}}
 
@@ -98,6 +110,15 @@ def manifests(app, flaky_port, copies):
         rule([ref("one", 3, headers("Request", set=[("X-To", "first")])), ref("one", 1, headers("Request", set=[("X-To", "second")]),
                                                                          headers("Response", add=[("X-By", "second")]))],
              path="/echo", filters=[headers("Request", set=[("X-To", "rule"), ("X-Rule", "1")])]),
+        rule([ref("one", 1, url("URLRewrite", **full("/echo/full")))], path="/full"),
+        rule([ref("one", 1, url("URLRewrite", hostname="inner.host", **prefix("/echo/prefix")))], path="/prefix"),
+        rule([ref("one", 1, url("URLRewrite", **prefix("/")))], path="/echo-off"),
+        rule([ref("one", 1, url("URLRewrite", **full("/echo/own"))), ref("one", 1), ref("one", 1, url("RequestRedirect", statusCode=301))],
+             path="/three", filters=[url("URLRewrite", hostname="all.host", **prefix("/echo/all"))]),
+        rule([ref("one", 1, url("RequestRedirect", **full("/redirected-full")), headers("Response", set=[("X-By", "redirect")]))], path="/go/full"),
+        rule([ref("one", 1, url("RequestRedirect", scheme="https", hostname="other.org", port=8443, statusCode=308, **prefix("/redirected-prefix")))],
+             path="/go/prefix"),
+        rule([ref("nobody", 1, url("RequestRedirect", **full("/nowhere")))], path="/go/nobody"),
     ], hostnames=["b.sample.com"]),
         *service("flaky", [("flaky-pod", "127.0.0.1", flaky_port)]), *service("copies", [("copies-pod", "127.0.0.1", copies)]),
         route("retries", [
@@ -162,6 +183,33 @@ def one_by_one(bed, same):
     same("their shares, exact for each of HAProxy's threads", abs(seen.count(second) - 10) <= 4, True)
 
 
+# path asked for → path and Host that the server saw
+SEEN = [("/full/original?a=1", "/echo/full?a=1", "b.sample.com"), ("/prefix/original", "/echo/prefix/original", "inner.host"),
+        ("/prefix", "/echo/prefix", "inner.host"), ("/echo-off/echo/x%20y?b=2", "/echo/x%20y?b=2", "b.sample.com")]
+# path asked for → status, Location
+AWAY = [("/go/full/original?a=1", 302, "http://b.sample.com/redirected-full?a=1"),
+        ("/go/prefix/original", 308, "https://other.org:8443/redirected-prefix/original"), ("/go/nobody", 500, None)]
+
+
+def elsewhere(bed, same):
+    for path, seen, name in SEEN:
+        status, _, body = bed.get(path, host="b.sample.com")
+        got = json.loads(body) if status == 200 else {}
+        host = next((v for k, v in got.get("headers", []) if k.lower() == "host"), None)
+        query = "&".join(f"{k}={v}" if v is not None else k for k, v in got.get("query", []))
+        same(f"a backendRef's URLRewrite: {path}", (status, got.get("path") + ("?" + query if query else ""), host), (200, seen, name))
+    for path, status, location in AWAY:
+        got = bed.get(path, host="b.sample.com")
+        same(f"a backendRef's RequestRedirect: {path}", (got[0], got[1].get("location")), (status, location))
+    same("its response header", bed.get("/go/full", host="b.sample.com")[1].get("x-by"), "redirect")
+    seen = collections.Counter()
+    for _ in range(60):
+        status, got, body = bed.get("/three/x", host="b.sample.com")
+        seen[json.loads(body)["path"] if status == 200 else got.get("location")] += 1
+    same(f"a rule's URLRewrite and three backendRefs: {dict(seen)}", set(seen), {"/echo/own", "/echo/all/x", "http://b.sample.com/three/x"})
+    same("their shares", min(seen.values()) >= 16, True)
+
+
 # path, succeedAfter, responseCode, delayRetry → statuses that are right
 RETRIES = [
     ("code-500-attempts-3", 2, 500, 0, (200,)), ("code-500-attempts-3", 4, 500, 0, (500,)), ("code-500-attempts-3", 2, 503, 0, (503,)),
@@ -208,6 +256,7 @@ def filters(bed):
 
     cross_origin(bed, same)
     one_by_one(bed, same)
+    elsewhere(bed, same)
     again(bed, same)
     copied(bed, same, copies)
     check(not wrong, f"{len(wrong)} wrong: {wrong[:5]}")

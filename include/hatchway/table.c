@@ -132,6 +132,7 @@ static struct table_edits *copy_edits(struct arena *a, const struct table_edits 
 	to->rewrite.hostname = arena_strdup(a, from->rewrite.hostname);
 	to->rewrite.path = arena_strdup(a, from->rewrite.path);
 	to->rewrite.prefix = arena_strdup(a, from->rewrite.prefix);
+	to->redirect.scheme = arena_strdup(a, from->redirect.scheme);
 	return to;
 }
 
@@ -165,7 +166,6 @@ static void *copy_rule(struct arena *a, const void *like)
 		to->mirrors[i] = from->mirrors[i];
 		to->mirrors[i].backend = arena_strdup(a, from->mirrors[i].backend);
 	}
-	to->redirect_scheme = arena_strdup(a, from->redirect_scheme);
 	to->refs = arena_array(a, from->n_refs, sizeof(*to->refs));
 	for (size_t i = 0; i < from->n_refs; i++) {
 		to->refs[i] = from->refs[i];

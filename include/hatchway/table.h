@@ -153,11 +153,20 @@ extern const uint16_t table_retry_codes[]; /* what may be tried again; 0 ends it
 
 enum table_action { TABLE_FORWARD, TABLE_REDIRECT, TABLE_STATUS };
 
-/* What header modifiers and a rewrite do. A reference's are done to requests after the rule's own, to responses before. */
+/* Gateway API HTTPRequestRedirectFilter, its port rules resolved already; hostname and path are those of the rewrite. */
+struct table_redirect {
+	const char *scheme; /* "http" or "https"; NULL: "http" */
+	uint16_t status;    /* 301 302 303 307 308; 0: no redirect */
+	uint16_t port;      /* 0 = none written */
+};
+
+/* What header modifiers, a rewrite and a redirect do. A reference's are done to requests after the rule's own, to responses
+ * before. A rule with references that rewrite or redirect has no rewrite itself: theirs is told in full. */
 struct table_edits {
 	struct table_headers request;  /* on what the backend sees; FORWARD only */
 	struct table_headers response; /* on what the client sees; every action but STATUS */
-	struct table_rewrite rewrite;  /* the rule's alone. FORWARD: of the request; REDIRECT: of the location (hostname, path) */
+	struct table_rewrite rewrite;  /* of the request; with a redirect of the location (hostname, path) */
+	struct table_redirect redirect; /* of a rule: REDIRECT only; of a reference: instead of its backend's answer */
 };
 extern const struct table_edits table_no_edits;
 
@@ -174,7 +183,6 @@ struct table_rule {
 	const char *name;               /* the rule's own name, or NULL */
 	const struct table_edits *edits; /* given NULL, a unit has table_no_edits: most rules have none */
 	struct table_cors *cors;        /* NULL: none; every action but STATUS */
-	const char *redirect_scheme;    /* REDIRECT: "http" or "https"; NULL: "http" */
 	struct table_mirror *mirrors;   /* FORWARD only */
 	uint32_t n_mirrors;
 	struct table_retry *retry;      /* NULL: none; FORWARD only */
@@ -183,8 +191,7 @@ struct table_rule {
 	struct table_ref *refs;         /* FORWARD; in the user's order. None, or all weights 0: 500 */
 	uint32_t n_refs;
 	enum table_action action;
-	uint16_t status;                /* REDIRECT: 301 302 303 307 308; STATUS: e.g. 500 */
-	uint16_t redirect_port;         /* REDIRECT: 0 = none written. Gateway API's port rules are resolved already */
+	uint16_t status;                /* STATUS: e.g. 500 */
 };
 
 enum table_path { TABLE_PREFIX, TABLE_EXACT, TABLE_REGEX };

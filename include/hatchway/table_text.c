@@ -108,17 +108,34 @@ static void dump_part_number(struct buf *out, const char *word, long long number
 	buf_addc(out, '\n');
 }
 
-static void dump_rewrite(const struct table_rewrite *rewrite, struct buf *out)
+/* to: "to-" of a reference's. */
+static void dump_rewrite(const char *to, const struct table_rewrite *rewrite, struct buf *out)
 {
-	dump_part(out, "rewrite-host", rewrite->hostname);
-	if (rewrite->edit == TABLE_PATH_FULL)
-		dump_part(out, "rewrite-path", rewrite->path);
-	if (rewrite->edit == TABLE_PATH_PREFIX_EDIT) {
-		buf_addc(out, '\t');
-		add_pair(out, "rewrite-prefix", rewrite->prefix);
-		word_add(out, rewrite->path);
+	if (rewrite->hostname) {
+		buf_addf(out, "\t%srewrite-host", to);
+		word_add(out, rewrite->hostname);
 		buf_addc(out, '\n');
 	}
+	if (rewrite->edit == TABLE_PATH_KEEP)
+		return;
+	buf_addf(out, "\t%s%s", to, rewrite->edit == TABLE_PATH_FULL ? "rewrite-path" : "rewrite-prefix");
+	if (rewrite->edit == TABLE_PATH_PREFIX_EDIT)
+		word_add(out, rewrite->prefix);
+	word_add(out, rewrite->path);
+	buf_addc(out, '\n');
+}
+
+static void dump_ref_redirect(const struct table_redirect *redirect, struct buf *out)
+{
+	if (!redirect->status)
+		return;
+	buf_addc(out, '\t');
+	add_number(out, "to-redirect", redirect->status);
+	if (redirect->scheme)
+		add_pair(out, "scheme", redirect->scheme);
+	if (redirect->port)
+		add_number(out, "port", redirect->port);
+	buf_addc(out, '\n');
 }
 
 static void dump_cors(const struct table_cors *cors, struct buf *out)
@@ -157,15 +174,15 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 {
 	word_add(out, action_names[rule->action]);
 	if (rule->action != TABLE_FORWARD)
-		add_number(out, "code", rule->status);
+		add_number(out, "code", rule->action == TABLE_REDIRECT ? rule->edits->redirect.status : rule->status);
 	buf_addc(out, '\n');
 	dump_part(out, "origin", rule->origin);
 	dump_part(out, "name", rule->name);
 	dump_cors(rule->cors, out);
 	dump_header_lists("request", &rule->edits->request, out);
-	dump_rewrite(&rule->edits->rewrite, out);
-	dump_part(out, "scheme", rule->redirect_scheme);
-	dump_part_number(out, "port", rule->redirect_port, 0);
+	dump_rewrite("", &rule->edits->rewrite, out);
+	dump_part(out, "scheme", rule->edits->redirect.scheme);
+	dump_part_number(out, "port", rule->edits->redirect.port, 0);
 	dump_header_lists("response", &rule->edits->response, out);
 	for (size_t i = 0; i < rule->n_mirrors; i++) {
 		const struct table_mirror *mirror = &rule->mirrors[i];
@@ -187,6 +204,8 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 			continue;
 		dump_header_lists("to-request", &rule->refs[i].edits->request, out);
 		dump_header_lists("to-response", &rule->refs[i].edits->response, out);
+		dump_rewrite("to-", &rule->refs[i].edits->rewrite, out);
+		dump_ref_redirect(&rule->refs[i].edits->redirect, out);
 	}
 }
 
@@ -415,7 +434,10 @@ static bool parse_rule(struct parser *p)
 	p->rule.action = (enum table_action)action;
 	if (action != TABLE_FORWARD && (!accept(p, "code") || !number(p, 599, &code)))
 		return false;
-	p->rule.status = (uint16_t)code;
+	if (p->rule.action == TABLE_REDIRECT)
+		p->edits.redirect.status = (uint16_t)code;
+	else
+		p->rule.status = (uint16_t)code;
 	return true;
 }
 
@@ -523,61 +545,92 @@ static bool parse_retry(struct parser *p, struct table_rule *rule)
 	return true;
 }
 
+static bool parse_port(struct parser *p, uint16_t *ret)
+{
+	long long port;
+	if (!number(p, 65535, &port))
+		return false;
+	*ret = (uint16_t)port;
+	return true;
+}
+
+/* What a rule may have, and a reference with "to-" before it. *ret_known: the line was such a one. */
+static bool parse_edit(struct parser *p, const char *to, struct table_edits *edits, bool *ret_known)
+{
+	static const char *const verbs[] = {"request", "response", "rewrite-host", "rewrite-path", "rewrite-prefix"};
+	const char *word = p->words[p->at];
+	size_t n = strlen(to), verb = 0;
+	*ret_known = false;
+	if (strncmp(word, to, n) != 0)
+		return false;
+	while (verb < ARRAY_LEN(verbs) && strcmp(word + n, verbs[verb]) != 0)
+		verb++;
+	if (verb == ARRAY_LEN(verbs))
+		return false;
+	*ret_known = true;
+	p->at++;
+	if (verb < 2)
+		return parse_header(p, verb ? &edits->response : &edits->request);
+	if (verb == 2)
+		return (edits->rewrite.hostname = next(p));
+	edits->rewrite.edit = verb == 3 ? TABLE_PATH_FULL : TABLE_PATH_PREFIX_EDIT;
+	if (verb == 4 && !(edits->rewrite.prefix = next(p)))
+		return false;
+	return (edits->rewrite.path = next(p));
+}
+
+static bool parse_ref_redirect(struct parser *p, struct table_redirect *redirect)
+{
+	if (!parse_port(p, &redirect->status)) /* as wide as a port */
+		return false;
+	if (accept(p, "scheme") && !(redirect->scheme = next(p)))
+		return false;
+	return !accept(p, "port") || parse_port(p, &redirect->port);
+}
+
 /* Of the reference before it. */
-static bool parse_edit(struct parser *p, struct table_rule *rule, bool request)
+static bool parse_ref_edit(struct parser *p, struct table_rule *rule, bool *ret_known)
 {
 	struct table_ref *ref = rule->n_refs ? &rule->refs[rule->n_refs - 1] : NULL;
-	if (!ref)
+	*ret_known = false;
+	if (!ref || strncmp(p->words[p->at], "to-", 3) != 0)
 		return false;
 	if (!ref->edits)
 		ref->edits = arena_alloc(&p->arena, sizeof(*ref->edits));
-	return parse_header(p, request ? &ref->edits->request : &ref->edits->response);
+	if (!accept(p, "to-redirect"))
+		return parse_edit(p, "to-", ref->edits, ret_known);
+	*ret_known = true;
+	return parse_ref_redirect(p, &ref->edits->redirect);
 }
 
 static bool parse_rule_part(struct parser *p)
 {
 	struct table_rule *rule = &p->rule;
-	long long port;
+	bool known;
+	bool ok = parse_edit(p, "", &p->edits, &known);
+	if (!known)
+		ok = parse_ref_edit(p, rule, &known);
+	if (known)
+		return ok;
 	if (accept(p, "origin"))
 		return (rule->origin = next(p));
 	if (accept(p, "name"))
 		return (rule->name = next(p));
-	if (accept(p, "request"))
-		return parse_header(p, &p->edits.request);
-	if (accept(p, "response"))
-		return parse_header(p, &p->edits.response);
 	if (accept(p, "mirror"))
 		return parse_mirror(p, rule);
 	if (accept(p, "retry"))
 		return parse_retry(p, rule);
-	if (accept(p, "to-request"))
-		return parse_edit(p, rule, true);
-	if (accept(p, "to-response"))
-		return parse_edit(p, rule, false);
 	if (accept(p, "cors"))
 		return parse_cors(p, rule);
-	if (accept(p, "rewrite-host"))
-		return (p->edits.rewrite.hostname = next(p));
-	if (accept(p, "rewrite-path")) {
-		p->edits.rewrite.edit = TABLE_PATH_FULL;
-		return (p->edits.rewrite.path = next(p));
-	}
-	if (accept(p, "rewrite-prefix")) {
-		p->edits.rewrite.edit = TABLE_PATH_PREFIX_EDIT;
-		return (p->edits.rewrite.prefix = next(p)) && (p->edits.rewrite.path = next(p));
-	}
 	if (accept(p, "scheme"))
-		return (rule->redirect_scheme = next(p));
+		return (p->edits.redirect.scheme = next(p));
 	if (accept(p, "request-timeout"))
 		return timeout(p, &rule->request_timeout_ms);
 	if (accept(p, "backend-timeout"))
 		return timeout(p, &rule->backend_timeout_ms);
 	if (accept(p, "to"))
 		return parse_ref(p, rule);
-	if (!accept(p, "port") || !number(p, 65535, &port))
-		return false;
-	rule->redirect_port = (uint16_t)port;
-	return true;
+	return accept(p, "port") && parse_port(p, &p->edits.redirect.port);
 }
 
 static bool parse_host(struct parser *p)
