@@ -18,6 +18,7 @@ struct walk {
 	char *status[WORLD];  /* "kind namespace/name" and the text behind it: what the callback last gave */
 	size_t n_status;
 	struct buf *text;
+	char deleted[4096];   /* "\nkind namespace/name\n"… since statuses were asked for: one that is there again may need its status anew */
 	bool cluster; /* ports from a pool, addresses and ports by Services */
 };
 
@@ -179,7 +180,12 @@ static inline void make_backend_ref(struct walk *w)
 	if (roll(w, 2))
 		say(w, "      namespace: %s\n", a_namespace(w));
 	if (!roll(w, 8))
-		say(w, "      filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [s]}}]\n");
+		say(w, "      filters: [{%s}]\n",
+		    PICK(w, "type: RequestHeaderModifier, requestHeaderModifier: {remove: [s]}",
+		         "type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /own}}",
+		         "type: RequestRedirect, requestRedirect: {hostname: own.z}",
+		         "type: RequestRedirect, requestRedirect: {scheme: https, statusCode: 303}",
+		         "type: CORS, cors: {allowOrigins: ['*']}"));
 	if (!roll(w, 10))
 		say(w, "      kind: Bucket\n      group: x.y\n");
 }
@@ -208,6 +214,14 @@ static inline void make_backend_refs(struct walk *w)
 		make_backend_ref(w);
 }
 
+static inline void make_session(struct walk *w)
+{
+	if (!roll(w, 8))
+		say(w, "    sessionPersistence: {%s}\n",
+		    PICK(w, "", "sessionName: s, absoluteTimeout: 1h", "type: Header, sessionName: X-S",
+		         "absoluteTimeout: 5m, cookieConfig: {lifetimeType: Permanent}", "type: Header, sessionName: Te"));
+}
+
 static inline void make_route(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1", "HTTPRoute", a_namespace(w), PICK(w, "r1", "r2", "r3"));
@@ -220,6 +234,7 @@ static inline void make_route(struct walk *w)
 		if (make_filter(w))
 			continue;
 		make_backend_refs(w);
+		make_session(w);
 		if (!roll(w, 6))
 			say(w, "    retry: {attempts: %s, codes: [500]}\n", PICK(w, "1", "2"));
 		if (!roll(w, 4))
@@ -255,6 +270,7 @@ static inline void make_grpc_route(struct walk *w)
 			    PICK(w, "type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: s, value: v}]}",
 			         "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}"));
 		make_backend_refs(w);
+		make_session(w);
 	}
 }
 
@@ -415,7 +431,11 @@ static inline void step(struct walk *w)
 	                                               make_gateway_slice, make_pods, make_policy, make_policy, make_config_map};
 	if (w->n && !roll(w, 8)) {
 		size_t i = roll(w, (unsigned)w->n);
-		core_delete(w->core, w->world[i]->kind, w->world[i]->namespace, w->world[i]->name);
+		const struct object *o = w->world[i];
+		size_t n = strlen(w->deleted);
+		core_delete(w->core, o->kind, o->namespace, o->name);
+		assert_true(snprintf(w->deleted + n, sizeof(w->deleted) - n, "\n%d %s/%s\n", (int)o->kind, o->namespace, o->name) <
+		            (int)(sizeof(w->deleted) - n));
 		world_drop(w, i);
 		return;
 	}

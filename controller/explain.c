@@ -274,6 +274,19 @@ static void print_location(const struct table_edits *edits, const char *indent, 
 	buf_addf(out, "%s%s\n", *request->query ? "?" : "", request->query);
 }
 
+static void print_session(const struct table_session *session, struct buf *out)
+{
+	if (!session)
+		return;
+	buf_addf(out, "          sessions: a client stays with its endpoint by a %s, %s", session->header ? "header" : "cookie",
+	         session->name ? session->name : "hatchway-…");
+	if (session->absolute_ms >= 0)
+		buf_addf(out, ", for %lld ms", (long long)session->absolute_ms);
+	if (session->idle_ms >= 0)
+		buf_addf(out, ", until it rests for %lld ms", (long long)session->idle_ms);
+	buf_addc(out, '\n');
+}
+
 /* Where a reference's own filters lead: its redirect, or its rewrite. */
 static void print_ref_lead(const struct table_edits *edits, const struct table_request *request, struct buf *out)
 {
@@ -335,6 +348,7 @@ static void print_forward(const struct table *table, const struct refused *refus
 		         rule->mirrors[i].backend ? rule->mirrors[i].backend : "nobody: invalid reference",
 		         rule->mirrors[i].numerator, rule->mirrors[i].denominator);
 	print_retry(rule->retry, out);
+	print_session(rule->edits->session, out);
 	if (rule->request_timeout_ms > 0)
 		buf_addf(out, "          request timeout %lld ms\n", (long long)rule->request_timeout_ms);
 	if (rule->backend_timeout_ms > 0)

@@ -253,10 +253,12 @@ static void add_word(struct buf *out, const char *s)
 }
 
 /* HAProxy holds the certificate against the name that SNI asks for. */
-void command_server_manner(const struct server_value *value, struct buf *out)
+void command_server_manner(const char *key, const struct server_value *value, struct buf *out)
 {
-	char ca[CERTS_NAME_MAX] = "@system-ca", cert[CERTS_NAME_MAX];
+	char ca[CERTS_NAME_MAX] = "@system-ca", cert[CERTS_NAME_MAX], cookie[SERVER_COOKIE];
 
+	if (server_cookie(key, cookie))
+		buf_addf(out, " cookie %s", cookie);
 	if (value->h2c)
 		buf_adds(out, " proto h2");
 	if (!*value->tls.name)
@@ -280,7 +282,7 @@ static int add_server(const struct step *step, struct buf *out, struct err *rete
 	/* default-server does not reach servers added at run time: whatever they need stands here. Without the pool words,
 	 * a server made at run time would open a new connection for every request. */
 	buf_addf(out, "add server %s %s weight %u pool-max-conn -1 pool-purge-delay 5s", step->key, value.address, value.weight);
-	command_server_manner(&value, out);
+	command_server_manner(step->key, &value, out);
 	return 0;
 }
 

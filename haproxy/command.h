@@ -47,8 +47,8 @@ void command_pem_name(enum item_kind kind, const char *digest, char out[CERTS_NA
 const char *command_list_bind(const char *name, size_t *ret_n);
 const char *command_pem_digest(enum item_kind kind, const char *name, size_t *ret_n);
 
-/* How a server is spoken to, " proto h2 ssl …": as words of its line in a file, or on the socket. */
-void command_server_manner(const struct server_value *value, struct buf *out);
+/* How a server is spoken to and known by, " cookie … proto h2 ssl …": as words of its line in a file, or on the socket. */
+void command_server_manner(const char *key, const struct server_value *value, struct buf *out);
 
 /* Whom clients must come from, by the value of an ITEM_SNI. */
 struct sni_ca {

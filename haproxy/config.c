@@ -194,6 +194,26 @@ static void render_regexes(const struct config_input *input, struct buf *out)
 		buf_addf(out, "\tacl named str(),map_str(maps/regex-%02d.map) -m found\n", i);
 }
 
+/* The lines of a section of defaults: HAProxy lets none that has rules be inherited from. */
+static void render_section(const char *head, struct buf *out)
+{
+	const char *line = strstr(text_routing_cfg, head);
+	BUG_ON(!line);
+	for (line += strlen(head); *line != '\n'; line = strchr(line, '\n') + 1)
+		if (strncmp(line, "\t#", 2) != 0)
+			buf_add(out, line, strcspn(line, "\n") + 1);
+}
+
+static void render_as_http(const struct config_input *input, struct buf *out)
+{
+	render_section("\ndefaults http from servers\n", out);
+}
+
+static void render_as_grpc(const struct config_input *input, struct buf *out)
+{
+	render_section("\ndefaults grpc from servers\n", out);
+}
+
 static const struct mark {
 	const char *line;
 	void (*render)(const struct config_input *input, struct buf *out);
@@ -201,7 +221,7 @@ static const struct mark {
 	{"@binds@\n", render_binds},       {"@errors@\n", render_errors},   {"@again@\n", render_again},
 	{"@statuses@\n", render_statuses}, {"@regexes@\n", render_regexes}, {"@tries@\n", render_tries},
 	{"@tries-bind@\n", render_tries_bind}, {"@codes@\n", render_codes}, {"@tried@\n", render_tried},
-	{"@mirrors-bind@\n", render_mirrors_bind},
+	{"@mirrors-bind@\n", render_mirrors_bind}, {"@as http@\n", render_as_http}, {"@as grpc@\n", render_as_grpc},
 };
 
 void config_render(const struct config_input *input, struct buf *out)

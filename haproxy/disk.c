@@ -135,7 +135,7 @@ static bool server_line(const struct item *item, struct buf *out)
 	/* A file cannot say "drain"; no new requests is what matters of it. */
 	buf_addf(out, "\tserver %s %s weight %u", item->key + server_key_backend(item->key) + 1, value.address,
 	         value.state == SERVER_DRAIN ? 0 : value.weight);
-	command_server_manner(&value, out);
+	command_server_manner(item->key, &value, out);
 	buf_adds(out, value.state == SERVER_MAINT ? " disabled" : "");
 	return true;
 }

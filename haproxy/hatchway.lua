@@ -7,7 +7,7 @@
 -- A request leaves a handful of small tables behind and little else: what a generational collector is made for.
 collectgarbage("generational")
 
-local CHAINS_MAX = 20000 -- compiled chains, regexes, draws, policies and mirrors kept; when full, all are forgotten and made again
+local CHAINS_MAX = 20000 -- compiled chains, regexes, draws, policies, mirrors and sessions kept; when full, all are forgotten and made again
 local DEPTH_MAX = 200    -- chains that continue chains
 local MIRRORS_MAX = 200  -- copies on their way, of this thread; more are not made
 local MIRROR_WAIT = 30   -- seconds a copy may take
@@ -18,13 +18,13 @@ local mirrors_address = ... -- frontend mirrors of this HAProxy
 local byte, find, gsub, lower, sub = string.byte, string.find, string.gsub, string.lower, string.sub
 local char = string.char
 
-local chains, regexes, draws, policies, mirrors = {}, {}, {}, {}, {}
+local chains, regexes, draws, policies, mirrors, sessions = {}, {}, {}, {}, {}, {}
 local n_kept = 0
 local refs = {}
 
 local function keep(cache, id, value)
 	if n_kept >= CHAINS_MAX then
-		for _, c in ipairs({chains, regexes, draws, policies, mirrors}) do
+		for _, c in ipairs({chains, regexes, draws, policies, mirrors, sessions}) do
 			for k in pairs(c) do c[k] = nil end
 		end
 		n_kept = 0
@@ -472,6 +472,72 @@ local function mirror(txn)
 	if not ok then core.Alert("hatchway: mirror: " .. tostring(why)) end
 end
 
+-- ---- sessions ----
+
+-- A token is "<the rule's mark><the server's cookie>", where ages matter "-<made>", where rests do "-<last seen>" (seconds, base 16).
+-- Nothing in it is secret and nothing believed: one made up chooses among the rule's own servers, as the next new session would.
+local SERVER = "hatchway-server" -- the cookie of defaults sticky
+local SKEW = 60                  -- seconds that another HAProxy's clock may be ahead
+
+local function compile_session(text)
+	local mark, kind, absolute, idle, permanent, name = string.match(text, "^(%w+);(%a+);(%d*);(%d*);(%a*);(.*)$")
+	if not mark then error("session " .. text) end
+	return keep(sessions, text, {mark = mark, header = kind == "header", absolute = tonumber(absolute), idle = tonumber(idle),
+		permanent = permanent ~= "", name = decode(name)})
+end
+
+local function session_of(txn)
+	local text = txn:get_var("txn.s")
+	return sessions[text] or compile_session(text)
+end
+
+-- Is the time, as a token has it, less than that ago? Without a limit it does not matter.
+local function is_recent(time, limit, now)
+	if not limit then return true end
+	local t = #time <= 8 and tonumber(time, 16)
+	return t and t <= now + SKEW and now < t + limit
+end
+
+-- txn.sv: the server; txn.sm: since when.
+local function session(txn)
+	local s, f, token = session_of(txn), txn.f, nil
+	if s.header then token = f:req_fhdr(s.name) else token = f:req_cook(s.name) end
+	if not token or sub(token, 1, #s.mark) ~= s.mark then return end
+	local server, made, seen = string.match(sub(token, #s.mark + 1), "^(%w+)%-?(%x*)%-?(%x*)$")
+	local now = core.now().sec
+	if not server or not is_recent(made, s.absolute, now) or not is_recent(seen, s.idle, now) then return end
+	txn:set_var("txn.sv", server)
+	txn:set_var("txn.sm", made)
+	txn.http:req_add_header("cookie", SERVER .. "=" .. server)
+end
+
+-- The cookie by which the backend tells a server that it chose; it ends here. "": one that keeps no sessions.
+local function chosen(http)
+	local lines, others, server = http:res_get_headers()["set-cookie"], {}, nil
+	for i = 0, lines and #lines or -1 do
+		local value = string.match(lines[i], "^" .. gsub(SERVER, "%-", "%%-") .. "=([^;]*)")
+		if value then server = value else others[#others + 1] = lines[i] end
+	end
+	if server then http:res_del_header("set-cookie") end
+	for i = 1, server and #others or 0 do http:res_add_header("set-cookie", others[i]) end
+	return server
+end
+
+local function token(txn)
+	local s, now, fresh = session_of(txn), core.now().sec, chosen(txn.http)
+	local server = fresh or txn:get_var("txn.sv")
+	-- A cookie that stays as it is need not be told again.
+	if not server or server == "" or not (fresh or s.idle or s.header) then return end
+	local made = not fresh and tonumber(txn:get_var("txn.sm") or "", 16) or now
+	local text = s.mark .. server
+	if s.absolute or s.idle then text = text .. string.format("-%x", made) end
+	if s.idle then text = text .. string.format("-%x", now) end
+	if s.header then return txn.http:res_set_header(s.name, text) end
+	local age = s.permanent and "; Max-Age=" .. math.max(made + s.absolute - now, 0) or ""
+	txn.http:res_add_header("set-cookie", s.name .. "=" .. text .. age .. "; Path=/; HttpOnly; SameSite=Strict" ..
+		(txn.f:ssl_fc() and "; Secure" or ""))
+end
+
 local function guarded(fn)
 	return function(txn)
 		local ok, answer = pcall(fn, txn)
@@ -488,3 +554,9 @@ core.register_action("hatchway_choose", {"http-req"}, guarded(choose))
 core.register_action("hatchway_cors", {"http-req"}, guarded(cors))
 core.register_action("hatchway_mirror", {"http-req"}, mirror)
 core.register_action("hatchway_draw", {"http-req"}, guarded(draw))
+core.register_action("hatchway_session", {"http-req"}, guarded(session))
+-- An answer is worth more than its token.
+core.register_action("hatchway_token", {"http-after-res"}, function(txn)
+	local ok, why = pcall(token, txn)
+	if not ok then core.Alert("hatchway: session: " .. tostring(why)) end
+end)

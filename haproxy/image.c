@@ -4,6 +4,7 @@
  * images, so that a slot costs 8 bytes and an item is one block shared by both. */
 #include "haproxy/image.h"
 
+#include "haproxy/digest.h"
 #include "hatchway/base/hash.h"
 #include "hatchway/base/words.h"
 #include "hatchway/table.h"
@@ -333,10 +334,36 @@ int image_parse(struct image *image, const char *text, struct err *reterr)
 
 /* ---- backends ---- */
 
+static bool ends_with(const char *s, size_t n, const char *end)
+{
+	size_t m = strlen(end);
+	return n > m && !memcmp(s + n - m, end, m);
+}
+
+static bool is_sticky(const char *backend, size_t n)
+{
+	return ends_with(backend, n, BACKEND_STICKY) || ends_with(backend, n, BACKEND_STICKY TABLE_GRPC);
+}
+
 const char *backend_defaults(const char *name)
 {
-	size_t n = strlen(name), m = strlen(TABLE_GRPC);
-	return n > m && !strcmp(name + n - m, TABLE_GRPC) ? "grpc" : "http";
+	size_t n = strlen(name);
+	bool grpc = ends_with(name, n, TABLE_GRPC);
+	if (is_sticky(name, n))
+		return grpc ? "sticky-grpc" : "sticky";
+	return grpc ? "grpc" : "http";
+}
+
+const char *server_cookie(const char *key, char ret[SERVER_COOKIE])
+{
+	const size_t n = strcspn(key, "/");
+	const char *name = key + n + !!key[n];
+	if (!is_sticky(key, n) || !strcmp(name, SERVER_ERROR "500") || !strcmp(name, SERVER_ERROR "503"))
+		return NULL;
+	const struct digest digest = digest_of(name, strlen(name));
+	memcpy(ret, digest.text, SERVER_COOKIE - 1);
+	ret[SERVER_COOKIE - 1] = 0;
+	return ret;
 }
 
 /* ---- server values ---- */

@@ -92,6 +92,14 @@ MUST_CHECK int image_parse(struct image *image, const char *text, struct err *re
 
 /* The named defaults a backend is made from. HAProxy does not tell which they were, so its name does. */
 const char *backend_defaults(const char *name);
+/* In the names of those whose servers have cookies. */
+#define BACKEND_STICKY "-sticky"
+/* What sessions know a server by, from its key: the same on every HAProxy and whatever other servers and rules there are; says
+ * nothing of name or address. NULL: of none. */
+#define SERVER_COOKIE 11
+const char *server_cookie(const char *key, char ret[SERVER_COOKIE]);
+/* Servers that are no endpoint, in backends of several references. */
+#define SERVER_ERROR "error-"
 
 /* ---- the value of a server item: "127.0.0.1:5000 weight 1 ready", "[::1]:80 weight 256 drain h2c",
  *      "unix@/state/500.sock weight 1 ready", "10.0.0.7:8443 weight 1 ready tls a.b <digest of a ca> <digest of a cert>": "-"

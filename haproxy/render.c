@@ -579,7 +579,8 @@ static const char *split_name(struct render *render, const struct table_rule *ru
 	buf_done(&b);
 	const char *last = targets[n - 1].key; /* invalid ones come first, and kinds do not mix */
 	bool grpc = last && strcmp(backend_defaults(last), "http") != 0;
-	return arena_printf(&render->scratch, "%s:split-%.10s%s", rule->origin, digest.text, grpc ? TABLE_GRPC : "");
+	return arena_printf(&render->scratch, "%s:split-%.10s%s%s", rule->origin, digest.text,
+	                    rule->edits->session ? BACKEND_STICKY : "", grpc ? TABLE_GRPC : "");
 }
 
 static bool wish_has(const struct wish *wish, const char *key)
@@ -635,7 +636,7 @@ static bool wish_split(struct render *render, struct wish *wish, const struct ta
 	wish->values = arena_array(&render->scratch, wish->cap_servers, sizeof(*wish->values));
 	for (size_t i = 0; i < n; i++)
 		if (!targets[i].key)
-			wish_error_server(render, wish, "error-500", render->error_500, targets[i].group.weight);
+			wish_error_server(render, wish, SERVER_ERROR "500", render->error_500, targets[i].group.weight);
 	for (size_t i = 0; i < n; i++) {
 		if (targets[i].backend && !backend_ready(targets[i].backend) && targets[i].share) {
 			weight_503 += targets[i].group.weight;
@@ -643,7 +644,7 @@ static bool wish_split(struct render *render, struct wish *wish, const struct ta
 		}
 	}
 	if (empty)
-		wish_error_server(render, wish, "error-503", render->error_503, weight_503);
+		wish_error_server(render, wish, SERVER_ERROR "503", render->error_503, weight_503);
 	for (size_t i = 0; i < n; i++)
 		if (targets[i].backend)
 			ok &= wish_endpoints(render, wish, &targets[i]);
@@ -673,7 +674,7 @@ static void wish_draw(struct render *render, struct wish *wish, const struct tar
 }
 
 /* All empty Services share one server, so they are one group when weights are sought. */
-static bool solve_targets(struct target *targets, size_t n)
+static bool solve_targets(struct target *targets, size_t n, bool nearest)
 {
 	struct weights_group groups[64];
 	size_t n_groups = 0, map[64], empty = SIZE_MAX;
@@ -693,7 +694,9 @@ static bool solve_targets(struct target *targets, size_t n)
 			groups[n_groups++] = (struct weights_group){.servers = ready};
 		groups[map[i]].share += targets[i].share;
 	}
-	if (!weights_solve(groups, n_groups))
+	if (nearest)
+		weights_nearest(groups, n_groups);
+	else if (!weights_solve(groups, n_groups))
 		return false;
 	bool told = false;
 	for (size_t i = 0; i < n; i++) {
@@ -774,13 +777,18 @@ static void make_wish(struct render *render, struct node *node, struct wish *wis
 	wish->target = "!500";
 	if (!total)
 		return;
+	if (has_edits(rule) && rule->edits->session) {
+		refuse(render, node, "sessions beside filters of single references");
+		return;
+	}
 	if (has_edits(rule)) {
 		wish_draw_refs(render, node, wish, rule);
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
 		targets[i].backend = targets[i].key ? backend_get(render, targets[i].key) : NULL;
-	if (n == 1) {
+	const bool sticky = rule->edits->session;
+	if (n == 1 && (!sticky || !targets[0].key)) {
 		if (!targets[0].key)
 			return;
 		wish->target = targets[0].key;
@@ -789,8 +797,14 @@ static void make_wish(struct render *render, struct node *node, struct wish *wis
 		return;
 	}
 	wish->split = split_name(render, rule, targets, n);
-	if (!encode_name_ok(wish->split) || !solve_targets(targets, n) || !wish_split(render, wish, targets, n))
+	if (encode_name_ok(wish->split) && solve_targets(targets, n, sticky) && wish_split(render, wish, targets, n))
+		return;
+	if (sticky) {
+		refuse(render, node, "sessions: a backend of the rule's own cannot be made");
+		*wish = (struct wish){.target = "!500"};
+	} else {
 		wish_draw(render, wish, targets, n);
+	}
 }
 
 /* ---- rules ---- */
@@ -799,7 +813,7 @@ static void make_wish(struct render *render, struct node *node, struct wish *wis
 static void rule_link(struct render *render, struct node *node, const struct table_unit *unit, bool on)
 {
 	const struct table_rule *rule = (const struct table_rule *)unit;
-	if (!rule || rule->action != TABLE_FORWARD || rule->n_refs < 2)
+	if (!rule || rule->action != TABLE_FORWARD || (rule->n_refs < 2 && !rule->edits->session))
 		return;
 	for (size_t i = 0; i < rule->n_refs; i++) {
 		if (!rule->refs[i].backend || !encode_name_ok(rule->refs[i].backend))

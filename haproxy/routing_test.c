@@ -3,6 +3,7 @@
  *
  * One HAProxy for all: tables change by rewriting its maps through the socket, backends are only ever added. An echo server
  * thread listens on one port per backend and answers with that port and the request's head. */
+#include "haproxy/command.h"
 #include "haproxy/config.h"
 #include "haproxy/render.h"
 #include "haproxy/rule.h"
@@ -257,9 +258,11 @@ static void load_server(const char *key, const char *text, struct buf *out)
 	assert_true(server_value_parse(text, &value));
 	if (held && !strcmp(held->value, text))
 		return;
-	if (!held)
-		buf_addf(out, "add server %s %s%s;", key, value.address, value.h2c ? " proto h2" : "");
-	else if (*value.address == '1')
+	if (!held) {
+		buf_addf(out, "add server %s %s", key, value.address);
+		command_server_manner(key, &value, out);
+		buf_addc(out, ';');
+	} else if (*value.address == '1')
 		buf_addf(out, "set server %s addr 127.0.0.1 port %s;", key, strchr(value.address, ':') + 1);
 	buf_addf(out, "set server %s weight %u;set server %s state %s\n", key, value.weight, key, states[value.state]);
 	image_set(loaded, ITEM_SERVER, key, text);
@@ -627,12 +630,31 @@ static bool ref_answered(const struct table *table, const struct table_rule *rul
 	       (!up || headers_are(line, &rule->edits->request, ref->edits ? &ref->edits->request : NULL, ""));
 }
 
+/* A client without a token gets one, from whoever answers; how servers are known inside is seen by nobody. */
+static void check_session(const struct table_rule *rule, const struct answer *answer)
+{
+	const struct table_session *session = rule->edits->session;
+	struct buf got;
+	buf_init(&got, 4096);
+	if (strcasestr(answer->head, "hatchway-server") || strcasestr(answer->body, "hatchway-server"))
+		fail_msg("what is between us is seen by others:\n%s\n%s", answer->head, answer->body);
+	header_lines(answer->head, "set-cookie", &got);
+	bool cookie = session && !session->header && answer->status == 200;
+	if (cookie ? !strstr(got.data, session->name ? "<SID=" : "<hatchway-") : got.len > 0)
+		fail_msg("not the cookies that rule %s gives:\n%s", rule->unit.key, answer->head);
+	header_lines(answer->head, "sid", &got);
+	if (session && session->header && session->name && answer->status == 200)
+		assert_true(got.len > 20);
+	buf_done(&got);
+}
+
 static void check_forward(const struct table *table, const struct table_rule *rule, const struct table_request *request,
                           const struct answer *answer)
 {
 	bool found = false;
 	if (!status_possible(table, rule, answer->status))
 		fail_msg("status %d is not possible for rule %s", answer->status, rule->unit.key);
+	check_session(rule, answer);
 	for (size_t i = 0; i < rule->n_refs; i++)
 		found |= ref_answered(table, rule, &rule->refs[i], request, answer);
 	if (answer->status != 500 && !found)
@@ -945,6 +967,131 @@ static void shares_are_exact(void **state)
 	table_free(table);
 }
 
+/* ---- sessions ---- */
+
+#define SESSIONS(weight_1, weight_2, endpoint_b)                                                                        \
+	"listener 80 port 80 bind 21500 origin ns/g\n"                                                                  \
+	"backend ns.v1:80 http1\n\tendpoint a 127.0.0.1 21510\n" endpoint_b                                             \
+	"backend ns.v2:80 http1\n\tendpoint c 127.0.0.1 21512\n"                                                        \
+	"rule s forward\n\torigin ns.s\n\tsession cookie name S\n\tto ns.v1:80 weight " weight_1 "\n\tto ns.v2:80 weight " weight_2 "\n" \
+	"rule other forward\n\torigin ns.other\n\tsession cookie name S absolute 60000 permanent\n\tto ns.v1:80 weight 1\n" \
+	"rule h forward\n\torigin ns.h\n\tsession header name X-S idle 60000\n\tto ns.v1:80 weight 1\n\tto !500 weight 1\n" \
+	"host 80 \"\"\n\tprefix /other -> other\n\tprefix /h -> h\n\tprefix /s -> s\n"
+
+static void load_text(const char *text)
+{
+	struct table *table = parse(text);
+	load_table(table);
+	table_free(table);
+}
+
+/* One request with this header; the server's number or the status. ret_token: what came of that name ("S=…" or "X-S"), or "". */
+static int visit(const char *path, const char *header, const char *value, char ret_token[200])
+{
+	static struct answer answer;
+	const struct table_header headers[] = {{header, value}, {"Cookie", "app=1"}};
+	struct table_request request = {.listener = "80", .host = "a", .method = "GET", .path = path, .query = "",
+	                                .headers = headers, .n_headers = value ? 2 : 0};
+	ask(&request, &answer);
+	if (strcasestr(answer.head, "hatchway-server") || strcasestr(answer.body, "hatchway-server"))
+		fail_msg("what is between us is seen by others:\n%s\n%s", answer.head, answer.body);
+	const char *name = strcmp(path, "/h") ? "\r\nset-cookie: " : "\r\nx-s: ", *line = strcasestr(answer.head, name);
+	snprintf(ret_token, 200, "%.*s", line ? (int)strcspn(line + strlen(name), "\r;") : 0, line ? line + strlen(name) : "");
+	return answer.status == 200 ? atoi(answer.body) - ECHO_PORT : answer.status;
+}
+
+static void stays(const char *path, const char *header, const char *token, int server)
+{
+	char again[200];
+	for (int i = 0; i < 5; i++) {
+		int got = visit(path, header, token, again);
+		if (got != server || (!strcmp(header, "Cookie") && *again))
+			fail_msg("%s with %s went to %d, not %d, and was given %s", path, token, got, server, again);
+	}
+}
+
+static void sessions_stay(void **state)
+{
+	char tokens[3][200] = {"", "", ""}, token[200], other[200], all[230];
+	int seen[3] = {0, 0, 0};
+	load_text(SESSIONS("8", "2", "\tendpoint b 127.0.0.1 21511\n"));
+	for (int i = 0; i < 100; i++) {
+		int server = visit("/s", "Cookie", NULL, token);
+		assert_in_range(server, 0, 2);
+		assert_memory_equal(token, "S=", 2);
+		seen[server]++;
+		if (*tokens[server])
+			assert_string_equal(token, tokens[server]); /* nothing of the client, and no time, is in it */
+		strcpy(tokens[server], token);
+	}
+	assert_int_equal(seen[0], 40);
+	assert_int_equal(seen[1], 40);
+	assert_int_equal(seen[2], 20);
+	for (int server = 0; server < 3; server++)
+		stays("/s", "Cookie", tokens[server], server);
+
+	/* Weights are for new sessions. */
+	load_text(SESSIONS("0", "1", "\tendpoint b 127.0.0.1 21511\n"));
+	for (int server = 0; server < 3; server++)
+		stays("/s", "Cookie", tokens[server], server);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(visit("/s", "Cookie", NULL, token), 2);
+	load_text(SESSIONS("1", "0", "\tendpoint b 127.0.0.1 21511 draining\n"));
+	for (int server = 0; server < 3; server++)
+		stays("/s", "Cookie", tokens[server], server);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(visit("/s", "Cookie", NULL, token), 0);
+
+	/* One whose server is gone begins anew; the others do not notice. */
+	load_text(SESSIONS("1", "1", ""));
+	stays("/s", "Cookie", tokens[0], 0);
+	stays("/s", "Cookie", tokens[2], 2);
+	int moved = visit("/s", "Cookie", tokens[1], token);
+	assert_true(moved == 0 || moved == 2);
+	assert_string_equal(token, tokens[moved]);
+	load_text(SESSIONS("1", "1", "\tendpoint b 127.0.0.1 21511\n"));
+	stays("/s", "Cookie", tokens[1], 1);
+
+	/* Tokens of others, and made up ones. */
+	visit("/other", "Cookie", tokens[1], other);
+	assert_true(*other && strncmp(other, tokens[0], 12) != 0);
+	static const char *const forged[] = {"S=", "S=x", "S=127.0.0.1:21511", "S=%00", "S=\"a\"", "S=a-b-c", "app=S"};
+	for (size_t i = 0; i < ARRAY_LEN(forged); i++) {
+		assert_in_range(visit("/s", "Cookie", forged[i], token), 0, 2);
+		assert_true(*token);
+	}
+	snprintf(all, sizeof(all), "a=1; %s; b=2", tokens[1]);
+	stays("/s", "Cookie", all, 1);
+}
+
+static void sessions_end(void **state)
+{
+	char token[200], old[200], again[200];
+	load_text(SESSIONS("1", "1", "\tendpoint b 127.0.0.1 21511\n"));
+	int server = visit("/other", "Cookie", NULL, token);
+	stays("/other", "Cookie", token, server);
+	snprintf(old, sizeof(old), "%.*s-%x", (int)strcspn(token, "-"), token, (unsigned)time(NULL) - 61);
+	visit("/other", "Cookie", old, again);
+	assert_true(*again && strcmp(again, old) != 0);
+	snprintf(old, sizeof(old), "%.*s-%x", (int)strcspn(token, "-"), token, (unsigned)time(NULL) + 3600);
+	visit("/other", "Cookie", old, again);
+	assert_true(*again && strcmp(again, old) != 0);
+	/* The half that is an invalid reference keeps nobody; a header comes with every answer. */
+	for (int i = 0; i < 10; i++) {
+		server = visit("/h", "X-S", NULL, token);
+		assert_true(server == 500 ? !*token : *token != 0);
+		if (server != 500)
+			stays("/h", "X-S", token, server);
+	}
+	while (visit("/h", "X-S", NULL, token) == 500)
+		;
+	snprintf(old, sizeof(old), "%.*s-%x-%x", (int)strcspn(token, "-"), token, (unsigned)time(NULL) - 600, (unsigned)time(NULL) - 61);
+	int fails = 0;
+	for (int i = 0; i < 10; i++)
+		fails += visit("/h", "X-S", old, again) == 500;
+	assert_int_equal(fails, 5);
+}
+
 /* ---- deadlines ---- */
 
 static long now_ms(void)
@@ -1145,6 +1292,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shares_are_exact),
+		cmocka_unit_test(sessions_stay),
+		cmocka_unit_test(sessions_end),
 		cmocka_unit_test(deadlines_hold),
 		cmocka_unit_test(retries_are_made),
 		cmocka_unit_test(mirrors_are_sent),

@@ -9,14 +9,14 @@
 enum field {
 	FIELD_TARGET = 1, FIELD_RESPONSE_SET, FIELD_RESPONSE_ADD, FIELD_RESPONSE_DEL, FIELD_HOST, FIELD_PATH,
 	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_CORS, FIELD_MIRROR, FIELD_RETRY,
-	FIELD_REQUEST_SET, FIELD_REQUEST_ADD, FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
+	FIELD_SESSION, FIELD_REQUEST_SET, FIELD_REQUEST_ADD, FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
 };
 
 static const char field_letters[FIELDS] = {
 	[FIELD_TARGET] = 'w',        [FIELD_RESPONSE_SET] = 'S', [FIELD_RESPONSE_ADD] = 'A', [FIELD_RESPONSE_DEL] = 'D',
 	[FIELD_HOST] = 'h',          [FIELD_PATH] = 'p',         [FIELD_PREFIX_LENGTH] = 'n', [FIELD_PREFIX] = 0,
 	[FIELD_CODE] = 'c',          [FIELD_SCHEME] = 'u',       [FIELD_PORT] = 'q',         [FIELD_CORS] = 'o',
-	[FIELD_MIRROR] = 'm',
+	[FIELD_MIRROR] = 'm',        [FIELD_SESSION] = 'k',
 	[FIELD_RETRY] = 'y',         [FIELD_REQUEST_SET] = 's',  [FIELD_REQUEST_ADD] = 'a',  [FIELD_REQUEST_DEL] = 'd',
 	[FIELD_TIMEOUT] = 't',
 };
@@ -238,6 +238,56 @@ static void set_retry(struct fields *fields, const struct table_rule *rule)
 	buf_done(&text);
 }
 
+static void add_seconds(struct buf *out, int64_t ms)
+{
+	if (ms >= 0)
+		buf_addf(out, "%lld", (long long)((ms + 999) / 1000));
+	buf_addc(out, ';');
+}
+
+/* The name of a header or cookie, and none of HAProxy's or ours. */
+static int check_session_name(const struct table_session *session, struct err *reterr)
+{
+	const struct table_header header = {session->name, ""};
+	struct buf text;
+	if (!session->name)
+		return 0;
+	if (!strcasecmp(session->name, session->header ? "set-cookie" : RULE_SERVER_COOKIE) ||
+	    (session->header && is_host(&header)))
+		return err_set(reterr, -EINVAL, "a session cannot be named \"%s\"", session->name);
+	if (!session->header)
+		return encode_token_ok(session->name) ? 0 : err_set(reterr, -EINVAL, "\"%.100s\" is no name of a cookie", session->name);
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	int r = encode_headers(&header, 1, true, &text, reterr);
+	buf_done(&text);
+	return r;
+}
+
+/* "<mark>;cookie|header;<absolute s>;<idle s>;[permanent];<name>": a mark tells rules apart, and stays when others come and go. */
+static int set_session(struct fields *fields, const struct table_rule *rule, struct err *reterr)
+{
+	const struct table_session *session = rule->edits->session;
+	if (!session)
+		return 0;
+	int r = check_session_name(session, reterr);
+	if (r)
+		return r;
+	const char *key = rule->unit.key;
+	const char *who = rule->name ? arena_printf(fields->arena, "%s %s", rule->origin, rule->name)
+	                             : arena_printf(fields->arena, "%.*s", (int)strcspn(key, "@"), key);
+	struct digest digest = digest_of(who, strlen(who));
+	struct buf text;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	buf_addf(&text, "%.10s;%s;", digest.text, session->header ? "header" : "cookie");
+	add_seconds(&text, session->absolute_ms);
+	add_seconds(&text, session->idle_ms);
+	buf_adds(&text, session->permanent ? "permanent;" : ";");
+	encode_text(session->name ? session->name : arena_printf(fields->arena, "hatchway-%.10s", digest.text), &text);
+	fields->text[FIELD_SESSION] = arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
+	return 0;
+}
+
 static int join(struct fields *fields, bool draw, struct rule_properties *ret, struct err *reterr)
 {
 	char letters[FIELDS + 1] = "";
@@ -279,6 +329,8 @@ int rule_properties(const struct table_rule *rule, const char *target, bool draw
 		r = set_request_headers(&fields, rule, &host, reterr);
 		if (!r)
 			r = set_mirrors(&fields, rule, reterr);
+		if (!r)
+			r = set_session(&fields, rule, reterr);
 		if (rule->retry)
 			set_retry(&fields, rule);
 		else

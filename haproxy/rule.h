@@ -11,6 +11,9 @@ struct rule_properties {
 	struct digest id;    /* of both */
 };
 
+/* By which HAProxy knows servers of sessions, between its backends and hatchway.lua; see defaults sticky. */
+#define RULE_SERVER_COOKIE "hatchway-server"
+
 /* Statuses that the configuration can answer by itself; 0 ends the list. */
 extern const uint16_t rule_statuses[];
 bool rule_status_ok(uint16_t status);

@@ -172,6 +172,13 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 			random_redirect(dice, &edits[r].redirect);
 		refs[r].edits = &edits[r];
 	}
+	bool edited_refs = false;
+	for (size_t r = 0; r < rule.n_refs; r++)
+		edited_refs |= refs[r].edits != NULL;
+	struct table_session session = {.name = dice_one_in(dice, 2) ? "SID" : NULL, .header = dice_one_in(dice, 3),
+	                                .absolute_ms = dice_one_in(dice, 3) ? 3600000 : -1, .idle_ms = dice_one_in(dice, 3) ? 60000 : -1};
+	if (rule.action == TABLE_FORWARD && !edited_refs && dice_one_in(dice, 6))
+		own.session = &session;
 	struct table_retry retry = {.attempts = 2, .n_codes = 1, .codes = (uint16_t[]){503}, .backoff_ms = dice_one_in(dice, 2) ? 1 : -1};
 	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD)
 		rule.retry = &retry;

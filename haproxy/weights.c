@@ -41,7 +41,7 @@ static double error_at(const struct weights_group *groups, size_t n, double tota
 	return worst;
 }
 
-bool weights_solve(struct weights_group *groups, size_t n)
+static bool solve(struct weights_group *groups, size_t n, double tolerance)
 {
 	double heaviest = 0, total_share = 0, best = INFINITY, best_scale = 0;
 	for (size_t i = 0; i < n; i++) {
@@ -57,7 +57,7 @@ bool weights_solve(struct weights_group *groups, size_t n)
 			best_scale = top / heaviest;
 		}
 	}
-	if (best > TOLERANCE)
+	if (best > tolerance)
 		return false;
 	unsigned top = 1;
 	for (size_t i = 0; i < n; i++) {
@@ -70,4 +70,15 @@ bool weights_solve(struct weights_group *groups, size_t n)
 	for (size_t i = 0; i < n; i++)
 		groups[i].weight *= WEIGHT_MAX / top;
 	return true;
+}
+
+bool weights_solve(struct weights_group *groups, size_t n)
+{
+	return solve(groups, n, TOLERANCE);
+}
+
+void weights_nearest(struct weights_group *groups, size_t n)
+{
+	bool solved = solve(groups, n, INFINITY);
+	BUG_ON(!solved);
 }

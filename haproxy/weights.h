@@ -18,5 +18,7 @@ struct weights_group {
 /* The integers that come nearest, as large as they may be. false: no integers come within 0.5 % of each share (of the share itself, not of
  * the whole); weights are then untouched. At least one share must be > 0. */
 bool weights_solve(struct weights_group *groups, size_t n);
+/* The nearest, however far off. */
+void weights_nearest(struct weights_group *groups, size_t n);
 
 #endif

@@ -264,6 +264,21 @@ static void fill_refs(struct arena *scratch, const struct compile *compile, cons
 	}
 }
 
+static struct table_session *session(struct arena *scratch, const struct http_session *from)
+{
+	if (!from)
+		return NULL;
+	struct table_session *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_session){
+	        .name = from->name,
+	        .absolute_ms = from->absolute_ms,
+	        .idle_ms = from->idle_ms,
+	        .header = from->header,
+	        .permanent = from->permanent,
+	};
+	return to;
+}
+
 /* NULL: the rule has no such filter. */
 static const struct table_edits *edits(struct arena *scratch, const struct http_rule *rule, const struct port *port)
 {
@@ -271,12 +286,14 @@ static const struct table_edits *edits(struct arena *scratch, const struct http_
 	const struct http_filter *response = find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER);
 	const struct http_filter *to_location = find_filter(rule, FILTER_REQUEST_REDIRECT);
 	const struct http_filter *url = to_location ? to_location : refs_lead(rule) ? NULL : find_filter(rule, FILTER_URL_REWRITE);
-	if (!request && !response && !url)
+	if (!request && !response && !url && !rule->session)
 		return NULL;
 	struct table_edits *to = arena_alloc(scratch, sizeof(*to));
 	to->response = headers(scratch, response);
-	if (!to_location)
+	if (!to_location) {
 		to->request = headers(scratch, request);
+		to->session = session(scratch, rule->session);
+	}
 	to->redirect = redirect(to_location, port);
 	if (url)
 		to->rewrite = rewrite(scratch, rule, url);

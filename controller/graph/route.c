@@ -189,6 +189,19 @@ static bool is_mirror_unsupported(const struct http_rule *rule, struct buf *mess
 	return true;
 }
 
+/* Sessions are kept by a backend of the rule's own, filters of one backendRef need the Service's. */
+static bool is_session_unsupported(const struct http_rule *rule, struct buf *message)
+{
+	for (size_t i = 0; rule->session && i < rule->n_backend_refs; i++) {
+		if (!rule->backend_refs[i].n_filters)
+			continue;
+		if (message)
+			buf_addf(message, "sessionPersistence: not supported beside backendRefs[%zu].filters", i);
+		return true;
+	}
+	return false;
+}
+
 /* gRPC is mirrored by nobody yet: GRPCRoutes have the filter, and no mirrors. */
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 {
@@ -204,9 +217,7 @@ bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 			return true;
 	if (is_retry_unsupported(rule->retry, message) || is_mirror_unsupported(rule, message))
 		return true;
-	if (message && rule->session_persistence)
-		buf_adds(message, "sessionPersistence: not supported");
-	return rule->session_persistence;
+	return is_session_unsupported(rule, message);
 }
 
 static bool is_pattern_bad(const char *field, size_t i, const char *pattern, struct buf *message)

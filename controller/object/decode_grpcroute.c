@@ -1,6 +1,6 @@
 /* Owns what only GRPCRoute has. gRPC is HTTP/2 whose path is "/service/method": a GRPCRoute becomes the struct that an
  * HTTPRoute becomes, told from it by its kind. Source: apis/v1/grpcroute_types.go and the standard channel's CRD.
- * sessionPersistence is of the experimental channel: noticed, not read. */
+ * sessionPersistence is of the experimental channel. */
 #include "controller/object/decode_route.h"
 
 enum { versions = 1 << VERSION_V1 };
@@ -50,7 +50,7 @@ static const struct schema_field rule_fields[] = {
     {"matches", &matches_schema, SCHEMA_OPTIONAL, NULL},
     {"filters", &schema_grpc_filters, SCHEMA_OPTIONAL, NULL},
     {"backendRefs", &backends_schema, SCHEMA_OPTIONAL, NULL},
-    {"sessionPersistence", &schema_any, SCHEMA_OPTIONAL, NULL},
+    {"sessionPersistence", &schema_session, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
 static const struct schema rule_schema = {SCHEMA_OBJECT, .fields = rule_fields};

@@ -1,6 +1,6 @@
 /* Owns what only HTTPRoute has, but its filters: OpenAPI and CEL rules, defaults, and the struct. v1beta1 is v1 by another name.
- * Source: apis/v1/httproute_types.go, shared_types.go, and the standard channel's CRD. retry is of
- * the experimental channel, as is sessionPersistence, which is noticed and not read. */
+ * Source: apis/v1/httproute_types.go, shared_types.go, and the standard channel's CRD. retry and
+ * sessionPersistence are of the experimental channel. */
 #include "controller/object/decode_route.h"
 
 enum { versions = 1 << VERSION_V1 | 1 << VERSION_V1BETA1 };
@@ -133,10 +133,9 @@ static int check_rule(struct schema_walk *walk, const struct node *self)
 static const struct schema_field backend_fields[] = {DECODE_BACKEND_REF_FIELDS(&schema_http_filters)};
 static const struct schema backend_schema = {SCHEMA_OBJECT, .fields = backend_fields, .check = decode_check_backend_ref};
 static const struct schema backends_schema = {SCHEMA_LIST, .max = 16, .items = &backend_schema};
-static const struct schema duration_schema = {SCHEMA_STRING, .format = &format_duration};
 static const struct schema_field timeouts_fields[] = {
-    {"request", &duration_schema, SCHEMA_OPTIONAL, NULL},
-    {"backendRequest", &duration_schema, SCHEMA_OPTIONAL, NULL},
+    {"request", &schema_duration, SCHEMA_OPTIONAL, NULL},
+    {"backendRequest", &schema_duration, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
 static const struct schema code_schema = {SCHEMA_INTEGER, .min = 400, .max = 599};
@@ -145,7 +144,7 @@ static const struct schema attempts_schema = {SCHEMA_INTEGER, .min = 1, .max = I
 static const struct schema_field retry_fields[] = {
     {"codes", &codes_schema, SCHEMA_OPTIONAL, NULL},
     {"attempts", &attempts_schema, SCHEMA_OPTIONAL, NULL},
-    {"backoff", &duration_schema, SCHEMA_OPTIONAL, NULL},
+    {"backoff", &schema_duration, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
 static const struct schema retry_schema = {SCHEMA_OBJECT, .fields = retry_fields};
@@ -157,7 +156,7 @@ static const struct schema_field rule_fields[] = {
     {"backendRefs", &backends_schema, SCHEMA_OPTIONAL, NULL},
     {"timeouts", &timeouts_schema, SCHEMA_OPTIONAL, NULL},
     {"retry", &retry_schema, SCHEMA_OPTIONAL, NULL},
-    {"sessionPersistence", &schema_any, SCHEMA_OPTIONAL, NULL},
+    {"sessionPersistence", &schema_session, SCHEMA_OPTIONAL, NULL},
     {.name = NULL},
 };
 static const struct schema rule_schema = {SCHEMA_OBJECT, .fields = rule_fields, .check = check_rule};
@@ -202,12 +201,6 @@ static void decode_matches(struct decode_reader *reader, const struct node *list
 	rule->matches[0].path = "/";
 }
 
-static int64_t duration_ms(const struct node *in, const char *key)
-{
-	const char *text = node_text(in, key);
-	return text ? format_duration_ms(text) : -1;
-}
-
 static struct http_retry *decode_retry(struct decode_reader *reader, const struct node *in)
 {
 	if (!in)
@@ -218,7 +211,7 @@ static struct http_retry *decode_retry(struct decode_reader *reader, const struc
 	for (size_t i = 0; i < retry->n_codes; i++)
 		retry->codes[i] = (uint16_t)strtoul(codes->items[i]->text, NULL, 10);
 	retry->attempts = node_integer(in, "attempts", 1);
-	retry->backoff_ms = duration_ms(in, "backoff");
+	retry->backoff_ms = decode_duration_ms(in, "backoff");
 	return retry;
 }
 
@@ -226,8 +219,8 @@ static void decode_rule(struct decode_reader *reader, const struct node *in, str
 {
 	decode_matches(reader, node_get(in, "matches"), rule);
 	rule->mirrors = decode_http_mirrors(reader, node_get(in, "filters"), &rule->n_mirrors);
-	rule->request_timeout_ms = duration_ms(node_get(in, "timeouts"), "request");
-	rule->backend_timeout_ms = duration_ms(node_get(in, "timeouts"), "backendRequest");
+	rule->request_timeout_ms = decode_duration_ms(node_get(in, "timeouts"), "request");
+	rule->backend_timeout_ms = decode_duration_ms(node_get(in, "timeouts"), "backendRequest");
 	rule->retry = decode_retry(reader, node_get(in, "retry"));
 }
 

@@ -85,7 +85,61 @@ int decode_check_rules(struct schema_walk *walk, const struct node *self)
 	return 0;
 }
 
+/* ---- sessions: of the experimental channel. idleTimeout is what CRDs before 1.4 have beside it ---- */
+
+static int check_session(struct schema_walk *walk, const struct node *self)
+{
+	const struct node *cookie = node_get(self, "cookieConfig");
+	if (node_is(cookie, "lifetimeType", "Permanent") && !node_get(self, "absoluteTimeout"))
+		return schema_fail(walk, self, "", "AbsoluteTimeout must be specified when cookie lifetimeType is Permanent");
+	if (cookie && !node_is(self, "type", "Cookie"))
+		return schema_fail(walk, self, "", "cookieConfig can only be set with type Cookie");
+	return 0;
+}
+
+const struct schema schema_duration = {SCHEMA_STRING, .format = &format_duration};
+static const char *const session_types[] = {"Cookie", "Header", NULL};
+static const char *const lifetimes[] = {"Permanent", "Session", NULL};
+static const struct schema session_name_schema = {SCHEMA_STRING, .max = 128};
+static const struct schema session_type_schema = {SCHEMA_STRING, .choices = session_types};
+static const struct schema lifetime_schema = {SCHEMA_STRING, .choices = lifetimes};
+static const struct schema_field cookie_fields[] = {
+    {"lifetimeType", &lifetime_schema, SCHEMA_OPTIONAL, "Session"},
+    {.name = NULL},
+};
+static const struct schema cookie_schema = {SCHEMA_OBJECT, .fields = cookie_fields};
+static const struct schema_field session_fields[] = {
+    {"sessionName", &session_name_schema, SCHEMA_OPTIONAL, NULL},
+    {"absoluteTimeout", &schema_duration, SCHEMA_OPTIONAL, NULL},
+    {"idleTimeout", &schema_duration, SCHEMA_OPTIONAL, NULL},
+    {"type", &session_type_schema, SCHEMA_OPTIONAL, "Cookie"},
+    {"cookieConfig", &cookie_schema, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
+};
+const struct schema schema_session = {SCHEMA_OBJECT, .fields = session_fields, .check = check_session};
+
 /* ---- into the block ---- */
+
+int64_t decode_duration_ms(const struct node *in, const char *key)
+{
+	const char *text = node_text(in, key);
+	return text ? format_duration_ms(text) : -1;
+}
+
+/* An empty name is none. */
+static struct http_session *decode_session(struct decode_reader *reader, const struct node *in)
+{
+	if (!in)
+		return NULL;
+	struct http_session *session = arena_alloc(reader->arena, sizeof(*session));
+	const char *name = node_text(in, "sessionName");
+	session->name = name && *name ? decode_keep(reader, name) : NULL;
+	session->absolute_ms = decode_duration_ms(in, "absoluteTimeout");
+	session->idle_ms = decode_duration_ms(in, "idleTimeout");
+	session->header = node_is(in, "type", "Header");
+	session->permanent = node_is(node_get(in, "cookieConfig"), "lifetimeType", "Permanent");
+	return session;
+}
 
 static void decode_parent_refs(struct decode_reader *reader, const struct node *list, struct http_route *route)
 {
@@ -132,7 +186,7 @@ static void decode_rule(struct decode_reader *reader, const struct node *in, str
 	rule->filters = decode_http_filters(reader, node_get(in, "filters"), &rule->n_filters);
 	decode_backend_refs(reader, node_get(in, "backendRefs"), rule);
 	rule->request_timeout_ms = rule->backend_timeout_ms = -1;
-	rule->session_persistence = node_get(in, "sessionPersistence") != NULL;
+	rule->session = decode_session(reader, node_get(in, "sessionPersistence"));
 }
 
 void decode_route(struct decode_reader *reader, const struct node *document, decode_rule_cb *more, struct http_route *route)

@@ -5,7 +5,7 @@
 #include "controller/object/decode_reader.h"
 
 extern const struct schema schema_parent_refs, schema_hostnames, schema_value_type, schema_header_name, schema_header_tests,
-    schema_weight;
+    schema_weight, schema_duration, schema_session;
 
 int decode_check_backend_ref(struct schema_walk *walk, const struct node *self);
 /* The matches of all rules together. */
@@ -19,6 +19,9 @@ int decode_check_rules(struct schema_walk *walk, const struct node *self);
 	    {"filters", filters_schema, SCHEMA_OPTIONAL, NULL}, {.name = NULL}
 
 struct value_match *decode_value_tests(struct decode_reader *reader, const struct node *list, uint16_t *ret_n);
+
+/* -1: not given. */
+int64_t decode_duration_ms(const struct node *in, const char *key);
 
 /* What a kind's rule has beside name, filters, backendRefs and sessionPersistence. Timeouts are not given yet. */
 typedef void decode_rule_cb(struct decode_reader *reader, const struct node *in, struct http_rule *rule);

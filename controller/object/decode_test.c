@@ -409,6 +409,8 @@ static void test_route_matches(void **state)
 	    "GRPCRoute ns/r", cases, ARRAY_LEN(cases))
 #define METHOD(text) "{rules: [{matches: [{method: {" text "}}]}]}"
 #define AT_METHOD "spec.rules[0].matches[0].method: "
+#define SESSION(text) "{rules: [{sessionPersistence: {" text "}}]}"
+#define AT_SESSION "spec.rules[0].sessionPersistence"
 #define GRPC_FILTER(text) "{rules: [{filters: [{" text "}]}]}"
 
 static void test_grpc_route(void **state)
@@ -418,6 +420,15 @@ static void test_grpc_route(void **state)
 	    {"{rules: []}", NULL},
 	    {"{rules: [{}]}", NULL},
 	    {"{rules: [{name: one, matches: [{}], sessionPersistence: {}}]}", NULL},
+	    {SESSION("sessionName: any thing, type: Header, absoluteTimeout: 1h, idleTimeout: 30m"), NULL},
+	    {SESSION("absoluteTimeout: 1h, cookieConfig: {lifetimeType: Permanent}"), NULL},
+	    {SESSION("cookieConfig: {}"), NULL},
+	    {SESSION("cookieConfig: {lifetimeType: Permanent}"),
+	     AT_SESSION ": AbsoluteTimeout must be specified when cookie lifetimeType is Permanent"},
+	    {SESSION("type: Header, cookieConfig: {}"), AT_SESSION ": cookieConfig can only be set with type Cookie"},
+	    {SESSION("absoluteTimeout: 1d"), AT_SESSION ".absoluteTimeout"},
+	    {SESSION("type: cookie"), AT_SESSION ".type"},
+	    {SESSION("cookieConfig: {lifetimeType: Always}"), AT_SESSION ".cookieConfig.lifetimeType"},
 	    {METHOD("service: foo.Bar, method: Get_2"), NULL},
 	    {METHOD("service: .foo._bar"), NULL},
 	    {METHOD("type: RegularExpression, service: 'a/[('"), NULL},
@@ -1039,7 +1050,7 @@ static void test_route_decoded(void **state)
 	assert_int_equal(rule->retry->codes[1], 504);
 	assert_int_equal(rule->retry->attempts, 3);
 	assert_int_equal(rule->retry->backoff_ms, 25);
-	assert_false(rule->session_persistence);
+	assert_null(rule->session);
 	assert_int_equal(rule->filters[0].type, FILTER_RESPONSE_HEADER_MODIFIER);
 	assert_string_equal(rule->filters[0].headers.set[0].value, "b");
 	assert_string_equal(rule->filters[0].headers.remove[0].name, "c");

@@ -259,6 +259,13 @@ struct http_retry {
 	int64_t backoff_ms; /* -1 not given */
 };
 
+struct http_session {
+	const char *name;    /* NULL: a name of our own */
+	int64_t absolute_ms, idle_ms; /* -1 not given */
+	bool header;         /* type Header; else Cookie */
+	bool permanent;      /* cookieConfig.lifetimeType */
+};
+
 struct http_rule {
 	const char *name; /* NULL */
 	struct http_match *matches; /* never none: the default is one PathPrefix "/" */
@@ -266,8 +273,8 @@ struct http_rule {
 	struct backend_ref *backend_refs;
 	struct http_mirror *mirrors;
 	struct http_retry *retry; /* NULL */
+	struct http_session *session; /* NULL */
 	uint16_t n_matches, n_filters, n_backend_refs, n_mirrors;
-	bool session_persistence; /* given: a later issue */
 	int64_t request_timeout_ms, backend_timeout_ms; /* -1 not given */
 };
 

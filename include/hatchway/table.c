@@ -133,6 +133,11 @@ static struct table_edits *copy_edits(struct arena *a, const struct table_edits 
 	to->rewrite.path = arena_strdup(a, from->rewrite.path);
 	to->rewrite.prefix = arena_strdup(a, from->rewrite.prefix);
 	to->redirect.scheme = arena_strdup(a, from->redirect.scheme);
+	if (from->session) {
+		to->session = arena_alloc(a, sizeof(*to->session));
+		*to->session = *from->session;
+		to->session->name = arena_strdup(a, from->session->name);
+	}
 	return to;
 }
 

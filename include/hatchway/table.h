@@ -160,6 +160,17 @@ struct table_redirect {
 	uint16_t port;      /* 0 = none written */
 };
 
+/* Gateway API SessionPersistence: a client is given a token with its first answer and, as long as it shows that, stays with the
+ * endpoint that answered, whatever the weights, also with weight 0 and while it drains. An endpoint that is gone, or a token of
+ * another rule or too old: another endpoint and a new token. */
+struct table_session {
+	const char *name;    /* of the cookie or header; NULL: one of the rule's own */
+	int64_t absolute_ms; /* how old a session may become; -1 unset */
+	int64_t idle_ms;     /* how long it may rest; -1 unset */
+	bool header;         /* not a cookie */
+	bool permanent;      /* the cookie outlives the browser, until absolute_ms */
+};
+
 /* What header modifiers, a rewrite and a redirect do. A reference's are done to requests after the rule's own, to responses
  * before. A rule with references that rewrite or redirect has no rewrite itself: theirs is told in full. */
 struct table_edits {
@@ -167,6 +178,7 @@ struct table_edits {
 	struct table_headers response; /* on what the client sees; every action but STATUS */
 	struct table_rewrite rewrite;  /* of the request; with a redirect of the location (hostname, path) */
 	struct table_redirect redirect; /* of a rule: REDIRECT only; of a reference: instead of its backend's answer */
+	struct table_session *session; /* a rule's alone, FORWARD only, and none of its references has edits; NULL: none */
 };
 extern const struct table_edits table_no_edits;
 

@@ -170,6 +170,23 @@ static void dump_retry(const struct table_retry *retry, struct buf *out)
 	buf_addc(out, '\n');
 }
 
+static void dump_session(const struct table_session *session, struct buf *out)
+{
+	if (!session)
+		return;
+	buf_addc(out, '\t');
+	add_pair(out, "session", session->header ? "header" : "cookie");
+	if (session->name)
+		add_pair(out, "name", session->name);
+	if (session->absolute_ms >= 0)
+		add_number(out, "absolute", session->absolute_ms);
+	if (session->idle_ms >= 0)
+		add_number(out, "idle", session->idle_ms);
+	if (session->permanent)
+		word_add(out, "permanent");
+	buf_addc(out, '\n');
+}
+
 static void dump_rule(const struct table_rule *rule, struct buf *out)
 {
 	word_add(out, action_names[rule->action]);
@@ -193,6 +210,7 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 		buf_addc(out, '\n');
 	}
 	dump_retry(rule->retry, out);
+	dump_session(rule->edits->session, out);
 	dump_part_number(out, "request-timeout", rule->request_timeout_ms, -1);
 	dump_part_number(out, "backend-timeout", rule->backend_timeout_ms, -1);
 	for (size_t i = 0; i < rule->n_refs; i++) {
@@ -545,6 +563,23 @@ static bool parse_retry(struct parser *p, struct table_rule *rule)
 	return true;
 }
 
+static bool parse_session(struct parser *p, struct table_edits *edits)
+{
+	struct table_session session = {.absolute_ms = -1, .idle_ms = -1, .header = accept(p, "header")};
+	if (edits->session || (!session.header && !accept(p, "cookie")))
+		return false;
+	if (accept(p, "name") && !(session.name = next(p)))
+		return false;
+	if (accept(p, "absolute") && !timeout(p, &session.absolute_ms))
+		return false;
+	if (accept(p, "idle") && !timeout(p, &session.idle_ms))
+		return false;
+	session.permanent = accept(p, "permanent");
+	edits->session = arena_alloc(&p->arena, sizeof(session));
+	*edits->session = session;
+	return true;
+}
+
 static bool parse_port(struct parser *p, uint16_t *ret)
 {
 	long long port;
@@ -620,6 +655,8 @@ static bool parse_rule_part(struct parser *p)
 		return parse_mirror(p, rule);
 	if (accept(p, "retry"))
 		return parse_retry(p, rule);
+	if (accept(p, "session"))
+		return parse_session(p, &p->edits);
 	if (accept(p, "cors"))
 		return parse_cors(p, rule);
 	if (accept(p, "scheme"))
