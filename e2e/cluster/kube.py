@@ -130,6 +130,13 @@ def application(folder=ROOT / "e2e/walkthrough-cluster"):
     apply(folder / "application.yaml")
     for version in ("v1", "v2"):
         kubectl("-n", "sample", "rollout", "status", f"deployment/helloworld-{version}", "--timeout=60s")
+    # Kubernetes tells a ready Pod to the Deployment first, and to those who follow the EndpointSlices some time later.
+    wait(lambda: ready_endpoints("sample", "helloworld") == 2, 30, "both Pods in the EndpointSlices of Service helloworld")
+
+
+def ready_endpoints(namespace, service):
+    slices = json.loads(kubectl("-n", namespace, "get", "endpointslice", "-l", f"kubernetes.io/service-name={service}", "-o", "json"))
+    return sum(e.get("conditions", {}).get("ready", True) for s in slices["items"] for e in s.get("endpoints") or [])
 
 
 def address(gateway="sample-gateway", namespace="sample-ingress"):

@@ -6,6 +6,7 @@ HAProxy killed, worker or master or both, while the controller lives: what is in
 it; service is back and right within 1 s.
 HAProxy killed while the controller is dead too: started alone from its files, it serves the last state that had been
 applied a second before."""
+import contextlib
 import os
 import pathlib
 import signal
@@ -46,6 +47,13 @@ def clean(bed, n):
     return len(backends) == wanted
 
 
+def kill_each(pids):
+    """A worker whose master has just died may be gone by itself."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def kill_controller(bed, n):
     world(bed, n)
     time.sleep(bed.random.choice((0, 0.001, 0.002, 0.004, 0.008, 0.02, 0.1)) * bed.random.random())
@@ -61,8 +69,7 @@ def kill_haproxy(bed, n):
     victims = bed.random.choice((masters, workers, masters + workers))
     world(bed, n)
     time.sleep(bed.random.random() * 0.02)
-    for pid in victims:
-        os.kill(pid, signal.SIGKILL)
+    kill_each(victims)
     took = wait(lambda: right(bed, n), 1, text=f"generation {n} after the death of HAProxy's {'master' if victims[0] in masters else 'worker'}")
     wait(lambda: bed.haproxy_pids()[1], 5, text="HAProxy's list of processes")
     return took
@@ -75,8 +82,7 @@ def kill_everything(bed, n):
     masters, workers = bed.haproxy_pids()
     command = command_line(masters[0])
     bed.end(signal.SIGKILL)
-    for pid in masters + workers:
-        os.kill(pid, signal.SIGKILL)
+    kill_each(masters + workers)
     wait(lambda: not any(alive(pid) for pid in masters + workers), 5, text="the end of HAProxy")
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, cwd=bed.state)
     check(done.returncode == 0, f"HAProxy does not start from its files: {done.stdout}")
