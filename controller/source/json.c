@@ -268,3 +268,40 @@ int json_node(const char *bytes, size_t n, struct arena *scratch, struct node **
 	*ret = node;
 	return 0;
 }
+
+/* ---- without managedFields ---- */
+
+/* Behind the bracket that closes the one at `at`; NULL: none does. */
+static const char *behind_bracket(const char *at, const char *end)
+{
+	unsigned depth = 0;
+	for (bool string = false; at < end; at++) {
+		if (string && *at == '\\')
+			at += at + 1 < end;
+		else if (*at == '"')
+			string = !string;
+		else if (!string && (*at == '[' || *at == '{'))
+			depth++;
+		else if (!string && (*at == ']' || *at == '}') && !--depth)
+			return at + 1;
+	}
+	return NULL;
+}
+
+int json_node_unmanaged(const char *bytes, size_t n, struct arena *scratch, struct node **ret, struct err *reterr)
+{
+	/* Quotes inside of a string are escaped: this is a key wherever it stands. */
+	static const char key[] = "\"managedFields\":[";
+	const char *end = bytes + n;
+	const char *list = memmem(bytes, n, key, strlen(key));
+	const char *rest = list ? behind_bracket(list + strlen(key) - 1, end) : NULL;
+	if (!rest)
+		return json_node(bytes, n, scratch, ret, reterr);
+	const size_t head = (size_t)(list - bytes) + strlen(key), tail = (size_t)(end - rest) + 1;
+	char *text = xmalloc(head + tail);
+	memcpy(text, bytes, head);
+	memcpy(text + head, rest - 1, tail);
+	int result = json_node(text, head + tail, scratch, ret, reterr);
+	free(text);
+	return result;
+}

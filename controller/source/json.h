@@ -37,7 +37,12 @@ MUST_CHECK int json_split_feed(struct json_split *split, const char *bytes, size
 /* Whether the stream may end here. */
 bool json_split_whole(const struct json_split *split);
 
-/* -EINVAL: *reterr. What no decoder reads is left out: metadata.managedFields and the annotation of kubectl apply. */
+/* -EINVAL: *reterr. What no decoder reads is left out: of metadata.managedFields those who wrote no
+ * conditions, and the annotation of kubectl apply. */
 MUST_CHECK int json_node(const char *bytes, size_t n, struct arena *scratch, struct node **ret, struct err *reterr);
+
+/* The same; the first metadata.managedFields is not even parsed, and is an empty list: what stands there is as large as
+ * the object itself, and no longer needs to be JSON. */
+MUST_CHECK int json_node_unmanaged(const char *bytes, size_t n, struct arena *scratch, struct node **ret, struct err *reterr);
 
 #endif

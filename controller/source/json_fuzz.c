@@ -13,7 +13,7 @@ static bool on_piece(void *ctx, enum json_piece piece, const char *bytes, size_t
 {
 	struct outcome *outcome = ctx;
 	struct arena scratch;
-	struct node *node;
+	struct node *node, *unmanaged;
 	struct object *object;
 	struct err err = {""};
 	unsigned line;
@@ -23,6 +23,9 @@ static bool on_piece(void *ctx, enum json_piece piece, const char *bytes, size_t
 	arena_init(&scratch);
 	int ret = json_node(bytes, n, &scratch, &node, &err);
 	BUG_ON(ret && !*err.text);
+	BUG_ON(!ret && json_node_unmanaged(bytes, n, &scratch, &unmanaged, &err));
+	if (!ret && object_decode(unmanaged, &object, &line, &err) > 0)
+		object_unref(object);
 	if (!ret && object_decode(node, &object, &line, &err) > 0)
 		object_unref(object);
 	arena_done(&scratch);

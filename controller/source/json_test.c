@@ -129,6 +129,27 @@ static void depth_has_a_ceiling(void **state)
 	arena_done(&scratch);
 }
 
+static void managed_fields_are_cut_out_whole(void **state)
+{
+	static const char *const tails[] = {"[]", "[{\"a\":\"]}\\\"]\",\"b\":[[1],{}]}]", "[[],[]]"};
+	struct arena scratch;
+	struct node *node;
+	struct err err;
+	char text[256];
+	arena_init(&scratch);
+	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
+		snprintf(text, sizeof(text), "{\"a\":\"\\\"managedFields\\\":[\",\"metadata\":{\"managedFields\":%s,\"name\":\"x\"}}", tails[i]);
+		assert_int_equal(json_node_unmanaged(text, strlen(text), &scratch, &node, &err), 0);
+		assert_string_equal(node_text(node, "a"), "\"managedFields\":[");
+		assert_int_equal(node_count(node_get(node, "metadata"), "managedFields"), 0);
+		assert_string_equal(node_text(node_get(node, "metadata"), "name"), "x");
+	}
+	static const char *const bad[] = {"{\"managedFields\":[", "{\"managedFields\":[\"\\", "{\"managedFields\":[}", "{\"managedFields\":[]"};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(json_node_unmanaged(bad[i], strlen(bad[i]), &scratch, &node, &err), -EINVAL);
+	arena_done(&scratch);
+}
+
 static void trees_have_what_decoders_read(void **state)
 {
 	static const char text[] =
@@ -136,7 +157,7 @@ static void trees_have_what_decoders_read(void **state)
 	    "\"kubectl.kubernetes.io/last-applied-configuration\":\"{}\",\"a\":\"b\"}},"
 	    "\"n\":-5,\"t\":true,\"r\":1.5,\"z\":null,\"spec\":{\"annotations\":{\"k\":\"\\u00e4\"}}}";
 	struct arena scratch;
-	struct node *node;
+	struct node *node, *unmanaged;
 	struct err err;
 	arena_init(&scratch);
 	assert_int_equal(json_node(text, strlen(text), &scratch, &node, &err), 0);
@@ -145,6 +166,10 @@ static void trees_have_what_decoders_read(void **state)
 	assert_int_equal(node_count(metadata, "managedFields"), 1);
 	assert_string_equal(node_text(node_get(metadata, "managedFields")->items[0], "manager"), "b");
 	assert_int_equal(node_count(metadata, "annotations"), 1);
+	assert_int_equal(json_node_unmanaged(text, strlen(text), &scratch, &unmanaged, &err), 0);
+	assert_int_equal(unmanaged->n, node->n);
+	assert_int_equal(node_count(node_get(unmanaged, "metadata"), "managedFields"), 0);
+	assert_string_equal(node_text(node_get(unmanaged, "metadata"), "name"), "x");
 	assert_string_equal(node_text(node_get(metadata, "annotations"), "a"), "b");
 	assert_string_equal(node_text(metadata, "name"), "x");
 	assert_string_equal(node_text(node, "n"), "-5");
@@ -166,6 +191,7 @@ int main(void)
 	    cmocka_unit_test(lists_are_cut_into_items),       cmocka_unit_test(lists_that_are_cut_or_no_json_are_found),
 	    cmocka_unit_test(watches_are_cut_into_events),    cmocka_unit_test(the_callback_can_stop),
 	    cmocka_unit_test(what_is_too_big_is_passed_over), cmocka_unit_test(depth_has_a_ceiling),
+	    cmocka_unit_test(managed_fields_are_cut_out_whole),
 	    cmocka_unit_test(trees_have_what_decoders_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
