@@ -142,8 +142,8 @@ static void digests_tell_what_is_ours_apart(void **state)
 	            digest(KIND_GATEWAY, "{\"conditions\":[],\"x\":1,\"listeners\":[{\"attachedRoutes\":1,\"name\":\"x\"}]}"));
 	assert_true(digest(KIND_GATEWAY, "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}") !=
 	            digest(KIND_GATEWAY, "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}"));
-	assert_true(status_digest_uncounted(parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}")) ==
-	            status_digest_uncounted(parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}")));
+	assert_true(status_digest_uncounted(KIND_GATEWAY, parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}")) ==
+	            status_digest_uncounted(KIND_GATEWAY, parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}")));
 	assert_true(status_kind(KIND_GATEWAY) && !status_kind(KIND_SERVICE) && !digest(KIND_SERVICE, "{\"conditions\":[]}"));
 }
 
