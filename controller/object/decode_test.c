@@ -905,7 +905,7 @@ static void test_listener_set_rules(void **state)
 {
 	static const struct rule_case cases[] = {
 	    {"{parentRef: {name: g}, listeners: [{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP, hostname: x.y}]}", NULL},
-	    {"{parentRef: {name: g, kind: Bucket, group: x.y, namespace: n}, listeners: [{name: a, port: 443, protocol: HTTPS}]}", NULL},
+	    {"{parentRef: {name: g, kind: Bucket, group: x.y, namespace: teams}, listeners: [{name: a, port: 443, protocol: HTTPS}]}", NULL},
 	    {"{listeners: [{name: a, port: 80, protocol: HTTP}]}", "spec.parentRef: Required value"},
 	    {"{parentRef: {namespace: n}, listeners: [{name: a, port: 80, protocol: HTTP}]}", "spec.parentRef.name: Required value"},
 	    {"{parentRef: {name: g, sectionName: s}, listeners: [{name: a, port: 80, protocol: HTTP}]}",
@@ -1213,15 +1213,15 @@ static void test_allowed_listeners(void **state)
 static void test_listener_set(void **state)
 {
 	struct listener_set *set = (struct listener_set *)decode_good(
-	    "{apiVersion: " API ", kind: ListenerSet, metadata: {name: l, namespace: n}, spec: {parentRef: {name: g}, listeners: ["
+	    "{apiVersion: " API ", kind: ListenerSet, metadata: {name: l, namespace: teams}, spec: {parentRef: {name: g}, listeners: ["
 	    "{name: a, port: 443, protocol: HTTPS, hostname: a.b, tls: {certificateRefs: [{name: c}]}}]}}");
 	assert_string_equal(set->gateway.group, GATEWAY_API_GROUP);
 	assert_string_equal(set->gateway.kind, "Gateway");
-	assert_string_equal(set->gateway.namespace, "n");
+	assert_string_equal(set->gateway.namespace, "teams");
 	assert_string_equal(set->gateway.name, "g");
 	assert_int_equal(set->n_listeners, 1);
 	assert_string_equal(set->listeners[0].hostname, "a.b");
-	assert_string_equal(set->listeners[0].certificate_refs[0].namespace, "n");
+	assert_string_equal(set->listeners[0].certificate_refs[0].namespace, "teams");
 	assert_int_equal(set->listeners[0].from, FROM_SAME);
 	object_unref(&set->object);
 }
