@@ -194,7 +194,7 @@ static struct refusals refusals_find(const struct core *core)
 static void touch(void *ctx, const struct origin *origin)
 {
 	struct core *core = ctx;
-	graph_touch(&core->status, origin->node);
+	graph_touch_whole(&core->status, origin->node);
 	if (object_kind_is_route(origin->node->kind) && node_route(origin->node))
 		graph_touch_parents(&core->graph, node_route(origin->node), &core->status);
 }
@@ -251,7 +251,7 @@ void core_down(struct core *core, const char *why)
 	core->down = why ? xstrdup(why) : NULL;
 	store_list(&core->store, KIND_GATEWAY, &gateways);
 	for (size_t i = 0; i < gateways.n; i++)
-		graph_touch(&core->status, gateways.items[i]);
+		graph_touch_whole(&core->status, gateways.items[i]);
 	node_list_done(&gateways);
 }
 
@@ -282,7 +282,7 @@ bool core_infra_said(struct core *core, const char *namespace, const char *gatew
 	struct node *node = store_find(&core->store, KIND_GATEWAY, namespace, gateway);
 	bool changed = graph_say(&core->graph, namespace, gateway, text);
 	if (changed && node)
-		graph_touch(&core->status, node);
+		graph_touch_whole(&core->status, node);
 	return changed && node;
 }
 

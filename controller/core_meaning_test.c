@@ -42,11 +42,17 @@ static const char *next_line(const char *line)
 	return line && line[1] == ' ' ? line + 1 : NULL;
 }
 
-static bool is_serving(const char *dump, const struct gateway *g, const struct listener *l)
+/* A listener, and the Gateway or ListenerSet it is of. */
+struct owned {
+	const struct object *owner;
+	const struct listener *listener; /* NULL: none */
+};
+
+static bool is_serving(const char *dump, const struct owned *l)
 {
 	char head[256];
-	snprintf(head, sizeof(head), "  listener %s:", l->name);
-	for (const char *line = block(dump, "Gateway", &g->object); line; line = next_line(line))
+	snprintf(head, sizeof(head), "  listener %s:", l->listener->name);
+	for (const char *line = block(dump, object_kind_name(l->owner->kind), l->owner); line; line = next_line(line))
 		if (strncmp(line, head, strlen(head)) == 0) {
 			const char *bound = strstr(line, "bound to");
 			return bound && bound < strchr(line, '\n');
@@ -54,12 +60,13 @@ static bool is_serving(const char *dump, const struct gateway *g, const struct l
 	return false;
 }
 
-static bool is_attached(const char *dump, const struct http_route *r, const struct gateway *g, const struct listener *l)
+static bool is_attached(const char *dump, const struct http_route *r, const struct owned *l)
 {
 	char head[256];
-	snprintf(head, sizeof(head), "  parent Gateway %s/%s attached to listener ", g->object.namespace, g->object.name);
+	snprintf(head, sizeof(head), "  parent %s %s/%s attached to listener ", object_kind_name(l->owner->kind), l->owner->namespace,
+	         l->owner->name);
 	for (const char *line = block(dump, object_kind_name(r->object.kind), &r->object); line; line = next_line(line))
-		if (strncmp(line, head, strlen(head)) == 0 && is_listed(line + strlen(head), l->name))
+		if (strncmp(line, head, strlen(head)) == 0 && is_listed(line + strlen(head), l->listener->name))
 			return true;
 	return false;
 }
@@ -82,14 +89,27 @@ static unsigned host_rank(const char *pattern)
 	return !pattern ? 0 : pattern[0] == '*' ? (unsigned)strlen(pattern) : 1000 + (unsigned)strlen(pattern);
 }
 
-static const struct listener *listener_for(const char *dump, const struct gateway *g, uint16_t port, const char *host)
+static void pick_listener(const char *dump, const struct object *owner, const struct listener *listeners, size_t n, uint16_t port,
+                          const char *host, struct owned *best)
 {
-	const struct listener *best = NULL;
-	for (size_t i = 0; i < g->n_listeners; i++) {
-		const struct listener *l = &g->listeners[i];
-		if (l->port == port && is_serving(dump, g, l) && host_matches(l->hostname, host) &&
-		    (!best || host_rank(l->hostname) > host_rank(best->hostname)))
-			best = l;
+	for (size_t i = 0; i < n; i++) {
+		const struct owned l = {owner, &listeners[i]};
+		if (listeners[i].port == port && host_matches(listeners[i].hostname, host) && is_serving(dump, &l) &&
+		    (!best->listener || host_rank(listeners[i].hostname) > host_rank(best->listener->hostname)))
+			*best = l;
+	}
+}
+
+/* Of the Gateway's own and those of ListenerSets for it. */
+static struct owned listener_for(const struct walk *w, const char *dump, const struct gateway *g, uint16_t port, const char *host)
+{
+	struct owned best = {0};
+	pick_listener(dump, &g->object, g->listeners, g->n_listeners, port, host, &best);
+	for (size_t i = 0; i < w->n; i++) {
+		const struct listener_set *set = (const struct listener_set *)w->world[i];
+		if (set->object.kind == KIND_LISTENERSET && strcmp(set->gateway.name, g->object.name) == 0 &&
+		    strcmp(set->gateway.namespace, g->object.namespace) == 0)
+			pick_listener(dump, &set->object, set->listeners, set->n_listeners, port, host, &best);
 	}
 	return best;
 }
@@ -255,10 +275,9 @@ static bool stands_on(const struct http_route *r, const struct listener *l, cons
 }
 
 /* Does an HTTPRoute stand on the host that answers for the name? Then GRPCRoutes there see gRPC's content type only. */
-static bool is_shared(const struct walk *w, const char *dump, const struct gateway *g, const struct listener *l,
-                      const struct http_route *r, const char *host)
+static bool is_shared(const struct walk *w, const char *dump, const struct owned *l, const struct http_route *r, const char *host)
 {
-	const char *own = l->hostname ? l->hostname : "", *pattern = r->n_hostnames ? NULL : own;
+	const char *own = l->listener->hostname ? l->listener->hostname : "", *pattern = r->n_hostnames ? NULL : own;
 	int best = -1;
 	for (size_t i = 0; i < r->n_hostnames; i++) {
 		int rank = host_matches(r->hostnames[i], host) ? (int)host_rank(r->hostnames[i]) : -1;
@@ -269,7 +288,7 @@ static bool is_shared(const struct walk *w, const char *dump, const struct gatew
 	}
 	for (size_t i = 0; pattern && i < w->n; i++) {
 		const struct http_route *other = (const struct http_route *)w->world[i];
-		if (other->object.kind == KIND_HTTPROUTE && is_attached(dump, other, g, l) && stands_on(other, l, pattern))
+		if (other->object.kind == KIND_HTTPROUTE && is_attached(dump, other, l) && stands_on(other, l->listener, pattern))
 			return true;
 	}
 	return false;
@@ -279,15 +298,15 @@ static struct found search(const struct walk *w, const char *dump, const struct 
                            const struct request *q)
 {
 	struct found best = {0};
-	const struct listener *l = listener_for(dump, g, port, q->host);
-	for (size_t i = 0; l && i < w->n; i++) {
+	const struct owned l = listener_for(w, dump, g, port, q->host);
+	for (size_t i = 0; l.listener && i < w->n; i++) {
 		if (!object_kind_is_route(w->world[i]->kind))
 			continue;
 		struct found f = {.route = (const struct http_route *)w->world[i]};
 		f.host = route_rank(f.route, q->host);
-		if (f.host < 0 || !is_attached(dump, f.route, g, l))
+		if (f.host < 0 || !is_attached(dump, f.route, &l))
 			continue;
-		if (f.route->object.kind == KIND_GRPCROUTE && !is_grpc(q) && is_shared(w, dump, g, l, f.route, q->host))
+		if (f.route->object.kind == KIND_GRPCROUTE && !is_grpc(q) && is_shared(w, dump, &l, f.route, q->host))
 			continue;
 		for (f.rule = 0; f.rule < f.route->n_rules; f.rule++)
 			for (f.match = 0; f.match < f.route->rules[f.rule].n_matches; f.match++)
@@ -324,11 +343,19 @@ static struct request a_request(struct walk *w)
 	};
 }
 
-/* With TLS the connection is one listener's, "443@name"; what belongs to another one of the port is misdirected. */
-static bool is_misdirected(const struct table_listener *to, const struct listener *owner)
+/* With TLS the connection is one listener's, "443@name" or "443@namespace:set:name"; what belongs to another one of the port is
+ * misdirected. */
+static bool is_misdirected(const struct table_listener *to, const struct owned *of)
 {
 	const char *name = strchr(to->unit.key, '@');
-	return to->sni && owner && strcmp(name + 1, owner->name) != 0;
+	char own[256];
+	if (!to->sni || !of->listener)
+		return false;
+	if (of->owner->kind == KIND_GATEWAY)
+		snprintf(own, sizeof(own), "%s", of->listener->name);
+	else
+		snprintf(own, sizeof(own), "%s:%s:%s", of->owner->namespace, of->owner->name, of->listener->name);
+	return strcmp(name + 1, own) != 0;
 }
 
 static bool ask(struct walk *w, const char *dump, const struct table_listener *listener)
@@ -343,7 +370,8 @@ static bool ask(struct walk *w, const char *dump, const struct table_listener *l
 	snprintf(expected, sizeof(expected), "%s/%s/%s%zu", found.route ? found.route->object.namespace : "",
 	         found.route ? found.route->object.name : "",
 	         found.route && found.route->object.kind == KIND_GRPCROUTE ? "grpc-" : "", found.rule);
-	if (is_misdirected(listener, listener_for(dump, gateway_of(w, listener), listener->port, q.host)))
+	const struct owned owned = listener_for(w, dump, gateway_of(w, listener), listener->port, q.host);
+	if (is_misdirected(listener, &owned))
 		snprintf(expected, sizeof(expected), "misdirected");
 	const char *got = entry ? entry->rule : "//0";
 	size_t n = strlen(expected);

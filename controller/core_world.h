@@ -134,8 +134,21 @@ static inline void make_gateway(struct walk *w)
 		    PICK(w, "name: c1", "name: c2", "name: c1, namespace: a", "name: c3, kind: ConfigMap"));
 	else if (!roll(w, 2))
 		make_frontend(w);
+	if (roll(w, 4))
+		say(w, "  allowedListeners: {namespaces: {from: %s, selector: {matchLabels: {team: red}}}}\n",
+		    PICK(w, "All", "All", "Same", "Selector", "None"));
 	say(w, "  listeners:\n");
 	for (unsigned i = 0, n = 1 + roll(w, 5); i < n; i++)
+		make_listener(w, i);
+}
+
+static inline void make_set(struct walk *w)
+{
+	head(w, "gateway.networking.k8s.io/v1", "ListenerSet", a_namespace(w), PICK(w, "g1", "s1", "s2"));
+	say(w, "spec:\n  parentRef: {name: %s%s%s}\n", PICK(w, "g1", "g1", "g2", "none"), PICK(w, "", ", namespace: a", ", namespace: a-b"),
+	    roll(w, 16) ? "" : ", kind: Bucket");
+	say(w, "  listeners:\n");
+	for (unsigned i = 0, n = 1 + roll(w, 4); i < n; i++)
 		make_listener(w, i);
 }
 
@@ -194,7 +207,10 @@ static inline void make_parents(struct walk *w)
 {
 	say(w, "spec:\n  parentRefs:\n");
 	for (unsigned i = 0, n = 1 + roll(w, 2); i < n; i++) {
-		say(w, "  - name: %s\n", PICK(w, "g1", "g2"));
+		bool set = !roll(w, 3);
+		say(w, "  - name: %s\n", set ? PICK(w, "g1", "s1", "s2") : PICK(w, "g1", "g2"));
+		if (set)
+			say(w, "    kind: ListenerSet\n");
 		say(w, "    namespace: %s\n", a_namespace(w));
 		if (!roll(w, 4))
 			say(w, "    sectionName: %s\n", PICK(w, "l0", "l1", "l2", "l3"));
@@ -396,7 +412,7 @@ static inline void make_grant(struct walk *w)
 {
 	head(w, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", a_namespace(w), PICK(w, "t1", "t2"));
 	say(w, "spec:\n  from: [{group: gateway.networking.k8s.io, kind: %s, namespace: %s}]\n",
-	    PICK(w, "HTTPRoute", "HTTPRoute", "GRPCRoute", "Gateway"), a_namespace(w));
+	    PICK(w, "HTTPRoute", "HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet"), a_namespace(w));
 	say(w, "  to: [{group: \"\", kind: %s%s}]\n", PICK(w, "Service", "Service", "Secret", "ConfigMap"),
 	    PICK(w, "", ", name: s1", ", name: s2"));
 }
@@ -428,7 +444,7 @@ static inline void step(struct walk *w)
 	                                               make_route,     make_route, make_route,   make_grpc_route, make_grpc_route, make_service, make_service,
 	                                               make_slice,     make_slice, make_grant, make_gateway, make_secret,
 	                                               make_parameters, make_gateway_service, make_gateway_service,
-	                                               make_gateway_slice, make_pods, make_policy, make_policy, make_config_map};
+	                                               make_gateway_slice, make_pods, make_policy, make_policy, make_config_map, make_set, make_set};
 	if (w->n && !roll(w, 8)) {
 		size_t i = roll(w, (unsigned)w->n);
 		const struct object *o = w->world[i];

@@ -39,7 +39,7 @@ bool encode_name_ok(const char *name)
 
 bool encode_listener_ok(const char *key)
 {
-	return made_of(key, "._:-[]@", 400);
+	return made_of(key, "._:-[]@", 700);
 }
 
 bool encode_host_ok(const char *host)

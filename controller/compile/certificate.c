@@ -11,7 +11,7 @@
 static const char **names_of(struct arena *scratch, const struct gateway_state *gateway, size_t l,
                              const struct graph_certificate *certificate, uint32_t *ret_n)
 {
-	const struct listener *listener = &gateway->gateway->listeners[l];
+	const struct listener *listener = gateway->listeners[l].spec;
 	const char *own = listener->hostname ? listener->hostname : "";
 	const char **names = arena_array(scratch, certificate->n_names + 1, sizeof(*names));
 	uint32_t n = 0;

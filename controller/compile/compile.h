@@ -63,7 +63,8 @@ struct host {
 };
 
 struct port {
-	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80"; in a cluster "20000", the bind port; with TLS "443@name" */
+	UT_hash_handle hh;    /* by key, "80" or "10.0.0.1:80"; in a cluster "20000", the bind port; with TLS "443@name", of a ListenerSet
+	                         "443@namespace:set:name" */
 	struct node *gateway; /* NULL: nobody's, about to go */
 	struct hashed_set hosts;
 	uint16_t port, bind_port;
@@ -71,7 +72,7 @@ struct port {
 	bool tls;
 	size_t listener;      /* with TLS: the one of the Gateway */
 	char address[48];
-	char key[340];
+	char key[700];
 };
 
 struct backend {

@@ -16,11 +16,15 @@ static void key_of(const struct compile *compile, const struct gateway_state *ga
                    char *ret, size_t size)
 {
 	bool pool = compile->graph->options.pool_base;
-	const uint16_t port = gateway->gateway->listeners[listener].port, bind_port = gateway->listeners[listener].bind_port;
-	const struct listener *l = &gateway->gateway->listeners[listener];
+	const uint16_t port = gateway->listeners[listener].spec->port, bind_port = gateway->listeners[listener].bind_port;
+	const struct listener *l = gateway->listeners[listener].spec;
 	port_key(gateway->binds[bind], pool ? bind_port : port, ret, size);
-	if (graph_listener_tls(l))
-		snprintf(ret + strlen(ret), size - strlen(ret), "@%s", l->name);
+	const struct node *owner = gateway->listeners[listener].owner;
+	const size_t n = strlen(ret);
+	if (graph_listener_tls(l) && owner == gateway->node)
+		snprintf(ret + n, size - n, "@%s", l->name);
+	else if (graph_listener_tls(l))
+		snprintf(ret + n, size - n, "@%s:%s:%s", owner->namespace, owner->name, l->name);
 }
 
 struct port *port_find(const struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener)
@@ -66,7 +70,7 @@ void ports_withdraw(struct compile *compile, struct node *gateway)
 static void claim(struct compile *compile, struct gateway_ports *ports, struct node *gateway, size_t bind, size_t listener)
 {
 	const struct gateway_state *state = node_gateway(gateway);
-	const struct listener *l = &state->gateway->listeners[listener];
+	const struct listener *l = state->listeners[listener].spec;
 	struct port *port = want(compile, state, bind, listener);
 	port->port = l->port;
 	port->tls = graph_listener_tls(l);
@@ -86,11 +90,11 @@ static void claim(struct compile *compile, struct gateway_ports *ports, struct n
 /* With TLS a connection is one listener's. What another one of the port has, is asked for on the wrong connection. */
 static void claim_misdirected(struct compile *compile, const struct gateway_state *state, size_t bind, size_t listener)
 {
-	const struct listener *l = &state->gateway->listeners[listener], *other;
+	const struct listener *l = state->listeners[listener].spec, *other;
 	struct port *port = port_find(compile, state, bind, listener);
 	BUG_ON(!port);
 	for (size_t i = 0; i < state->n_listeners; i++) {
-		other = &state->gateway->listeners[i];
+		other = state->listeners[i].spec;
 		if (i == listener || !state->listeners[i].serving || other->port != l->port)
 			continue;
 		struct host *host = host_want(port, other->hostname ? other->hostname : "");
@@ -110,7 +114,7 @@ void ports_claim(struct compile *compile, struct node *gateway)
 			claim(compile, ports, gateway, b, i);
 	for (size_t i = 0; i < state->n_listeners; i++)
 		for (size_t b = 0; b < state->n_binds && state->listeners[i].serving; b++)
-			if (graph_listener_tls(&state->gateway->listeners[i]))
+			if (graph_listener_tls(state->listeners[i].spec))
 				claim_misdirected(compile, state, b, i);
 	gateway->compile = ports;
 }
@@ -129,7 +133,7 @@ static struct table_unit *build(struct compile *compile, const struct port *port
 	};
 	if (port->tls) {
 		const struct gateway_state *state = node_gateway(gateway);
-		const char *hostname = state->gateway->listeners[port->listener].hostname;
+		const char *hostname = state->listeners[port->listener].spec->hostname;
 		like.sni = hostname ? hostname : "";
 		certificates_use(compile, state, port->listener, &scratch, &like, changes);
 	}

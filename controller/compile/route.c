@@ -41,7 +41,7 @@ static void add_host(struct host_list *list, struct host *host, uint16_t rank)
 static void add_hostname(struct compile *compile, const struct gateway_state *gateway, size_t listener,
                          const char *hostname, size_t rank, struct host_list *list)
 {
-	uint16_t number = gateway->gateway->listeners[listener].port;
+	uint16_t number = gateway->listeners[listener].spec->port;
 	if (graph_listener_owner(gateway, number, hostname) != listener)
 		return;
 	for (size_t b = 0; b < gateway->n_binds; b++) {
@@ -60,7 +60,7 @@ static size_t rank_of(const char *hostname)
 static void add_listener(struct compile *compile, const struct gateway_state *gateway, size_t listener,
                          const struct http_route *route, struct host_list *list)
 {
-	const char *own = gateway->gateway->listeners[listener].hostname;
+	const char *own = gateway->listeners[listener].spec->hostname;
 	const size_t grpc = route->object.kind == KIND_GRPCROUTE;
 	if (!own)
 		own = "";
@@ -77,13 +77,13 @@ static void add_listener(struct compile *compile, const struct gateway_state *ga
 static void find_hosts(struct compile *compile, const struct route_state *state, struct host_list *list)
 {
 	for (size_t p = 0; p < state->n_parents; p++) {
-		const struct parent_ref *ref = &state->route->parent_refs[p];
-		uint64_t mask = state->parents[p].listeners;
-		const struct gateway_state *gateway =
-		        mask ? node_gateway(store_find(compile->graph->store, KIND_GATEWAY, ref->namespace, ref->name)) : NULL;
-		for (size_t l = 0; gateway && l < gateway->n_listeners; l++)
-			if ((mask >> l & 1) && gateway->listeners[l].serving)
-				add_listener(compile, gateway, l, state->route, list);
+		const uint64_t mask = state->parents[p].listeners;
+		if (!mask)
+			continue;
+		const struct graph_parent to = graph_parent(compile->graph, &state->route->parent_refs[p]);
+		for (size_t l = 0; l < to.n; l++)
+			if ((mask >> l & 1) && to.gateway->listeners[to.first + l].serving)
+				add_listener(compile, to.gateway, to.first + l, state->route, list);
 	}
 }
 

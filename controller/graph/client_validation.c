@@ -55,7 +55,7 @@ const struct client_validation *graph_validation(const struct gateway *gateway, 
 bool graph_insecure(const struct gateway_state *state)
 {
 	for (size_t l = 0; l < state->n_listeners; l++) {
-		const struct listener *listener = &state->gateway->listeners[l];
+		const struct listener *listener = state->listeners[l].spec;
 		const struct client_validation *validation = graph_validation(state->gateway, listener->port);
 		if (graph_listener_tls(listener) && validation && validation->fallback)
 			return true;
@@ -90,7 +90,7 @@ bool graph_judge_clients(const struct graph *graph, struct gateway_state *state,
 {
 	struct listener_state *s = &state->listeners[l];
 	char at[80], field[160];
-	const struct client_validation *validation = find(state->gateway, state->gateway->listeners[l].port, at);
+	const struct client_validation *validation = find(state->gateway, state->listeners[l].spec->port, at);
 	bool any = !validation;
 	s->any_client = validation && validation->fallback;
 	for (size_t i = 0; validation && i < validation->n_ca_refs; i++) {

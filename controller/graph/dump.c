@@ -1,4 +1,4 @@
-/* The graph as text: every Gateway with its listeners, every route with its parents and references. Sorted. */
+/* The graph as text: every Gateway and ListenerSet with its listeners, every route with its parents and references. Sorted. */
 #include "controller/graph/graph.h"
 
 static void dump_condition(const struct condition *c, const char *indent, struct buf *out)
@@ -8,6 +8,22 @@ static void dump_condition(const struct condition *c, const char *indent, struct
 	buf_adds(out, indent);
 	condition_dump(c, out);
 	buf_addc(out, '\n');
+}
+
+static void dump_listener(const struct gateway_state *state, size_t i, struct buf *out)
+{
+	const struct listener *l = state->listeners[i].spec;
+	const struct listener_state *s = &state->listeners[i];
+	buf_addf(out, "  listener %s: %s port %u, hostname %s, attached routes %u", l->name, l->protocol, l->port,
+	         l->hostname ? l->hostname : "any", s->attached);
+	for (size_t b = 0; s->serving && b < state->n_binds; b++)
+		buf_addf(out, "%s%s:%u", b ? ", " : ", bound to ", *state->binds[b] ? state->binds[b] : "*",
+		         s->bind_port);
+	buf_addc(out, '\n');
+	dump_condition(&s->accepted, "    ", out);
+	dump_condition(&s->conflicted, "    ", out);
+	dump_condition(&s->resolved, "    ", out);
+	dump_condition(&s->programmed, "    ", out);
 }
 
 static void dump_gateway(const struct graph *graph, const struct node *node, struct buf *out)
@@ -21,20 +37,23 @@ static void dump_gateway(const struct graph *graph, const struct node *node, str
 	dump_condition(&state->accepted, "  ", out);
 	dump_condition(&state->programmed, "  ", out);
 	dump_condition(&state->resolved, "  ", out);
-	for (size_t i = 0; i < state->n_listeners; i++) {
-		const struct listener *l = &state->gateway->listeners[i];
-		const struct listener_state *s = &state->listeners[i];
-		buf_addf(out, "  listener %s: %s port %u, hostname %s, attached routes %u", l->name, l->protocol, l->port,
-		         l->hostname ? l->hostname : "any", s->attached);
-		for (size_t b = 0; s->serving && b < state->n_binds; b++)
-			buf_addf(out, "%s%s:%u", b ? ", " : ", bound to ", *state->binds[b] ? state->binds[b] : "*",
-			         s->bind_port);
-		buf_addc(out, '\n');
-		dump_condition(&s->accepted, "    ", out);
-		dump_condition(&s->conflicted, "    ", out);
-		dump_condition(&s->resolved, "    ", out);
-		dump_condition(&s->programmed, "    ", out);
+	for (size_t i = 0; i < state->n_own; i++)
+		dump_listener(state, i, out);
+}
+
+static void dump_set(const struct node *node, struct buf *out)
+{
+	const struct set_state *set = node_set(node);
+	if (!set) {
+		buf_addf(out, "ListenerSet %s/%s: of no Gateway of ours\n", node->namespace, node->name);
+		return;
 	}
+	const struct node *gateway = set->gateway->node;
+	buf_addf(out, "ListenerSet %s/%s of Gateway %s/%s\n", node->namespace, node->name, gateway->namespace, gateway->name);
+	dump_condition(&set->accepted, "  ", out);
+	dump_condition(&set->programmed, "  ", out);
+	for (size_t i = 0; i < set->n; i++)
+		dump_listener(set->gateway, set->first + i, out);
 }
 
 static void dump_parent(const struct graph *graph, const struct route_state *state, size_t i, struct buf *out)
@@ -46,12 +65,11 @@ static void dump_parent(const struct graph *graph, const struct route_state *sta
 		buf_adds(out, ": not ours\n");
 		return;
 	}
-	const struct gateway_state *gateway =
-	        node_gateway(store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name));
+	const struct graph_parent to = graph_parent(graph, ref);
 	const char *before = " attached to listener ";
-	for (size_t l = 0; l < gateway->n_listeners; l++)
+	for (size_t l = 0; l < to.n; l++)
 		if (parent->listeners >> l & 1) {
-			buf_addf(out, "%s%s", before, gateway->gateway->listeners[l].name);
+			buf_addf(out, "%s%s", before, to.gateway->listeners[to.first + l].spec->name);
 			before = ", ";
 		}
 	buf_addc(out, '\n');
@@ -126,7 +144,7 @@ static void dump_class(const struct graph *graph, const struct node *node, struc
 
 void graph_dump(const struct graph *graph, struct buf *out)
 {
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE,
+	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE,
 	                                         KIND_BACKENDTLSPOLICY};
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct node_list nodes = {0};
@@ -136,6 +154,8 @@ void graph_dump(const struct graph *graph, struct buf *out)
 				dump_class(graph, nodes.items[i], out);
 			else if (kinds[k] == KIND_GATEWAY)
 				dump_gateway(graph, nodes.items[i], out);
+			else if (kinds[k] == KIND_LISTENERSET)
+				dump_set(nodes.items[i], out);
 			else if (kinds[k] == KIND_BACKENDTLSPOLICY)
 				dump_policy(graph, nodes.items[i], out);
 			else

@@ -23,6 +23,7 @@ void gateway_state_free(struct gateway_state *state)
 		graph_cas_done(&state->listeners[i]);
 	}
 	free(state->binds);
+	free(state->sets);
 	object_unref(&state->gateway->object);
 	free(state);
 }
@@ -32,6 +33,14 @@ void gateway_state_free(struct gateway_state *state)
 static const char *hostname_of(const struct listener *l)
 {
 	return l->hostname ? l->hostname : "";
+}
+
+/* What another object's listeners are called is not told. */
+#define OTHERS "a listener that comes before it"
+
+static bool is_of_same(const struct gateway_state *state, size_t i, size_t j)
+{
+	return state->listeners[i].owner == state->listeners[j].owner;
 }
 
 /* Protocols that cannot share a TCP port get one class; UDP and what nobody knows are in nobody's way. */
@@ -47,25 +56,49 @@ static int transport(const struct listener *l)
 	return 0;
 }
 
-/* Inside one Gateway nobody wins: all listeners that cannot be told apart are refused. */
+static void set_protocol_conflict(struct gateway_state *state, size_t i, size_t j)
+{
+	const struct listener *l = state->listeners[i].spec, *other = state->listeners[j].spec;
+	condition_set(&state->listeners[i].conflicted, COND_LISTENER_CONFLICTED_PROTOCOL,
+	              "spec.listeners[%zu].protocol: %s cannot share port %u with %s of %s%s", graph_listener_index(state, i),
+	              l->protocol, l->port, other->protocol, is_of_same(state, i, j) ? "listener " : OTHERS,
+	              is_of_same(state, i, j) ? other->name : "");
+}
+
+static void set_hostname_conflict(struct gateway_state *state, size_t i, size_t j)
+{
+	const struct listener *l = state->listeners[i].spec, *other = state->listeners[j].spec;
+	condition_set(&state->listeners[i].conflicted, COND_LISTENER_CONFLICTED_HOSTNAME,
+	              "spec.listeners[%zu].hostname: port %u has the same hostname in %s%s", graph_listener_index(state, i), l->port,
+	              is_of_same(state, i, j) ? "listener " : OTHERS, is_of_same(state, i, j) ? other->name : "");
+}
+
+/* A listener that is refused itself is in nobody's way. */
+static bool is_in_the_way(const struct listener_state *s)
+{
+	return s->accepted.id != COND_LISTENER_UNSUPPORTED_PROTOCOL && s->accepted.id != COND_LISTENER_PROTOCOL_CONFLICT &&
+	       s->accepted.id != COND_LISTENER_HOSTNAME_CONFLICT;
+}
+
+/* Inside one Gateway nobody wins: all its listeners that cannot be told apart are refused. Of a ListenerSet's, those that come
+ * behind others are. */
 static void judge_conflicts(struct gateway_state *state, size_t i)
 {
-	const struct listener *all = state->gateway->listeners, *l = &all[i];
 	struct listener_state *s = &state->listeners[i];
+	const struct listener *l = s->spec;
 	condition_set(&s->conflicted, COND_LISTENER_NO_CONFLICTS, NULL);
-	for (size_t j = 0; j < state->n_listeners; j++) {
-		if (j == i || all[j].port != l->port || !transport(l) || !transport(&all[j]))
+	for (size_t j = 0; j < (i < state->n_own ? state->n_own : i); j++) {
+		const struct listener *other = state->listeners[j].spec;
+		if (j == i || other->port != l->port || !transport(l) || !transport(other))
 			continue;
-		if (transport(l) != transport(&all[j])) {
-			condition_set(&s->conflicted, COND_LISTENER_CONFLICTED_PROTOCOL,
-			              "spec.listeners[%zu].protocol: %s cannot share port %u with %s of listener %s", i, l->protocol,
-			              l->port, all[j].protocol, all[j].name);
+		if (i >= state->n_own && !is_in_the_way(&state->listeners[j]))
+			continue;
+		if (transport(l) != transport(other)) {
+			set_protocol_conflict(state, i, j);
 			return;
 		}
-		if (strcmp(hostname_of(l), hostname_of(&all[j])) == 0 && strcmp(l->protocol, all[j].protocol) == 0) {
-			condition_set(&s->conflicted, COND_LISTENER_CONFLICTED_HOSTNAME,
-			              "spec.listeners[%zu].hostname: port %u has the same hostname in listener %s", i, l->port,
-			              all[j].name);
+		if (strcmp(hostname_of(l), hostname_of(other)) == 0 && strcmp(l->protocol, other->protocol) == 0) {
+			set_hostname_conflict(state, i, j);
 			return;
 		}
 	}
@@ -81,7 +114,7 @@ size_t graph_listener_owner(const struct gateway_state *gateway, uint16_t port, 
 	size_t best = SIZE_MAX;
 	const char *best_hostname = NULL;
 	for (size_t i = 0; i < gateway->n_listeners; i++) {
-		const struct listener *l = &gateway->gateway->listeners[i];
+		const struct listener *l = gateway->listeners[i].spec;
 		const char *own = hostname_of(l);
 		if (!gateway->listeners[i].serving || l->port != port || !hostname_covers(own, hostname))
 			continue;
@@ -109,7 +142,7 @@ static uint32_t kind_bit(const char *name)
 /* allowedRoutes.kinds: what of it we know. None given: the protocol's kinds. */
 static void judge_kinds(struct gateway_state *state, size_t i)
 {
-	const struct listener *l = &state->gateway->listeners[i];
+	const struct listener *l = state->listeners[i].spec;
 	struct listener_state *s = &state->listeners[i];
 	const uint32_t fits = is_supported(l) ? 1u << KIND_HTTPROUTE | 1u << KIND_GRPCROUTE : 0;
 	condition_set(&s->resolved, COND_LISTENER_RESOLVED_REFS, NULL);
@@ -122,14 +155,26 @@ static void judge_kinds(struct gateway_state *state, size_t i)
 			continue;
 		if (s->resolved.id == COND_LISTENER_RESOLVED_REFS)
 			condition_set(&s->resolved, COND_LISTENER_INVALID_ROUTE_KINDS,
-			              "spec.listeners[%zu].allowedRoutes.kinds[%zu]: %s cannot be attached to protocol %s", i, k,
+			              "spec.listeners[%zu].allowedRoutes.kinds[%zu]: %s cannot be attached to protocol %s",
+			              graph_listener_index(state, i), k,
 			              kind->kind, l->protocol);
 	}
 }
 
+static void judge_one_too_many(struct listener_state *s)
+{
+	condition_set(&s->conflicted, COND_LISTENER_NO_CONFLICTS, NULL);
+	condition_set(&s->resolved, COND_LISTENER_RESOLVED_REFS, NULL);
+	condition_set(&s->accepted, COND_LISTENER_TOO_MANY, "The Gateway and its ListenerSets have more than %d listeners", GRAPH_MERGED);
+}
+
 static void judge_listener(const struct graph *graph, struct gateway_state *state, size_t i)
 {
-	const struct listener *l = &state->gateway->listeners[i];
+	if (i >= GRAPH_MERGED) {
+		judge_one_too_many(&state->listeners[i]);
+		return;
+	}
+	const struct listener *l = state->listeners[i].spec;
 	struct listener_state *s = &state->listeners[i];
 	judge_conflicts(state, i);
 	judge_kinds(state, i);
@@ -138,11 +183,11 @@ static void judge_listener(const struct graph *graph, struct gateway_state *stat
 		graph_judge_certificates(graph, state, i);
 		clients = graph_judge_clients(graph, state, i);
 	}
-	if (!is_supported(l))
-		condition_set(&s->accepted, COND_LISTENER_UNSUPPORTED_PROTOCOL,
-		              "spec.listeners[%zu].protocol: %s is not supported", i, l->protocol);
-	else if (s->conflicted.id == COND_LISTENER_CONFLICTED_PROTOCOL)
+	if (s->conflicted.id == COND_LISTENER_CONFLICTED_PROTOCOL)
 		condition_set(&s->accepted, COND_LISTENER_PROTOCOL_CONFLICT, "%s", condition_text(&s->conflicted));
+	else if (!is_supported(l))
+		condition_set(&s->accepted, COND_LISTENER_UNSUPPORTED_PROTOCOL,
+		              "spec.listeners[%zu].protocol: %s is not supported", graph_listener_index(state, i), l->protocol);
 	else if (s->conflicted.id == COND_LISTENER_CONFLICTED_HOSTNAME)
 		condition_set(&s->accepted, COND_LISTENER_HOSTNAME_CONFLICT, "%s", condition_text(&s->conflicted));
 	else if (!clients)
@@ -263,16 +308,19 @@ static uint16_t mapped_port(const struct graph_options *options, uint16_t port)
 	return port;
 }
 
+bool graph_listener_valid(const struct listener_state *s)
+{
+	return s->accepted.id == COND_LISTENER_ACCEPTED && s->takes && (!graph_listener_tls(s->spec) || s->n_certificates);
+}
+
 bool graph_listener_good(const struct gateway_state *state, size_t i)
 {
-	const struct listener_state *s = &state->listeners[i];
-	return !state->accepted.id && !state->programmed.id && s->accepted.id == COND_LISTENER_ACCEPTED && s->takes &&
-	       (!graph_listener_tls(&state->gateway->listeners[i]) || s->n_certificates);
+	return !state->accepted.id && !state->programmed.id && graph_listener_valid(&state->listeners[i]);
 }
 
 static void judge_port(const struct graph *graph, struct gateway_state *state, size_t i, struct claim **claims)
 {
-	uint16_t port = state->gateway->listeners[i].port;
+	uint16_t port = state->listeners[i].spec->port;
 	struct listener_state *s = &state->listeners[i];
 	if (!graph_listener_good(state, i))
 		return;
@@ -280,11 +328,12 @@ static void judge_port(const struct graph *graph, struct gateway_state *state, s
 	const struct claim *taken = port_taken(*claims, state, port, bind_port);
 	if (taken && taken->owner != state)
 		condition_set(&s->accepted, COND_LISTENER_PORT_UNAVAILABLE,
-		              "spec.listeners[%zu].port: %u is taken by Gateway %s/%s; ask for another address in spec.addresses", i,
+		              "spec.listeners[%zu].port: %u is taken by Gateway %s/%s; ask for another address in spec.addresses",
+		              graph_listener_index(state, i),
 		              port, taken->owner->node->namespace, taken->owner->node->name);
 	else if (taken)
 		condition_set(&s->accepted, COND_LISTENER_PORT_UNAVAILABLE,
-		              "spec.listeners[%zu].port: %u is bound as %u, which port %u has already", i, port, bind_port,
+		              "spec.listeners[%zu].port: %u is bound as %u, which port %u has already", graph_listener_index(state, i), port, bind_port,
 		              taken->port);
 	if (taken)
 		return;
@@ -319,17 +368,39 @@ static void judge_parameters(const struct graph *graph, struct gateway_state *st
 	buf_done(&message);
 }
 
+/* Which listeners there are, its own and those of its ListenerSets; nothing of them is judged. */
+static struct gateway_state *state_new(const struct graph *graph, struct node *node)
+{
+	struct gateway *gateway = (struct gateway *)object_ref(node->object);
+	size_t n_sets, n = gateway->n_listeners;
+	struct set_state **sets = graph_sets_new(graph, node, &n_sets);
+	for (size_t k = 0; k < n_sets; k++) {
+		sets[k]->first = n;
+		n += sets[k]->n;
+	}
+	struct gateway_state *state = xcalloc(1, sizeof(*state) + n * sizeof(state->listeners[0]));
+	*state = (struct gateway_state){.node = node, .gateway = gateway, .sets = sets, .n_sets = n_sets,
+	                                .n_own = gateway->n_listeners, .n_listeners = n};
+	for (size_t i = 0; i < state->n_own; i++) {
+		state->listeners[i].spec = &gateway->listeners[i];
+		state->listeners[i].owner = node;
+	}
+	for (size_t k = 0; k < n_sets; k++) {
+		sets[k]->gateway = state;
+		for (size_t i = 0; i < sets[k]->n; i++) {
+			state->listeners[sets[k]->first + i].spec = &sets[k]->set->listeners[i];
+			state->listeners[sets[k]->first + i].owner = sets[k]->node;
+		}
+	}
+	return state;
+}
+
 /* Everything that does not depend on other Gateways. accepted or programmed stay empty where nothing is wrong yet. */
 static struct gateway_state *judge_alone(const struct graph *graph, struct node *node)
 {
-	struct gateway *gateway = (struct gateway *)node->object;
-	size_t n = gateway->n_listeners < GRAPH_LISTENERS ? gateway->n_listeners : GRAPH_LISTENERS;
-	struct gateway_state *state = xcalloc(1, sizeof(*state) + n * sizeof(state->listeners[0]));
-	state->node = node;
-	object_ref(&gateway->object);
-	state->gateway = gateway;
-	state->n_listeners = n;
-	for (size_t i = 0; i < n; i++)
+	struct gateway_state *state = state_new(graph, node);
+	const struct gateway *gateway = state->gateway;
+	for (size_t i = 0; i < state->n_listeners; i++)
 		judge_listener(graph, state, i);
 	if (gateway->client_certificate)
 		graph_judge_client_certificate(graph, state);
@@ -351,24 +422,30 @@ static void judge_listeners_programmed(struct gateway_state *state)
 		struct listener_state *s = &state->listeners[i];
 		if (s->serving)
 			condition_set(&s->programmed, COND_LISTENER_PROGRAMMED, NULL);
+		else if (s->accepted.id == COND_LISTENER_HOSTNAME_CONFLICT)
+			condition_set(&s->programmed, COND_LISTENER_NOT_PROGRAMMED_HOSTNAME, NULL);
+		else if (s->accepted.id == COND_LISTENER_PROTOCOL_CONFLICT)
+			condition_set(&s->programmed, COND_LISTENER_NOT_PROGRAMMED_PROTOCOL, NULL);
 		else if (s->accepted.id != COND_LISTENER_ACCEPTED)
 			condition_set(&s->programmed, COND_LISTENER_INVALID, "The listener is not accepted");
 		else if (!s->takes)
 			condition_set(&s->programmed, COND_LISTENER_INVALID, "No kind of route can be attached");
-		else if (graph_listener_tls(&state->gateway->listeners[i]) && !s->n_certificates)
+		else if (graph_listener_tls(state->listeners[i].spec) && !s->n_certificates)
 			condition_set(&s->programmed, COND_LISTENER_INVALID, "No certificate can be served");
 		else
 			condition_set(&s->programmed, COND_LISTENER_PENDING, "The Gateway is not programmed");
 	}
 }
 
-/* Accepted and Programmed of the Gateway, once its listeners are judged. */
+/* Accepted and Programmed of the Gateway, once its listeners are judged: one that can be served is enough, also if it is of a
+ * ListenerSet; what is wrong with those of ListenerSets is not the Gateway's to tell. */
 static void judge_whole(const struct graph *graph, struct gateway_state *state)
 {
-	size_t accepted = 0, serving = 0;
+	size_t accepted = 0, own = 0, serving = 0;
 	BUG_ON(!state);
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		accepted += state->listeners[i].accepted.id == COND_LISTENER_ACCEPTED;
+		own += i < state->n_own && state->listeners[i].accepted.id == COND_LISTENER_ACCEPTED;
 		serving += state->listeners[i].serving;
 	}
 	judge_listeners_programmed(state);
@@ -378,7 +455,7 @@ static void judge_whole(const struct graph *graph, struct gateway_state *state)
 		condition_set(&state->programmed, COND_GATEWAY_NOT_PROGRAMMED, "The GatewayClass is not accepted");
 	else if (state->accepted.id)
 		condition_set(&state->programmed, COND_GATEWAY_INVALID, "The Gateway is not accepted");
-	else if (accepted == state->n_listeners)
+	else if (own == state->n_own)
 		condition_set(&state->accepted, COND_GATEWAY_ACCEPTED, NULL);
 	else
 		condition_set(&state->accepted, accepted ? COND_GATEWAY_SOME_LISTENERS : COND_GATEWAY_NO_LISTENERS, NULL);
@@ -386,6 +463,7 @@ static void judge_whole(const struct graph *graph, struct gateway_state *state)
 		condition_set(&state->programmed, COND_GATEWAY_PROGRAMMED, NULL);
 	else if (!state->programmed.id)
 		condition_set(&state->programmed, COND_GATEWAY_INVALID, "No listener can be served");
+	graph_judge_sets(state);
 }
 
 static int older(const void *a, const void *b)
@@ -396,11 +474,11 @@ static int older(const void *a, const void *b)
 /* Nothing a route or the table would see is different. */
 static bool is_as_before(const struct gateway_state *old, const struct gateway_state *new)
 {
-	if (!old || old->gateway != new->gateway || !old->client != !new->client ||
+	if (!old || old->gateway != new->gateway || old->n_listeners != new->n_listeners || !old->client != !new->client ||
 	    (old->client && strcmp(old->client->digest, new->client->digest) != 0))
 		return false;
 	for (size_t i = 0; i < new->n_listeners; i++)
-		if (old->listeners[i].serving != new->listeners[i].serving ||
+		if (old->listeners[i].spec != new->listeners[i].spec || old->listeners[i].serving != new->listeners[i].serving ||
 		    old->listeners[i].bind_port != new->listeners[i].bind_port ||
 		    old->listeners[i].takes != new->listeners[i].takes)
 			return false;
@@ -423,8 +501,9 @@ static void settle(struct graph *graph, struct gateway_state *state, struct grap
 	} else {
 		state->epoch = ++graph->epoch;
 		graph_queue(&delta->gateways, node);
-		for (struct edge *e = node->in[EDGE_USER]; e; e = e->next)
-			graph_queue(&delta->routes, e->from);
+		graph_queue_routes(node, delta);
+		for (size_t i = 0; i < state->n_sets; i++)
+			graph_queue_routes(state->sets[i]->node, delta);
 	}
 	gateway_state_free(old);
 	node->graph = state;
@@ -447,5 +526,6 @@ void graph_gateways(struct graph *graph, struct graph_delta *delta)
 		judge_whole(graph, states[g]);
 		settle(graph, states[g], delta);
 	}
+	graph_settle_sets(graph, states, list->n, delta);
 	free(states);
 }

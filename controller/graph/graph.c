@@ -65,22 +65,25 @@ enum class_verdict graph_class(const struct graph *graph, const char *name)
 #define RELEASE_FIRST 1u /* v1.N.x that are supported; named below, too */
 #define RELEASE_LAST 6u
 #define RELEASE_FEATURES 4u /* supportedFeatures is a list of objects, and in the standard channel, since this one */
+#define RELEASE_SETS 5u     /* status.attachedListenerSets */
 
 void graph_set_release(struct graph *graph, const char *version, bool experimental, const char *why,
                        struct node_list *status)
 {
 	struct graph_release *release = &graph->release;
-	struct node_list classes = {0};
+	struct node_list nodes = {0};
 	unsigned minor = 0;
 	bool first = version && sscanf(version, "v1.%u.", &minor) == 1;
 	*release = (struct graph_release){.supported = first && minor >= RELEASE_FIRST && minor <= RELEASE_LAST,
-	                                  .features = first && minor >= RELEASE_FEATURES, .experimental = experimental};
+	                                  .features = first && minor >= RELEASE_FEATURES,
+	                                  .sets = first && minor >= RELEASE_SETS, .experimental = experimental};
 	snprintf(release->version, sizeof(release->version), "%s", version ? version : "");
 	snprintf(release->why, sizeof(release->why), "%s", version ? "" : why);
-	store_list(graph->store, KIND_GATEWAYCLASS, &classes);
-	for (size_t i = 0; i < classes.n; i++)
-		graph_touch(status, classes.items[i]);
-	node_list_done(&classes);
+	store_list(graph->store, KIND_GATEWAYCLASS, &nodes);
+	store_list(graph->store, KIND_GATEWAY, &nodes);
+	for (size_t i = 0; i < nodes.n; i++)
+		graph_touch(status, nodes.items[i]);
+	node_list_done(&nodes);
 }
 
 void graph_release_condition(const struct graph *graph, struct condition *ret)
@@ -106,6 +109,14 @@ void graph_touch(struct node_list *status, struct node *node)
 	node_list_add(status, node);
 }
 
+void graph_touch_whole(struct node_list *status, struct node *node)
+{
+	const struct gateway_state *state = node->kind == KIND_GATEWAY ? node_gateway(node) : NULL;
+	graph_touch(status, node);
+	for (size_t i = 0; state && i < state->n_sets; i++)
+		graph_touch(status, state->sets[i]->node);
+}
+
 void graph_queue(struct node_list *list, struct node *node)
 {
 	if (node->flags & NODE_IN_DELTA)
@@ -114,18 +125,19 @@ void graph_queue(struct node_list *list, struct node *node)
 	node_list_add(list, node);
 }
 
-static void queue_routes(struct node *node, struct graph_delta *delta)
+void graph_queue_routes(struct node *node, struct graph_delta *delta)
 {
 	for (struct edge *e = node->in[EDGE_USER]; e; e = e->next)
 		if (object_kind_is_route(e->from->kind))
 			graph_queue(&delta->routes, e->from);
 }
 
+/* Or by a ListenerSet, which is judged with its Gateway. */
 static bool is_used_by_gateway(const struct node *node)
 {
 	bool found = false;
 	for (const struct edge *e = node->in[EDGE_USER]; e && !found; e = e->next)
-		found = e->from->kind == KIND_GATEWAY;
+		found = e->from->kind == KIND_GATEWAY || e->from->kind == KIND_LISTENERSET;
 	return found;
 }
 
@@ -196,7 +208,7 @@ static void expand_config_map(struct node *node, struct graph_delta *delta)
 			struct node *service = e->from->out[i].to;
 			if (service->kind != KIND_SERVICE)
 				continue;
-			queue_routes(service, delta);
+			graph_queue_routes(service, delta);
 			graph_queue(&delta->services, service);
 		}
 	}
@@ -212,11 +224,12 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 			graph_touch(delta->status, node);
 		return object;
 	case KIND_GATEWAY:
+	case KIND_LISTENERSET:
 		return object;
 	case KIND_NAMESPACE:
 		if (object)
-			queue_routes(node, delta);
-		return false;
+			graph_queue_routes(node, delta);
+		return object && is_used_by_gateway(node);
 	case KIND_HTTPROUTE:
 	case KIND_GRPCROUTE:
 		if (object)
@@ -224,7 +237,7 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 		return false;
 	case KIND_REFERENCEGRANT:
 		if (node->flags & NODE_PARTS)
-			queue_routes(node, delta);
+			graph_queue_routes(node, delta);
 		return (node->flags & NODE_PARTS) && is_used_by_gateway(node);
 	case KIND_SECRET:
 		if (!object)
@@ -234,7 +247,7 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 		return is_used_by_gateway(node);
 	case KIND_SERVICE:
 		if (object || (node->flags & NODE_POLICY)) {
-			queue_routes(node, delta);
+			graph_queue_routes(node, delta);
 			graph_touch_policies(node, delta->status);
 		}
 		if (node->flags & (NODE_OBJECT | NODE_PARTS | NODE_POLICY))
@@ -274,7 +287,7 @@ static void enlist_gateway(struct graph *graph, struct node *node, struct graph_
 	node->graph = NULL;
 	graph_queue(&delta->gateways, node);
 	graph_touch(delta->status, node);
-	queue_routes(node, delta);
+	graph_queue_routes(node, delta);
 }
 
 static void enlist(struct graph *graph, struct node *node, struct graph_delta *delta)
@@ -317,7 +330,7 @@ void graph_delta_done(struct graph_delta *delta)
 void graph_init(struct graph *graph, const struct graph_options *options, struct store *store)
 {
 	*graph = (struct graph){.options = *options, .store = store};
-	graph->release = (struct graph_release){.supported = true, .features = true, .experimental = true};
+	graph->release = (struct graph_release){.supported = true, .features = true, .sets = true, .experimental = true};
 }
 
 void graph_done(struct graph *graph)
@@ -326,6 +339,8 @@ void graph_done(struct graph *graph)
 	for (struct node *node; (node = hashed_walk(&walk));) {
 		if (node->kind == KIND_GATEWAY)
 			gateway_state_free(node->graph);
+		else if (node->kind == KIND_LISTENERSET)
+			set_state_free(node->graph);
 		else if (object_kind_is_route(node->kind))
 			route_state_free(node->graph);
 		else if (node->kind == KIND_SECRET)
@@ -337,6 +352,7 @@ void graph_done(struct graph *graph)
 		node->graph = NULL;
 	}
 	node_list_done(&graph->gateways);
+	node_list_done(&graph->sets);
 	node_list_done(&graph->kept);
 	struct graph_said *said, *next;
 	HASH_ITER(hh, graph->said, said, next)

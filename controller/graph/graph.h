@@ -14,7 +14,8 @@
 
 #include <uthash.h>
 
-#define GRAPH_LISTENERS 64 /* the CRD's limit, and a route's bit mask */
+#define GRAPH_LISTENERS 64 /* of one object: the CRDs' limit, and a route's bit mask */
+#define GRAPH_MERGED 256   /* of a Gateway with its ListenerSets: what comes behind these is refused */
 
 struct graph_options {
 	const char *controller_name;
@@ -32,6 +33,8 @@ struct graph_options {
 #define GRAPH_POOL 4096
 
 struct listener_state {
+	const struct listener *spec; /* in the object of owner that was judged */
+	const struct node *owner;    /* the Gateway, or a ListenerSet */
 	struct condition accepted, conflicted, resolved, programmed;
 	uint32_t takes;    /* bit by enum object_kind: the routes that may be attached */
 	bool serving;      /* the table has it */
@@ -53,14 +56,26 @@ struct gateway_state {
 	struct graph_certificate *client; /* shown to servers with TLS; NULL: none. A reference */
 	char (*binds)[48];       /* addresses bound, canonical; "" = every address, as ever in a cluster */
 	size_t n_binds;
-	size_t n_listeners;
+	struct set_state **sets; /* that refer to it, in the order of their precedence; their nodes' */
+	size_t n_sets;
+	size_t n_own, n_listeners; /* the Gateway's own, then those of the ListenerSets it lets in, set by set */
 	struct listener_state listeners[];
 };
 
+/* A ListenerSet whose Gateway is ours. */
+struct set_state {
+	struct node *node;
+	struct listener_set *set; /* the version judged; a reference */
+	struct gateway_state *gateway;
+	struct condition accepted, programmed;
+	size_t first, n; /* its listeners among the Gateway's; none: the Gateway does not let it in */
+	bool stale;      /* while sets are judged */
+};
+
 struct parent_state {
-	struct condition accepted; /* COND_NONE: the parentRef names no Gateway of ours */
+	struct condition accepted; /* COND_NONE: the parentRef names no Gateway of ours, nor a ListenerSet of one */
 	uint32_t epoch;            /* counted in this epoch of the Gateway; 0: not counted */
-	uint64_t listeners;        /* attached to these */
+	uint64_t listeners;        /* attached to these of the Gateway or ListenerSet */
 };
 
 struct route_state {
@@ -77,6 +92,11 @@ static inline struct gateway_state *node_gateway(const struct node *node)
 	return node ? node->graph : NULL;
 }
 
+static inline struct set_state *node_set(const struct node *node)
+{
+	return node ? node->graph : NULL;
+}
+
 static inline struct route_state *node_route(const struct node *node)
 {
 	return node ? node->graph : NULL;
@@ -88,6 +108,7 @@ struct graph_release {
 	char why[256];    /* not */
 	bool supported;
 	bool features;    /* GatewayClasses have supportedFeatures */
+	bool sets;        /* Gateways have attachedListenerSets */
 	bool experimental; /* the channel: its fields are there, too */
 };
 
@@ -103,6 +124,7 @@ struct graph {
 	struct graph_release release; /* a folder's: the newest */
 	struct store *store;
 	struct node_list gateways; /* of our classes; the oldest first */
+	struct node_list sets;     /* ListenerSets with a state */
 	struct node_list kept;     /* Services hatchway keeps, or with EndpointSlices it keeps; in no order */
 	struct graph_said *said;
 	bool leaving;              /* this Pod ends */
@@ -125,7 +147,9 @@ void graph_delta_done(struct graph_delta *delta);
 
 /* Appends the node to the list that status works through. */
 void graph_touch(struct node_list *status, struct node *node);
-/* The same for the Gateways a route is attached to. */
+/* And, of a Gateway, its ListenerSets. */
+void graph_touch_whole(struct node_list *status, struct node *node);
+/* The same for the Gateways and ListenerSets a route is attached to. */
 void graph_touch_parents(const struct graph *graph, const struct route_state *state, struct node_list *status);
 
 enum class_verdict { CLASS_FOREIGN, CLASS_OURS, CLASS_REFUSED };
@@ -148,7 +172,7 @@ bool graph_parameters(const struct graph *graph, const struct parameters_ref *re
 bool graph_say(struct graph *graph, const char *namespace, const char *name, const char *text);
 const char *graph_said(const struct graph *graph, const char *namespace, const char *name); /* NULL: nothing */
 
-/* version NULL: not known, why. Touches the classes that are ours, whose status tells. */
+/* version NULL: not known, why. Touches the classes and Gateways, whose status tells. */
 void graph_set_release(struct graph *graph, const char *version, bool experimental, const char *why,
                        struct node_list *status);
 
@@ -190,6 +214,20 @@ void graph_policy_judge(const struct graph *graph, const struct node *policy, st
 /* The Gateways with routes to its Services, sorted: no more than status has room for. */
 void graph_policy_ancestors(const struct graph *graph, const struct node *policy, struct node_list *ret);
 
+/* ---- listener_set.c: ListenerSet ---- */
+
+/* What a parentRef leads to: n listeners of the Gateway from `first` on. gateway NULL: nothing of ours. */
+struct graph_parent {
+	struct node *node;
+	struct gateway_state *gateway;
+	size_t first, n;
+};
+struct graph_parent graph_parent(const struct graph *graph, const struct parent_ref *ref);
+/* Of the object, a Gateway or a ListenerSet. */
+struct graph_parent graph_parent_of(struct node *node);
+/* ListenerSets with Accepted True. */
+uint32_t graph_attached_sets(const struct gateway_state *state);
+
 /* What hatchway does not do of a rule yet, as "field: sentence"; false: nothing. Such a rule answers 500. */
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message);
 /* The same of a match's patterns. */
@@ -225,6 +263,21 @@ size_t graph_listener_owner(const struct gateway_state *gateway, uint16_t port, 
 /* Judges all Gateways of ours; touched ones are marked in delta, their routes queued. */
 void graph_gateways(struct graph *graph, struct graph_delta *delta);
 void gateway_state_free(struct gateway_state *state);
+void set_state_free(struct set_state *state);
+/* listener_set.c: those that refer to the Gateway, in order, each with as many listeners as are let in. */
+struct set_state **graph_sets_new(const struct graph *graph, const struct node *gateway, size_t *ret_n);
+/* Their conditions, when the Gateway's are judged. */
+void graph_judge_sets(struct gateway_state *state);
+/* Puts the new verdicts in the place of the old ones, and takes what no Gateway of ours has any more. */
+void graph_settle_sets(struct graph *graph, struct gateway_state **states, size_t n, struct graph_delta *delta);
+/* Which number it is in its object. */
+size_t graph_listener_index(const struct gateway_state *state, size_t i);
+/* What could be served if its Gateway is. */
+bool graph_listener_valid(const struct listener_state *s);
+/* route.c: does this, of an object of namespace `own`, let in what is in the namespace? */
+bool graph_namespace_allowed(const struct graph *graph, enum from_namespaces from, const struct label_selector *selector,
+                             const char *own, const char *namespace);
+void graph_queue_routes(struct node *node, struct graph_delta *delta);
 /* pool.c: gives ports of the pool to all listeners that can serve; states[] by age. */
 void graph_pool(const struct graph *graph, struct gateway_state **states, size_t n);
 /* service.c: spec.addresses, as a cluster has it; then Programmed, by the Service there is. */

@@ -18,7 +18,7 @@ struct reasons {
 };
 
 /* NULL: `why` says so. field: the reference's own. */
-static struct graph_certificate *judge(const struct graph *graph, const char *namespace, const struct certificate_ref *ref,
+static struct graph_certificate *judge(const struct graph *graph, const struct node *from, const struct certificate_ref *ref,
                                        const char *field, const struct reasons *reasons, struct condition *why)
 {
 	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, "Secret") != 0) {
@@ -26,11 +26,11 @@ static struct graph_certificate *judge(const struct graph *graph, const char *na
 		              *ref->group ? "/" : "", ref->kind);
 		return NULL;
 	}
-	const struct graph_reference reference = {object_kind_name(KIND_GATEWAY), namespace, "Secret", ref->namespace, ref->name};
+	const struct graph_reference reference = {object_kind_name(from->kind), from->namespace, "Secret", ref->namespace, ref->name};
 	if (!graph_granted(graph, &reference)) {
 		condition_set(why, reasons->not_permitted,
-		              "%s: no ReferenceGrant in namespace %s allows Secret %s to Gateways of namespace %s", field,
-		              ref->namespace, ref->name, namespace);
+		              "%s: no ReferenceGrant in namespace %s allows Secret %s to %ss of namespace %s", field,
+		              ref->namespace, ref->name, reference.from_kind, from->namespace);
 		return NULL;
 	}
 	struct node *secret = store_find(graph->store, KIND_SECRET, ref->namespace, ref->name);
@@ -45,7 +45,7 @@ static struct graph_certificate *judge(const struct graph *graph, const char *na
 void graph_judge_client_certificate(const struct graph *graph, struct gateway_state *state)
 {
 	static const struct reasons reasons = {COND_GATEWAY_INVALID_CLIENT_CERTIFICATE, COND_GATEWAY_REF_NOT_PERMITTED};
-	struct graph_certificate *client = judge(graph, state->node->namespace, state->gateway->client_certificate,
+	struct graph_certificate *client = judge(graph, state->node, state->gateway->client_certificate,
 	                                         "spec.tls.backend.clientCertificateRef", &reasons, &state->resolved);
 	if (!client)
 		return;
@@ -59,13 +59,13 @@ static struct graph_certificate *judge_of_listener(const struct graph *graph, co
 {
 	static const struct reasons reasons = {COND_LISTENER_INVALID_CERTIFICATE, COND_LISTENER_REF_NOT_PERMITTED};
 	char field[80];
-	snprintf(field, sizeof(field), "spec.listeners[%zu].tls.certificateRefs[%zu]", l, i);
-	return judge(graph, state->node->namespace, &state->gateway->listeners[l].certificate_refs[i], field, &reasons, why);
+	snprintf(field, sizeof(field), "spec.listeners[%zu].tls.certificateRefs[%zu]", graph_listener_index(state, l), i);
+	return judge(graph, state->listeners[l].owner, &state->listeners[l].spec->certificate_refs[i], field, &reasons, why);
 }
 
 void graph_judge_certificates(const struct graph *graph, struct gateway_state *state, size_t l)
 {
-	const struct listener *listener = &state->gateway->listeners[l];
+	const struct listener *listener = state->listeners[l].spec;
 	struct listener_state *s = &state->listeners[l];
 	struct buf until;
 	buf_init(&until, CONDITION_MESSAGE);
@@ -83,7 +83,8 @@ void graph_judge_certificates(const struct graph *graph, struct gateway_state *s
 		condition_done(&why);
 	}
 	if (!listener->n_certificate_refs && s->resolved.id == COND_LISTENER_RESOLVED_REFS)
-		condition_set(&s->resolved, COND_LISTENER_INVALID_CERTIFICATE, "spec.listeners[%zu].tls: there is no certificateRef", l);
+		condition_set(&s->resolved, COND_LISTENER_INVALID_CERTIFICATE, "spec.listeners[%zu].tls: there is no certificateRef",
+		              graph_listener_index(state, l));
 	if (s->resolved.id == COND_LISTENER_RESOLVED_REFS)
 		condition_set(&s->resolved, COND_LISTENER_RESOLVED_REFS, "Every reference is resolved%s", until.data);
 	buf_done(&until);

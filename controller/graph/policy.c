@@ -140,10 +140,10 @@ void graph_policy_judge(const struct graph *graph, const struct node *node, stru
 static void add_gateways(const struct graph *graph, const struct route_state *route, struct node_list *ret)
 {
 	for (size_t i = 0; i < route->n_parents; i++) {
-		const struct parent_ref *ref = &route->route->parent_refs[i];
 		if (route->parents[i].accepted.id != COND_ROUTE_ACCEPTED)
 			continue;
-		struct node *gateway = store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name);
+		const struct graph_parent to = graph_parent(graph, &route->route->parent_refs[i]);
+		struct node *gateway = to.gateway ? to.gateway->node : NULL;
 		size_t g = 0;
 		while (g < ret->n && ret->items[g] != gateway)
 			g++;

@@ -32,7 +32,7 @@ static void give(struct pool *pool, struct gateway_state *state, uint16_t port, 
 {
 	pool->ports[bind_port - pool->base] = TAKEN;
 	for (size_t i = 0; i < state->n_listeners; i++)
-		if (state->gateway->listeners[i].port == port && graph_listener_good(state, i)) {
+		if (state->listeners[i].spec->port == port && graph_listener_good(state, i)) {
 			state->listeners[i].bind_port = (uint16_t)bind_port;
 			state->listeners[i].serving = true;
 		}
@@ -43,9 +43,9 @@ static void give_by_service(struct pool *pool, struct gateway_state *state)
 	bool foreign;
 	const struct service *service = graph_service(pool->graph, state->gateway, &foreign);
 	for (size_t i = 0; service && i < state->n_listeners; i++) {
-		uint16_t port = state->gateway->listeners[i].port, target = graph_target_port(service, port);
+		uint16_t port = state->listeners[i].spec->port, target = graph_target_port(service, port);
 		if (!state->listeners[i].serving && graph_listener_good(state, i) && is_in_pool(pool, target) &&
-		    is_for_tls(pool, target) == graph_listener_tls(&state->gateway->listeners[i]) &&
+		    is_for_tls(pool, target) == graph_listener_tls(state->listeners[i].spec) &&
 		    pool->ports[target - pool->base] == FREE)
 			give(pool, state, port, target);
 	}
@@ -75,15 +75,16 @@ static void give_free(struct pool *pool, struct gateway_state *state)
 	for (size_t i = 0; i < state->n_listeners; i++) {
 		if (state->listeners[i].serving || !graph_listener_good(state, i))
 			continue;
-		bool tls = graph_listener_tls(&state->gateway->listeners[i]);
+		bool tls = graph_listener_tls(state->listeners[i].spec);
 		unsigned port = lowest(pool, FREE, tls);
 		if (!port)
 			port = lowest(pool, STALE, tls);
 		if (port)
-			give(pool, state, state->gateway->listeners[i].port, port);
+			give(pool, state, state->listeners[i].spec->port, port);
 		else
 			condition_set(&state->listeners[i].accepted, COND_LISTENER_PORT_UNAVAILABLE,
-			              "spec.listeners[%zu].port: all %u ports of the Pods are taken by older Gateways", i, pool->size);
+			              "spec.listeners[%zu].port: all %u ports of the Pods are taken by older Gateways",
+			              graph_listener_index(state, i), pool->size);
 	}
 }
 

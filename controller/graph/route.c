@@ -28,20 +28,20 @@ static bool is_selected(const struct parent_ref *ref, const struct listener *l)
 	return (!ref->section_name || strcmp(ref->section_name, l->name) == 0) && (!ref->port || ref->port == l->port);
 }
 
-static bool is_namespace_allowed(const struct graph *graph, const struct gateway *gateway, const struct listener *l,
-                                 const char *namespace)
+bool graph_namespace_allowed(const struct graph *graph, enum from_namespaces from, const struct label_selector *selector,
+                             const char *own, const char *namespace)
 {
-	switch (l->from) {
+	switch (from) {
 	case FROM_ALL:
 		return true;
 	case FROM_SAME:
-		return strcmp(gateway->object.namespace, namespace) == 0;
+		return strcmp(own, namespace) == 0;
 	case FROM_SELECTOR: {
 		const struct node *node = store_find(graph->store, KIND_NAMESPACE, "", namespace);
 		const struct namespace *object = node ? (const struct namespace *)node->object : NULL;
 		if (!object && !graph->options.implicit_namespaces)
 			return false;
-		return selector_matches(&l->selector, namespace, object);
+		return selector_matches(selector, namespace, object);
 	}
 	default:
 		return false;
@@ -61,19 +61,20 @@ struct attachment {
 	uint64_t listeners;
 };
 
-static struct attachment attach(const struct graph *graph, const struct gateway_state *gateway,
-                                const struct http_route *route, const struct parent_ref *ref)
+static struct attachment attach(const struct graph *graph, const struct graph_parent *to, const struct http_route *route,
+                                const struct parent_ref *ref)
 {
 	struct attachment a = {0};
-	for (size_t i = 0; i < gateway->n_listeners; i++) {
-		const struct listener *l = &gateway->gateway->listeners[i];
+	for (size_t i = 0; i < to->n; i++) {
+		const struct listener_state *s = &to->gateway->listeners[to->first + i];
+		const struct listener *l = s->spec;
 		if (!is_selected(ref, l))
 			continue;
 		a.selected++;
-		if (!(gateway->listeners[i].takes >> route->object.kind & 1))
+		if (!(s->takes >> route->object.kind & 1))
 			continue;
 		a.kind_allowed++;
-		if (!is_namespace_allowed(graph, gateway->gateway, l, route->object.namespace))
+		if (!graph_namespace_allowed(graph, l->from, &l->selector, to->node->namespace, route->object.namespace))
 			continue;
 		a.allowed++;
 		if (is_hostname_shared(route, l))
@@ -87,7 +88,7 @@ static void say_nothing_selected(struct condition *c, size_t i, const struct par
 	char port[32] = "";
 	if (ref->port)
 		snprintf(port, sizeof(port), " port %u", ref->port);
-	condition_set(c, COND_ROUTE_NO_MATCHING_PARENT, "spec.parentRefs[%zu]: Gateway %s/%s has no listener%s%s%s", i,
+	condition_set(c, COND_ROUTE_NO_MATCHING_PARENT, "spec.parentRefs[%zu]: %s %s/%s has no listener%s%s%s", i, ref->kind,
 	              ref->namespace, ref->name, ref->section_name ? " named " : "", ref->section_name ? ref->section_name : "",
 	              port);
 }
@@ -97,31 +98,31 @@ static void judge_parent(const struct graph *graph, struct route_state *state, s
 	const struct http_route *route = state->route;
 	const struct parent_ref *ref = &route->parent_refs[i];
 	struct parent_state *parent = &state->parents[i];
-	if (strcmp(ref->group, GATEWAY_API_GROUP) != 0 || strcmp(ref->kind, "Gateway") != 0)
-		return;
-	const struct gateway_state *gateway =
-	        node_gateway(store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name));
-	if (!gateway)
+	const struct graph_parent to = graph_parent(graph, ref);
+	if (!to.gateway)
 		return;
 	state->ours = true;
-	struct attachment a = attach(graph, gateway, route, ref);
+	struct attachment a = attach(graph, &to, route, ref);
 	parent->listeners = a.listeners;
 	if (a.listeners)
 		condition_set(&parent->accepted, COND_ROUTE_ACCEPTED, NULL);
+	else if (!to.n)
+		condition_set(&parent->accepted, COND_ROUTE_NO_MATCHING_PARENT,
+		              "spec.parentRefs[%zu]: ListenerSet %s/%s is not let in by its Gateway", i, ref->namespace, ref->name);
 	else if (!a.selected)
 		say_nothing_selected(&parent->accepted, i, ref);
 	else if (!a.kind_allowed)
 		condition_set(&parent->accepted, COND_ROUTE_NOT_ALLOWED,
-		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s takes %ss", i, ref->namespace,
+		              "spec.parentRefs[%zu]: no selected listener of %s %s/%s takes %ss", i, ref->kind, ref->namespace,
 		              ref->name, object_kind_name(route->object.kind));
 	else if (!a.allowed)
 		condition_set(&parent->accepted, COND_ROUTE_NOT_ALLOWED,
-		              "spec.parentRefs[%zu]: no selected listener of Gateway %s/%s allows routes of namespace %s", i,
-		              ref->namespace, ref->name, route->object.namespace);
+		              "spec.parentRefs[%zu]: no selected listener of %s %s/%s allows routes of namespace %s", i,
+		              ref->kind, ref->namespace, ref->name, route->object.namespace);
 	else
 		condition_set(&parent->accepted, COND_ROUTE_NO_HOSTNAME,
-		              "spec.hostnames: none is a hostname of a selected listener of Gateway %s/%s", ref->namespace,
-		              ref->name);
+		              "spec.hostnames: none is a hostname of a selected listener of %s %s/%s", ref->kind,
+		              ref->namespace, ref->name);
 }
 
 /* ---- rules ---- */
@@ -375,7 +376,7 @@ static uint64_t attached_before(const struct route_state *state, size_t i)
 	uint64_t seen = 0;
 	const struct parent_ref *refs = state->route->parent_refs;
 	for (size_t j = 0; j < i; j++)
-		if (state->parents[j].epoch && strcmp(refs[j].name, refs[i].name) == 0 &&
+		if (state->parents[j].epoch && strcmp(refs[j].name, refs[i].name) == 0 && strcmp(refs[j].kind, refs[i].kind) == 0 &&
 		    strcmp(refs[j].namespace, refs[i].namespace) == 0)
 			seen |= state->parents[j].listeners;
 	return seen;
@@ -387,31 +388,27 @@ static void count(const struct graph *graph, struct route_state *state, bool add
 	graph_touch_parents(graph, state, delta->status);
 	for (size_t i = 0; i < state->n_parents; i++) {
 		struct parent_state *parent = &state->parents[i];
-		const struct parent_ref *ref = &state->route->parent_refs[i];
 		if (add ? parent->accepted.id != COND_ROUTE_ACCEPTED : !parent->epoch)
 			continue;
-		struct gateway_state *gateway =
-		        node_gateway(store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name));
-		if (!gateway || (!add && gateway->epoch != parent->epoch))
+		const struct graph_parent to = graph_parent(graph, &state->route->parent_refs[i]);
+		if (!to.gateway || (!add && to.gateway->epoch != parent->epoch))
 			continue;
-		parent->epoch = gateway->epoch;
+		parent->epoch = to.gateway->epoch;
 		uint64_t fresh = parent->listeners & ~attached_before(state, i);
-		for (size_t l = 0; l < gateway->n_listeners; l++)
+		for (size_t l = 0; l < to.n; l++)
 			if (fresh >> l & 1)
-				gateway->listeners[l].attached += add ? 1 : UINT32_MAX;
+				to.gateway->listeners[to.first + l].attached += add ? 1 : UINT32_MAX;
 	}
 }
 
 void graph_touch_parents(const struct graph *graph, const struct route_state *state, struct node_list *status)
 {
 	for (size_t i = 0; i < state->n_parents; i++) {
-		const struct parent_ref *ref = &state->route->parent_refs[i];
-		struct gateway_state *gateway =
-		        state->parents[i].listeners ?
-		                node_gateway(store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name)) :
-		                NULL;
-		if (gateway)
-			graph_touch(status, gateway->node);
+		if (!state->parents[i].listeners)
+			continue;
+		const struct graph_parent to = graph_parent(graph, &state->route->parent_refs[i]);
+		if (to.gateway)
+			graph_touch(status, to.node);
 	}
 }
 

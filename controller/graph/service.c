@@ -97,7 +97,7 @@ void graph_judge_assigned(const struct graph *graph, struct gateway_state *state
 	gateway_service_name(gateway, name);
 	for (size_t i = 0; i < state->n_listeners; i++)
 		if (state->listeners[i].serving &&
-		    (!service || graph_target_port(service, gateway->listeners[i].port) != state->listeners[i].bind_port))
+		    (!service || graph_target_port(service, state->listeners[i].spec->port) != state->listeners[i].bind_port))
 			condition_set(&state->listeners[i].programmed, COND_LISTENER_PENDING, "Service %s does not lead to it yet", name);
 	if (foreign)
 		condition_set(&state->programmed, COND_GATEWAY_NO_RESOURCES,

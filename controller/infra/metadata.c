@@ -69,7 +69,7 @@ void infra_ports(const struct gateway_state *state, void (*cb)(void *ctx, uint16
 		size_t at = 0;
 		found = 65536;
 		for (size_t i = 0; i < state->n_listeners; i++) {
-			uint16_t port = state->gateway->listeners[i].port;
+			uint16_t port = state->listeners[i].spec->port;
 			if (state->listeners[i].serving && port > after && port < found) {
 				found = port;
 				at = i;

@@ -12,7 +12,7 @@
 static const struct decode_kind *const decode_kinds[] = {
     &decode_namespace, &decode_gateway_class,  &decode_gateway, &decode_http_route, &decode_grpc_route,
     &decode_reference_grant, &decode_service, &decode_endpoint_slice, &decode_secret, &decode_config_map, &decode_parameters,
-    &decode_backend_tls_policy,
+    &decode_backend_tls_policy, &decode_listener_set,
 };
 
 /* ---- shared schemas ---- */
@@ -250,7 +250,7 @@ static bool is_our_kind(const char *kind)
 /* Of a document that find_kind() does not know: 0 if it is nothing to us, -EINVAL if it was meant for us. */
 static int refuse_kind(const struct node *document, struct err *reterr)
 {
-	static const char *const not_read[] = {"TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet"};
+	static const char *const not_read[] = {"TLSRoute", "TCPRoute", "UDPRoute"};
 	const char *api_version = node_text(document, "apiVersion"), *kind = node_text(document, "kind");
 	if (!api_version || !kind)
 		return 0;

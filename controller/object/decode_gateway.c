@@ -1,6 +1,6 @@
-/* Owns GatewayClass and Gateway: the CRDs' OpenAPI and CEL rules (standard channel;
+/* Owns GatewayClass, Gateway and ListenerSet: the CRDs' OpenAPI and CEL rules (standard channel;
  * spec.listeners[].tls.certificateRefs and the like are kept so that later rooms can judge them). Sources:
- * apis/v1/gateway_types.go, gatewayclass_types.go. */
+ * apis/v1/gateway_types.go, gatewayclass_types.go, listenerset_types.go. */
 #include "controller/object/decode_reader.h"
 
 enum { versions = 1 << VERSION_V1 | 1 << VERSION_V1BETA1 };
@@ -357,12 +357,18 @@ static void decode_tls(struct decode_reader *reader, const struct node *tls, str
 		decode_certificate_ref(reader, list->items[i], &listener->certificate_refs[i]);
 }
 
+static enum from_namespaces decode_from(const struct node *namespaces)
+{
+	return node_is(namespaces, "from", "All")        ? FROM_ALL
+	       : node_is(namespaces, "from", "Selector") ? FROM_SELECTOR
+	       : node_is(namespaces, "from", "Same")     ? FROM_SAME
+	                                                 : FROM_NONE;
+}
+
 static void decode_allowed(struct decode_reader *reader, const struct node *allowed, struct listener *listener)
 {
 	const struct node *namespaces = node_get(allowed, "namespaces");
-	listener->from = node_is(namespaces, "from", "All")        ? FROM_ALL
-	                 : node_is(namespaces, "from", "Selector") ? FROM_SELECTOR
-	                                                           : FROM_SAME;
+	listener->from = decode_from(namespaces);
 	decode_selector(reader, node_get(namespaces, "selector"), &listener->selector);
 	const struct node *list = node_get(allowed, "kinds");
 	listener->kinds = DECODE_ARRAY(reader, list, &listener->n_kinds, struct route_group_kind);
@@ -380,6 +386,15 @@ static void decode_listener(struct decode_reader *reader, const struct node *in,
 	listener->protocol = decode_text(reader, in, "protocol");
 	decode_tls(reader, node_get(in, "tls"), listener);
 	decode_allowed(reader, node_get(in, "allowedRoutes"), listener);
+}
+
+static struct listener *decode_listeners(struct decode_reader *reader, const struct node *spec, uint32_t *ret_n)
+{
+	const struct node *list = node_get(spec, "listeners");
+	struct listener *listeners = DECODE_ARRAY(reader, list, ret_n, struct listener);
+	for (size_t i = 0; i < *ret_n; i++)
+		decode_listener(reader, list->items[i], &listeners[i]);
+	return listeners;
 }
 
 static void decode_infrastructure(struct decode_reader *reader, const struct node *in, struct gateway *gateway)
@@ -430,11 +445,8 @@ static void decode_gateway_into(struct decode_reader *reader, const struct node 
 	struct gateway *gateway = (struct gateway *)object;
 	const struct node *spec = node_get(document, "spec");
 	gateway->gateway_class_name = decode_text(reader, spec, "gatewayClassName");
-	const struct node *list = node_get(spec, "listeners");
-	gateway->listeners = DECODE_ARRAY(reader, list, &gateway->n_listeners, struct listener);
-	for (size_t i = 0; i < gateway->n_listeners; i++)
-		decode_listener(reader, list->items[i], &gateway->listeners[i]);
-	list = node_get(spec, "addresses");
+	gateway->listeners = decode_listeners(reader, spec, &gateway->n_listeners);
+	const struct node *list = node_get(spec, "addresses"), *allowed = node_get(spec, "allowedListeners");
 	gateway->addresses = DECODE_ARRAY(reader, list, &gateway->n_addresses, struct gateway_address);
 	for (size_t i = 0; i < gateway->n_addresses; i++) {
 		gateway->addresses[i].type = decode_text(reader, list->items[i], "type");
@@ -444,11 +456,45 @@ static void decode_gateway_into(struct decode_reader *reader, const struct node 
 	decode_frontend(reader, node_get(node_get(spec, "tls"), "frontend"), gateway);
 	gateway->client_certificate =
 	    decode_client_certificate(reader, node_get(node_get(node_get(spec, "tls"), "backend"), "clientCertificateRef"));
-	gateway->allowed_listeners =
-	    node_get(spec, "allowedListeners") != NULL &&
-	    !node_is(node_get(node_get(spec, "allowedListeners"), "namespaces"), "from", "None");
+	gateway->allowed_listeners = allowed != NULL;
+	gateway->listeners_from = decode_from(node_get(allowed, "namespaces"));
+	decode_selector(reader, node_get(node_get(allowed, "namespaces"), "selector"), &gateway->listeners_selector);
 }
 
 const struct decode_kind decode_gateway = {
     KIND_GATEWAY, versions, &format_dns_subdomain, sizeof(struct gateway), &gateway_schema, decode_gateway_into,
+};
+
+/* ---- ListenerSet ---- */
+
+static const struct schema_field parent_fields[] = {
+    {"group", &schema_group, SCHEMA_OPTIONAL, GATEWAY_API_GROUP},
+    {"kind", &schema_kind, SCHEMA_OPTIONAL, "Gateway"},
+    {"name", &schema_object_name, SCHEMA_REQUIRED, NULL},
+    {"namespace", &schema_namespace, SCHEMA_OPTIONAL, NULL},
+    {.name = NULL},
+};
+static const struct schema parent_schema = {SCHEMA_OBJECT, .fields = parent_fields};
+static const struct schema_field set_spec_fields[] = {
+    {"parentRef", &parent_schema, SCHEMA_REQUIRED, NULL},
+    {"listeners", &listeners_schema, SCHEMA_REQUIRED, NULL},
+    {.name = NULL},
+};
+static const struct schema set_spec_schema = {SCHEMA_OBJECT, .fields = set_spec_fields};
+static const struct schema_field set_fields[] = {{"spec", &set_spec_schema, SCHEMA_REQUIRED, NULL}, {.name = NULL}};
+static const struct schema set_schema = {SCHEMA_OBJECT, .fields = set_fields};
+
+static void decode_set_into(struct decode_reader *reader, const struct node *document, struct object *object)
+{
+	struct listener_set *set = (struct listener_set *)object;
+	const struct node *spec = node_get(document, "spec"), *parent = node_get(spec, "parentRef");
+	set->gateway.group = decode_text(reader, parent, "group");
+	set->gateway.kind = decode_text(reader, parent, "kind");
+	set->gateway.name = decode_text(reader, parent, "name");
+	set->gateway.namespace = decode_ref_namespace(reader, parent);
+	set->listeners = decode_listeners(reader, spec, &set->n_listeners);
+}
+
+const struct decode_kind decode_listener_set = {
+    KIND_LISTENERSET, 1 << VERSION_V1, &format_dns_subdomain, sizeof(struct listener_set), &set_schema, decode_set_into,
 };

@@ -236,7 +236,7 @@ static void test_strict_kinds(void **state)
 	    {"gateway.networking.k8s.io/v1alpha2", "TLSRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "TCPRoute", false},
 	    {"gateway.networking.k8s.io/v1alpha2", "UDPRoute", false},
-	    {"gateway.networking.k8s.io/v1", "ListenerSet", false},
+	    {"gateway.networking.k8s.io/v1alpha1", "ListenerSet", true},
 	    {"networking.istio.io/v1", "Gateway", false},
 	    {"gateway.solo.io/v1", "Gateway", false},
 	    {"serving.knative.dev/v1", "Service", false},
@@ -899,6 +899,28 @@ static void test_policy(void **state)
 	    ARRAY_LEN(cases));
 }
 
+/* ---- ListenerSet ---- */
+
+static void test_listener_set_rules(void **state)
+{
+	static const struct rule_case cases[] = {
+	    {"{parentRef: {name: g}, listeners: [{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP, hostname: x.y}]}", NULL},
+	    {"{parentRef: {name: g, kind: Bucket, group: x.y, namespace: teams}, listeners: [{name: a, port: 443, protocol: HTTPS}]}", NULL},
+	    {"{listeners: [{name: a, port: 80, protocol: HTTP}]}", "spec.parentRef: Required value"},
+	    {"{parentRef: {namespace: n}, listeners: [{name: a, port: 80, protocol: HTTP}]}", "spec.parentRef.name: Required value"},
+	    {"{parentRef: {name: g}}", "spec.listeners: Required value"},
+	    {"{parentRef: {name: g}, listeners: []}", "spec.listeners: Invalid value: 0: should have at least 1 items"},
+	    {"{parentRef: {name: g}, listeners: [{name: a, protocol: HTTP}]}", "spec.listeners[0].port: Required value"},
+	    {"{parentRef: {name: g}, listeners: [{name: a, port: 80, protocol: HTTP, tls: {certificateRefs: [{name: c}]}}]}",
+	     "spec.listeners: tls must not be specified for protocols ['HTTP', 'TCP', 'UDP']"},
+	    {"{parentRef: {name: g}, listeners: [{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}]}",
+	     "spec.listeners: Combination of port, protocol and hostname must be unique for each listener"},
+	    {"{parentRef: {name: g}, listeners: [{name: a, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: None}}}]}",
+	     "spec.listeners[0].allowedRoutes.namespaces.from: Unsupported value"},
+	};
+	run("{apiVersion: " API ", kind: ListenerSet, metadata: {name: l}, spec: ", "}", "ListenerSet default/l", cases, ARRAY_LEN(cases));
+}
+
 /* ---- Service, EndpointSlice, Secret, ConfigMap ---- */
 
 static void test_service(void **state)
@@ -1160,7 +1182,46 @@ static void test_gateway_decoded(void **state)
 	assert_string_equal(gateway->addresses[0].type, "IPAddress");
 	assert_null(gateway->addresses[1].value);
 	assert_string_equal(gateway->parameters->kind, "K");
+	assert_false(gateway->allowed_listeners);
+	assert_int_equal(gateway->listeners_from, FROM_NONE);
 	object_unref(&gateway->object);
+}
+
+static void test_allowed_listeners(void **state)
+{
+	static const struct {
+		const char *allowed;
+		enum from_namespaces from;
+	} cases[] = {{"{}", FROM_NONE}, {"{namespaces: {}}", FROM_NONE}, {"{namespaces: {from: None}}", FROM_NONE},
+	             {"{namespaces: {from: All}}", FROM_ALL}, {"{namespaces: {from: Same}}", FROM_SAME},
+	             {"{namespaces: {from: Selector, selector: {matchLabels: {l: m}}}}", FROM_SELECTOR}};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[400];
+		snprintf(text, sizeof(text), "{apiVersion: " API ", kind: Gateway, metadata: {name: g}, spec: {gatewayClassName: c, "
+		         "listeners: [{name: a, port: 80, protocol: HTTP}], allowedListeners: %s}}", cases[i].allowed);
+		struct gateway *gateway = (struct gateway *)decode_good(text);
+		assert_true(gateway->allowed_listeners);
+		assert_int_equal(gateway->listeners_from, cases[i].from);
+		if (cases[i].from == FROM_SELECTOR)
+			assert_string_equal(gateway->listeners_selector.match_labels[0].value, "m");
+		object_unref(&gateway->object);
+	}
+}
+
+static void test_listener_set(void **state)
+{
+	struct listener_set *set = (struct listener_set *)decode_good(
+	    "{apiVersion: " API ", kind: ListenerSet, metadata: {name: l, namespace: teams}, spec: {parentRef: {name: g}, listeners: ["
+	    "{name: a, port: 443, protocol: HTTPS, hostname: a.b, tls: {certificateRefs: [{name: c}]}}]}}");
+	assert_string_equal(set->gateway.group, GATEWAY_API_GROUP);
+	assert_string_equal(set->gateway.kind, "Gateway");
+	assert_string_equal(set->gateway.namespace, "teams");
+	assert_string_equal(set->gateway.name, "g");
+	assert_int_equal(set->n_listeners, 1);
+	assert_string_equal(set->listeners[0].hostname, "a.b");
+	assert_string_equal(set->listeners[0].certificate_refs[0].namespace, "teams");
+	assert_int_equal(set->listeners[0].from, FROM_SAME);
+	object_unref(&set->object);
 }
 
 /* An absent `ready` is ready; `serving` follows ready; an absent port is 0. */
@@ -1315,6 +1376,7 @@ int main(void)
 	    cmocka_unit_test(test_route_timeouts), cmocka_unit_test(test_gateway_listeners),
 	    cmocka_unit_test(test_gateway_rest),   cmocka_unit_test(test_class_and_grant),
 	    cmocka_unit_test(test_policy),
+	    cmocka_unit_test(test_listener_set_rules), cmocka_unit_test(test_listener_set), cmocka_unit_test(test_allowed_listeners),
 	    cmocka_unit_test(test_service),        cmocka_unit_test(test_slice),
 	    cmocka_unit_test(test_data),           cmocka_unit_test(test_route_decoded),
 	    cmocka_unit_test(test_cors_decoded),

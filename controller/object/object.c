@@ -32,6 +32,15 @@ const char *object_version_name(enum object_version version)
 	return names[version];
 }
 
+enum object_kind parent_ref_kind(const struct parent_ref *ref)
+{
+	if (strcmp(ref->group, GATEWAY_API_GROUP) != 0)
+		return KIND_COUNT;
+	if (strcmp(ref->kind, kinds[KIND_GATEWAY].name) == 0)
+		return KIND_GATEWAY;
+	return strcmp(ref->kind, kinds[KIND_LISTENERSET].name) == 0 ? KIND_LISTENERSET : KIND_COUNT;
+}
+
 bool object_kind_namespaced(enum object_kind kind)
 {
 	BUG_ON((unsigned)kind >= KIND_COUNT);

@@ -16,6 +16,7 @@
 	X(NAMESPACE, "Namespace", "", false)                                                                           \
 	X(GATEWAYCLASS, "GatewayClass", GATEWAY_API_GROUP, false)                                                      \
 	X(GATEWAY, "Gateway", GATEWAY_API_GROUP, true)                                                                 \
+	X(LISTENERSET, "ListenerSet", GATEWAY_API_GROUP, true)                                                         \
 	X(HTTPROUTE, "HTTPRoute", GATEWAY_API_GROUP, true)                                                             \
 	X(GRPCROUTE, "GRPCRoute", GATEWAY_API_GROUP, true)                                                             \
 	X(REFERENCEGRANT, "ReferenceGrant", GATEWAY_API_GROUP, true)                                                   \
@@ -75,6 +76,9 @@ struct parent_ref {
 	uint16_t port;                               /* 0 = not given */
 	bool namespace_given;                        /* status repeats what was written */
 };
+
+/* KIND_GATEWAY or KIND_LISTENERSET; KIND_COUNT: something that routes are not attached to here. */
+enum object_kind parent_ref_kind(const struct parent_ref *ref);
 
 struct http_header {
 	const char *name, *value; /* value NULL in remove lists */
@@ -226,7 +230,19 @@ struct gateway {
 	struct client_validation *validation;       /* spec.tls.frontend.default.validation, NULL */
 	struct port_validation *port_validations;   /* spec.tls.frontend.perPort: instead of the default */
 	uint32_t n_port_validations;
-	bool allowed_listeners;         /* spec.allowedListeners lets ListenerSets in: a later issue */
+	bool allowed_listeners;             /* spec.allowedListeners is given */
+	enum from_namespaces listeners_from; /* of these namespaces ListenerSets are let in */
+	struct label_selector listeners_selector;
+};
+
+/* Listeners beside a Gateway's own. */
+struct listener_set {
+	struct object object;
+	struct {
+		const char *group, *kind, *namespace, *name; /* namespace: the set's own if not given */
+	} gateway;
+	struct listener *listeners;
+	uint32_t n_listeners;
 };
 
 enum path_match_type { PATH_MATCH_EXACT, PATH_MATCH_PREFIX, PATH_MATCH_REGEX };

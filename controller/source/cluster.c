@@ -35,7 +35,7 @@ static const struct {
     {KIND_ENDPOINTSLICE, "v1", "endpointslices"},
 };
 
-static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE, KIND_REFERENCEGRANT,
+static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE, KIND_REFERENCEGRANT,
                                                KIND_BACKENDTLSPOLICY, KIND_PARAMETERS};
 
 struct cluster_options cluster_defaults(void)

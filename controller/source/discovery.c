@@ -13,8 +13,7 @@
 
 static const char *const versions[] = {"v1", "v1beta1", "v1alpha1"}; /* the better one first */
 
-/* hatchway's own kinds may be missing for good, as may BackendTLSPolicy, which is younger than the rest; the Gateway API is
- * waited for. */
+/* hatchway's own kinds may be missing for good, as may those that are younger than the rest; the Gateway API is waited for. */
 enum { GATEWAY_API, OPTIONAL };
 static const char *const groups[] = {"gateway.networking.k8s.io", "hatchway.dev"};
 
@@ -56,7 +55,7 @@ static bool is_of(enum object_kind kind, size_t group)
 
 static bool is_optional(enum object_kind kind)
 {
-	return is_of(kind, OPTIONAL) || kind == KIND_BACKENDTLSPOLICY;
+	return is_of(kind, OPTIONAL) || kind == KIND_BACKENDTLSPOLICY || kind == KIND_LISTENERSET;
 }
 
 static bool is_ours(enum object_kind kind)

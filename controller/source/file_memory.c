@@ -529,7 +529,7 @@ void file_memory_forget(struct file_memory *memory, const char *path)
 
 bool file_memory_dates(enum object_kind kind)
 {
-	return kind == KIND_GATEWAY || object_kind_is_route(kind);
+	return kind == KIND_GATEWAY || kind == KIND_LISTENERSET || object_kind_is_route(kind);
 }
 
 static struct birth *find_birth(const struct births *births, const char *key)

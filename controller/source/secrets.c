@@ -65,11 +65,16 @@ static void add_validation(struct secrets *secrets, struct secret_referrer *refe
 		add_ref(secrets, referrer, KIND_CONFIGMAP, &validation->ca_refs[i]);
 }
 
+static void add_listeners(struct secrets *secrets, struct secret_referrer *referrer, const struct listener *listeners, size_t n)
+{
+	for (size_t l = 0; l < n; l++)
+		for (size_t i = 0; i < listeners[l].n_certificate_refs; i++)
+			add_ref(secrets, referrer, KIND_SECRET, &listeners[l].certificate_refs[i]);
+}
+
 static void add_gateway(struct secrets *secrets, struct secret_referrer *referrer, const struct gateway *gateway)
 {
-	for (size_t l = 0; l < gateway->n_listeners; l++)
-		for (size_t i = 0; i < gateway->listeners[l].n_certificate_refs; i++)
-			add_ref(secrets, referrer, KIND_SECRET, &gateway->listeners[l].certificate_refs[i]);
+	add_listeners(secrets, referrer, gateway->listeners, gateway->n_listeners);
 	add_validation(secrets, referrer, gateway->validation);
 	for (size_t i = 0; i < gateway->n_port_validations; i++)
 		add_validation(secrets, referrer, gateway->port_validations[i].validation);
@@ -83,6 +88,10 @@ static void add(struct secrets *secrets, const char *path, const struct object *
 	strcpy(referrer->path, path);
 	if (object->kind == KIND_GATEWAY)
 		add_gateway(secrets, referrer, (const struct gateway *)object);
+	if (object->kind == KIND_LISTENERSET) {
+		const struct listener_set *set = (const struct listener_set *)object;
+		add_listeners(secrets, referrer, set->listeners, set->n_listeners);
+	}
 	if (object->kind == KIND_BACKENDTLSPOLICY) {
 		const struct backend_tls_policy *policy = (const struct backend_tls_policy *)object;
 		for (size_t i = 0; i < policy->n_ca_refs; i++)
@@ -97,7 +106,7 @@ void secrets_refer(struct secrets *secrets, enum object_kind kind, const char *n
 {
 	char path[512];
 	struct secret_referrer *old;
-	if (kind != KIND_GATEWAY && kind != KIND_BACKENDTLSPOLICY)
+	if (kind != KIND_GATEWAY && kind != KIND_LISTENERSET && kind != KIND_BACKENDTLSPOLICY)
 		return;
 	path_of(path, kind, namespace, name);
 	HASH_FIND_STR(secrets->referrers, path, old);

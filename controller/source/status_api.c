@@ -186,8 +186,8 @@ static uint64_t digest_of(const struct status_api *api, enum object_kind kind, c
 	const struct node *status = text ? read_document(text, &scratch) : NULL;
 	if (status)
 		digest = status_see(kind, status, api->place.controller).digest;
-	if (status && kind == KIND_GATEWAY)
-		uncounted = status_digest_uncounted(status);
+	if (status && status_counts(kind))
+		uncounted = status_digest_uncounted(kind, status);
 	arena_done(&scratch);
 	*ret_uncounted = uncounted;
 	return digest;
@@ -287,12 +287,12 @@ static void rest(struct item *item)
 static void settle_item(struct item *item)
 {
 	forget_turns(item);
-	bool gateway = item->kind == KIND_GATEWAY;
-	if (gateway)
+	bool counts = status_counts(item->kind);
+	if (counts)
 		rest(item);
-	if (item->dirty && (!gateway || item->text_uncounted != item->uncounted))
+	if (item->dirty && (!counts || item->text_uncounted != item->uncounted))
 		item->state = ITEM_DUE;
-	else if (!gateway)
+	else if (!counts)
 		free_item(item);
 }
 

@@ -10,7 +10,8 @@
 
 /* The fields a document of the kind can have; a route's parents are told apart one by one. */
 static const char *const class_fields[] = {"conditions", "supportedFeatures", NULL};
-static const char *const gateway_fields[] = {"addresses", "conditions", "listeners", NULL};
+static const char *const gateway_fields[] = {"addresses", "attachedListenerSets", "conditions", "listeners", NULL};
+static const char *const set_fields[] = {"conditions", "listeners", NULL};
 static const char *const route_fields[] = {"parents", NULL};
 static const char *const policy_fields[] = {"ancestors", NULL};
 
@@ -21,6 +22,8 @@ static const char *const *fields_of(enum object_kind kind)
 		return class_fields;
 	case KIND_GATEWAY:
 		return gateway_fields;
+	case KIND_LISTENERSET:
+		return set_fields;
 	case KIND_HTTPROUTE:
 	case KIND_GRPCROUTE:
 		return route_fields;
@@ -166,15 +169,20 @@ struct status_seen status_see_object(enum object_kind kind, const struct node *o
 {
 	struct status_seen seen = status_see(kind, node_get(object, "status"), controller);
 	const struct node *fields = node_get(node_get(object, "metadata"), "managedFields");
-	for (size_t i = 0; kind == KIND_GATEWAY && is_list(fields) && i < fields->n; i++)
+	for (size_t i = 0; (kind == KIND_GATEWAY || kind == KIND_LISTENERSET) && is_list(fields) && i < fields->n; i++)
 		if (fields->items[i]->type == NODE_MAP && is_others_verdict(fields->items[i]))
 			seen.digest = 0;
 	return seen;
 }
 
-uint64_t status_digest_uncounted(const struct node *status)
+bool status_counts(enum object_kind kind)
 {
-	return digest_of_fields(KIND_GATEWAY, status, "attachedRoutes");
+	return kind == KIND_GATEWAY || kind == KIND_LISTENERSET;
+}
+
+uint64_t status_digest_uncounted(enum object_kind kind, const struct node *status)
+{
+	return digest_of_fields(kind, status, "attachedRoutes");
 }
 
 /* ---- what belongs together in two versions ---- */

@@ -21,7 +21,9 @@ struct status_seen status_see(enum object_kind kind, const struct node *status, 
 struct status_seen status_see_object(enum object_kind kind, const struct node *object, const char *controller);
 #define STATUS_MANAGER "hatchway" /* fieldManager of what we write */
 /* The same of a Gateway's, without how many routes are attached. */
-uint64_t status_digest_uncounted(const struct node *status);
+uint64_t status_digest_uncounted(enum object_kind kind, const struct node *status);
+/* Of kinds that count routes. */
+bool status_counts(enum object_kind kind);
 
 /* Appends the body of a merge PATCH that brings old (NULL: none) to wanted (NULL: nothing of ours). lastTransitionTime is
  * old's where a condition's status is. wanted is changed, and lives in scratch. version: the resourceVersion that must

@@ -142,9 +142,26 @@ static void digests_tell_what_is_ours_apart(void **state)
 	            digest(KIND_GATEWAY, "{\"conditions\":[],\"x\":1,\"listeners\":[{\"attachedRoutes\":1,\"name\":\"x\"}]}"));
 	assert_true(digest(KIND_GATEWAY, "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}") !=
 	            digest(KIND_GATEWAY, "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}"));
-	assert_true(status_digest_uncounted(parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}")) ==
-	            status_digest_uncounted(parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}")));
+	assert_true(status_digest_uncounted(KIND_GATEWAY, parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}")) ==
+	            status_digest_uncounted(KIND_GATEWAY, parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}")));
+	assert_true(digest(KIND_GATEWAY, "{\"attachedListenerSets\":1}") != digest(KIND_GATEWAY, "{\"attachedListenerSets\":2}"));
 	assert_true(status_kind(KIND_GATEWAY) && !status_kind(KIND_SERVICE) && !digest(KIND_SERVICE, "{\"conditions\":[]}"));
+}
+
+static void a_listener_sets_status_is_a_gateways_without_addresses(void **state)
+{
+	static const char one[] = "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}", two[] = "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}";
+	assert_true(status_counts(KIND_GATEWAY) && status_counts(KIND_LISTENERSET) && !status_counts(KIND_HTTPROUTE));
+	assert_true(digest(KIND_LISTENERSET, one) && digest(KIND_LISTENERSET, one) != digest(KIND_LISTENERSET, two));
+	assert_true(status_digest_uncounted(KIND_LISTENERSET, parse(one)) == status_digest_uncounted(KIND_LISTENERSET, parse(two)));
+	assert_true(!digest(KIND_LISTENERSET, "{\"addresses\":[{\"value\":\"1.2.3.4\"}]}"));
+	merged(KIND_LISTENERSET,
+	       "{\"conditions\":[" CONDITION("Accepted", "True", "new") "],\"listeners\":[{\"name\":\"x\",\"conditions\":["
+	       CONDITION("A", "True", "new") "]}]}",
+	       "{\"conditions\":[" CONDITION("Accepted", "Unknown", "old") "," CONDITION("a.b/X", "True", "t") "],\"listeners\":[{\"name\":\"x\",\"conditions\":["
+	       CONDITION("A", "True", "old") "]}]}",
+	       HEAD "{\"conditions\":[" CONDITION("a.b/X", "True", "t") "," CONDITION("Accepted", "True", "new") "],\"listeners\":[{\"name\":\"x\",\"conditions\":["
+	       CONDITION("A", "True", "old") "]}]}}");
 }
 
 #define UNKNOWN "{\"conditions\":[" CONDITION("Accepted", "Unknown", "old") "," CONDITION("Programmed", "Unknown", "old") "]}"
@@ -211,6 +228,7 @@ int main(void)
 	    TEST(others_parents_survive),
 	    TEST(others_ancestors_survive),          TEST(times_move_only_on_transition),
 	    TEST(a_gateways_other_fields_and_conditions_survive), TEST(digests_tell_what_is_ours_apart),
+	    TEST(a_listener_sets_status_is_a_gateways_without_addresses),
 	    TEST(a_gateways_status_is_of_who_judged_it_last),     TEST(only_what_turns_bad_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -216,35 +216,44 @@ static void put_address(void *ctx, const char *type, const char *address)
 	buf_addc(list->out, '\n');
 }
 
-static void put_listener(struct document *d, size_t i, uint32_t unattached)
+static void put_listener(struct document *d, const struct listener_state *s, size_t i, uint32_t unattached)
 {
-	const struct gateway_state *state = node_gateway(d->node);
-	const struct listener *l = &state->gateway->listeners[i];
-	buf_addf(d->out, "  - attachedRoutes: %u\n", state->listeners[i].attached - unattached);
+	const struct listener *l = s->spec;
+	buf_addf(d->out, "  - attachedRoutes: %u\n", s->attached - unattached);
 	put_conditions(d, i + 1, "    ", "    ", hash_bytes(l->name, strlen(l->name), 1));
 	put_field(d->out, "    ", "name", l->name);
-	const uint32_t takes = state->listeners[i].takes;
+	const uint32_t takes = s->takes;
 	buf_addf(d->out, "    supportedKinds:%s\n", takes ? "" : " []");
 	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++)
 		if (takes >> kind & 1)
 			buf_addf(d->out, "    - group: " GATEWAY_API_GROUP "\n      kind: %s\n", object_kind_name(kind));
 }
 
+/* Of a Gateway or a ListenerSet. */
+static void put_listeners(struct document *d)
+{
+	const struct graph_parent own = graph_parent_of((struct node *)(uintptr_t)d->node);
+	uint32_t unattached[GRAPH_LISTENERS];
+	status_unattached(&own, d->refusals, unattached);
+	put_conditions(d, 0, "  ", "  ", 0);
+	if (own.n)
+		buf_adds(d->out, "  listeners:\n");
+	for (size_t i = 0; i < own.n; i++)
+		put_listener(d, &own.gateway->listeners[own.first + i], i, unattached[i]);
+}
+
 static void put_gateway(struct document *d)
 {
 	const struct gateway_state *state = node_gateway(d->node);
-	uint32_t unattached[GRAPH_LISTENERS];
-	status_unattached(state, d->refusals, unattached);
 	status_addresses(d->graph, state, &d->shown, put_address, &(struct address_list){.out = d->out});
-	put_conditions(d, 0, "  ", "  ", 0);
-	buf_adds(d->out, "  listeners:\n");
-	for (size_t i = 0; i < state->n_listeners; i++)
-		put_listener(d, i, unattached[i]);
+	if (state->gateway->allowed_listeners && d->graph->release.sets)
+		buf_addf(d->out, "  attachedListenerSets: %u\n", graph_attached_sets(state));
+	put_listeners(d);
 }
 
 static uint64_t parent_id(const struct parent_ref *ref)
 {
-	const char *parts[] = {ref->namespace, ref->name, ref->section_name ? ref->section_name : ""};
+	const char *parts[] = {parent_ref_kind(ref) == KIND_GATEWAY ? "" : ref->kind, ref->namespace, ref->name, ref->section_name ? ref->section_name : ""};
 	uint64_t id = ref->port;
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		id = hash_bytes(parts[i], strlen(parts[i]) + 1, id);
@@ -311,6 +320,8 @@ static void put_document(struct document *d)
 		put_class(d);
 	else if (o->kind == KIND_GATEWAY)
 		put_gateway(d);
+	else if (o->kind == KIND_LISTENERSET)
+		put_listeners(d);
 	else if (o->kind == KIND_BACKENDTLSPOLICY)
 		put_policy(d);
 	else

@@ -159,6 +159,28 @@ static void routes(const struct graph *graph, enum object_kind kind, const char 
 	grid_print(&grid, out);
 }
 
+static void sets(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out)
+{
+	struct grid grid = {0};
+	struct node_list nodes = {0};
+	arena_init(&grid.arena);
+	grid_add(&grid, (const char *[COLUMNS]){"LISTENERSET", "GATEWAY", "ACCEPTED", "PROGRAMMED"});
+	store_list(graph->store, KIND_LISTENERSET, &nodes);
+	for (size_t i = 0; i < nodes.n; i++) {
+		const struct listener_set *set = (const struct listener_set *)nodes.items[i]->object;
+		const struct set_state *state = node_set(nodes.items[i]);
+		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
+		grid_add(&grid, (const char *[COLUMNS]){
+		                        arena_printf(&grid.arena, "%s/%s", set->object.namespace, set->object.name),
+		                        arena_printf(&grid.arena, "%s/%s", set->gateway.namespace, set->gateway.name),
+		                        verdict_of_object(&shown, "Accepted"),
+		                        programmed(state ? state->gateway->node : nodes.items[i], &shown, not_held)});
+		shown_done(&shown);
+	}
+	node_list_done(&nodes);
+	grid_print(&grid, out);
+}
+
 static void policies(const struct graph *graph, const struct refusals *refusals, struct buf *out)
 {
 	struct grid grid = {0};
@@ -225,15 +247,25 @@ static size_t missing_references(const struct graph *graph, const struct node *n
 		buf_addf(out, ": spec.gatewayClassName: GatewayClass %s not found\n", class);
 		return 1;
 	}
+	if (node->kind == KIND_LISTENERSET) {
+		const struct listener_set *set = (const struct listener_set *)node->object;
+		const struct node *found = store_find(graph->store, KIND_GATEWAY, set->gateway.namespace, set->gateway.name);
+		if (found && found->object)
+			return 0;
+		say_node(node, out);
+		buf_addf(out, ": spec.parentRef: %s %s/%s not found\n", set->gateway.kind, set->gateway.namespace, set->gateway.name);
+		return 1;
+	}
 	const struct http_route *route = object_kind_is_route(node->kind) ? (const struct http_route *)node->object : NULL;
 	for (size_t i = 0; route && i < route->n_parent_refs; i++) {
 		const struct parent_ref *ref = &route->parent_refs[i];
-		const struct node *found = store_find(graph->store, KIND_GATEWAY, ref->namespace, ref->name);
-		if (strcmp(ref->kind, "Gateway") != 0 || strcmp(ref->group, GATEWAY_API_GROUP) != 0 || (found && found->object))
+		const enum object_kind kind = parent_ref_kind(ref);
+		const struct node *found = kind == KIND_COUNT ? NULL : store_find(graph->store, kind, ref->namespace, ref->name);
+		if (kind == KIND_COUNT || (found && found->object))
 			continue;
 		n++;
 		say_node(node, out);
-		buf_addf(out, ": spec.parentRefs[%zu]: Gateway %s/%s not found\n", i, ref->namespace, ref->name);
+		buf_addf(out, ": spec.parentRefs[%zu]: %s %s/%s not found\n", i, ref->kind, ref->namespace, ref->name);
 	}
 	return n;
 }
@@ -258,7 +290,7 @@ static size_t say_not_held(const char *not_held, struct buf *out)
 
 static size_t problems(const struct graph *graph, const struct refusals *refusals, struct buf *out)
 {
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_HTTPROUTE, KIND_GRPCROUTE,
+	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE,
 	                                         KIND_BACKENDTLSPOLICY};
 	size_t n = nobodys_refusals(refusals, out);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
@@ -286,6 +318,10 @@ size_t status_table(const struct graph *graph, const struct refusals *refusals, 
 	buf_addc(out, '\n');
 	gateways(graph, refusals, not_held, out);
 	buf_addc(out, '\n');
+	if (graph->store->n_objects[KIND_LISTENERSET]) {
+		sets(graph, refusals, not_held, out);
+		buf_addc(out, '\n');
+	}
 	routes(graph, KIND_HTTPROUTE, "HTTPROUTE", refusals, out);
 	if (graph->store->n_objects[KIND_GRPCROUTE]) {
 		buf_addc(out, '\n');

@@ -94,42 +94,90 @@ static void show_down(struct shown_list *list, const char *why)
 			condition_set(c, COND_GATEWAY_NOT_PROGRAMMED, "HAProxy does not serve: %s", why);
 		else if (c->id == COND_LISTENER_PROGRAMMED)
 			condition_set(c, COND_LISTENER_PENDING, "HAProxy does not serve");
+		else if (c->id == COND_SET_PROGRAMMED)
+			condition_set(c, COND_SET_PENDING, "HAProxy does not serve: %s", why);
 	}
 }
 
-static void show_gateway(struct shown_list *list, const struct graph *graph, const struct node *node,
-                         const struct refusals *refusals)
+static const struct refused *refused_listener(const struct refusals *of_gateway, const struct listener_state *s)
 {
-	const struct gateway_state *state = node_gateway(node);
+	return s->serving ? refused_port(of_gateway, s->spec->port) : NULL;
+}
+
+/* Those of one object. */
+static void show_listeners(struct shown_list *list, const struct graph_parent *parent, const struct refusals *of_gateway)
+{
+	for (size_t i = 0; i < parent->n; i++) {
+		const struct listener_state *l = &parent->gateway->listeners[parent->first + i];
+		add(list, i + 1, &l->accepted);
+		add(list, i + 1, &l->conflicted);
+		struct condition *programmed = add(list, i + 1, &l->programmed);
+		const struct refused *refused = refused_listener(of_gateway, l);
+		if (refused)
+			condition_set(programmed, COND_LISTENER_REFUSED, "HAProxy refused %s %s: %s",
+			              refused->kind == TABLE_HOST ? "host" : "port", refused->key, refused->text);
+		add(list, i + 1, &l->resolved);
+	}
+}
+
+/* HAProxy has none of what could be served. */
+static bool is_all_refused(const struct graph_parent *parent, const struct refusals *of_gateway)
+{
+	size_t refused = 0, serving = 0;
+	for (size_t i = parent->first; i < parent->first + parent->n; i++) {
+		serving += parent->gateway->listeners[i].serving;
+		refused += refused_listener(of_gateway, &parent->gateway->listeners[i]) != NULL;
+	}
+	return refused && refused == serving;
+}
+
+static bool is_serving(const struct gateway_state *state)
+{
+	bool serving = false;
+	for (size_t i = 0; i < state->n_listeners && !serving; i++)
+		serving = state->listeners[i].serving;
+	return serving;
+}
+
+static void show_gateway(struct shown_list *list, const struct graph *graph, struct node *node, const struct refusals *refusals)
+{
+	struct gateway_state *state = node_gateway(node);
 	const struct refusals own = refusals_of(refusals, node);
-	size_t n_refused = 0, serving = 0;
+	const struct graph_parent parent = graph_parent_of(node), whole = {node, state, 0, state->n_listeners};
 	add(list, 0, &state->accepted);
 	add(list, 0, &state->programmed);
 	if (state->resolved.id)
 		add(list, 0, &state->resolved);
 	if (graph_insecure(state))
 		add(list, 0, &(struct condition){.id = COND_GATEWAY_INSECURE});
-	for (size_t i = 0; i < state->n_listeners; i++) {
-		const struct listener_state *l = &state->listeners[i];
-		add(list, i + 1, &l->accepted);
-		add(list, i + 1, &l->conflicted);
-		struct condition *programmed = add(list, i + 1, &l->programmed);
-		const struct refused *refused = l->serving ? refused_port(&own, state->gateway->listeners[i].port) : NULL;
-		if (refused)
-			condition_set(programmed, COND_LISTENER_REFUSED, "HAProxy refused %s %s: %s",
-			              refused->kind == TABLE_HOST ? "host" : "port", refused->key, refused->text);
-		n_refused += refused != NULL;
-		serving += l->serving;
-		add(list, i + 1, &l->resolved);
-	}
+	show_listeners(list, &parent, &own);
 	if (refusals->down)
 		show_down(list, refusals->down);
-	const char *said = serving ? graph_said(graph, node->namespace, node->name) : NULL;
+	const char *said = is_serving(state) ? graph_said(graph, node->namespace, node->name) : NULL;
 	if (said)
 		condition_set(&list->items[1].condition, COND_GATEWAY_NO_RESOURCES, "The API server refuses the Gateway's Service: %s",
 		              said);
-	if (n_refused && n_refused == serving)
+	if (is_all_refused(&whole, &own))
 		condition_set(&list->items[1].condition, COND_GATEWAY_NOT_PROGRAMMED, "HAProxy refused every listener");
+}
+
+static void show_set(struct shown_list *list, const struct graph *graph, struct node *node, const struct refusals *refusals)
+{
+	const struct set_state *set = node_set(node);
+	const struct node *gateway = set->gateway->node;
+	const struct refusals of_gateway = refusals_of(refusals, gateway);
+	const struct graph_parent parent = graph_parent_of(node);
+	add(list, 0, &set->accepted);
+	add(list, 0, &set->programmed);
+	show_listeners(list, &parent, &of_gateway);
+	if (refusals->down)
+		show_down(list, refusals->down);
+	struct condition *programmed = &list->items[1].condition;
+	if (programmed->id == COND_SET_PROGRAMMED && graph_said(graph, gateway->namespace, gateway->name))
+		condition_set(programmed, COND_SET_PARENT_NOT_PROGRAMMED, "Gateway %s/%s is not programmed", gateway->namespace,
+		              gateway->name);
+	else if (programmed->id == COND_SET_PROGRAMMED && is_all_refused(&parent, &of_gateway))
+		condition_set(programmed, COND_SET_PENDING, "HAProxy refused every listener");
 }
 
 /* ---- routes ---- */
@@ -223,19 +271,19 @@ static void show_route(struct shown_list *list, const struct node *node, const s
 }
 
 /* The listeners that count the route, however many parentRefs lead there. */
-static uint64_t counted_at(const struct route_state *route, const struct gateway_state *gateway)
+static uint64_t counted_at(const struct route_state *route, const struct graph_parent *parent)
 {
 	uint64_t listeners = 0;
 	for (size_t i = 0; i < route->n_parents; i++) {
 		const struct parent_ref *ref = &route->route->parent_refs[i];
-		if (route->parents[i].epoch == gateway->epoch && strcmp(ref->name, gateway->node->name) == 0 &&
-		    strcmp(ref->namespace, gateway->node->namespace) == 0)
+		if (route->parents[i].epoch == parent->gateway->epoch && parent_ref_kind(ref) == parent->node->kind &&
+		    strcmp(ref->name, parent->node->name) == 0 && strcmp(ref->namespace, parent->node->namespace) == 0)
 			listeners |= route->parents[i].listeners;
 	}
 	return listeners;
 }
 
-void status_unattached(const struct gateway_state *state, const struct refusals *refusals, uint32_t ret[GRAPH_LISTENERS])
+void status_unattached(const struct graph_parent *parent, const struct refusals *refusals, uint32_t ret[GRAPH_LISTENERS])
 {
 	memset(ret, 0, GRAPH_LISTENERS * sizeof(*ret));
 	for (size_t i = 0, next; i < refusals->n; i = next) {
@@ -244,8 +292,8 @@ void status_unattached(const struct gateway_state *state, const struct refusals 
 			next++;
 		const struct refusals own = {.items = refusals->items + i, .n = next - i};
 		const struct route_state *route = node && object_kind_is_route(node->kind) ? node_route(node) : NULL;
-		uint64_t listeners = route && is_route_refused(route, &own) ? counted_at(route, state) : 0;
-		for (size_t l = 0; l < state->n_listeners; l++)
+		uint64_t listeners = route && is_route_refused(route, &own) ? counted_at(route, parent) : 0;
+		for (size_t l = 0; l < parent->n; l++)
 			ret[l] += listeners >> l & 1;
 	}
 }
@@ -276,7 +324,9 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 	if (node->kind == KIND_GATEWAYCLASS)
 		show_class(&list, graph, node);
 	else if (node->kind == KIND_GATEWAY && node_gateway(node))
-		show_gateway(&list, graph, node, refusals);
+		show_gateway(&list, graph, (struct node *)(uintptr_t)node, refusals);
+	else if (node->kind == KIND_LISTENERSET && node_set(node))
+		show_set(&list, graph, (struct node *)(uintptr_t)node, refusals);
 	else if (object_kind_is_route(node->kind) && node_route(node))
 		show_route(&list, node, refusals);
 	else if (node->kind == KIND_BACKENDTLSPOLICY)
@@ -300,8 +350,9 @@ void shown_scope(const struct graph *graph, const struct node *node, size_t scop
 		say_ancestor(graph, node, scope - 1, out);
 		return;
 	}
-	if (node->kind == KIND_GATEWAY) {
-		buf_addf(out, "listener %s", node_gateway(node)->gateway->listeners[scope - 1].name);
+	const struct graph_parent own = graph_parent_of((struct node *)(uintptr_t)node);
+	if (own.gateway) {
+		buf_addf(out, "listener %s", own.gateway->listeners[own.first + scope - 1].spec->name);
 		return;
 	}
 	const struct parent_ref *ref = &node_route(node)->route->parent_refs[scope - 1];

@@ -83,8 +83,7 @@ void status_gateways(const struct graph *graph, struct buf *out);
 size_t status_remarks(const struct graph *graph, struct buf *out);
 
 /* How many routes counted as attached to each listener are not, because the proxy refused all of them. */
-void status_unattached(const struct gateway_state *state, const struct refusals *refusals,
-                       uint32_t ret[GRAPH_LISTENERS]);
+void status_unattached(const struct graph_parent *parent, const struct refusals *refusals, uint32_t ret[GRAPH_LISTENERS]);
 
 /* status.addresses of a Gateway whose conditions are `shown`: calls cb for each. type: "IPAddress" or "Hostname". */
 void status_addresses(const struct graph *graph, const struct gateway_state *state, const struct shown_list *shown,

@@ -108,11 +108,11 @@ static void say_class(const struct graph *graph, const struct gateway *gateway, 
 		buf_addf(out, "GatewayClass %s is not accepted\n", class);
 }
 
-static void say_listener(const struct gateway_state *state, size_t i, struct buf *out)
+static void say_listener(const struct gateway_state *state, size_t i, const char *indent, struct buf *out)
 {
-	const struct listener *l = &state->gateway->listeners[i];
+	const struct listener *l = state->listeners[i].spec;
 	const struct listener_state *s = &state->listeners[i];
-	buf_addf(out, "  listener %s: port %u, hostname %s", l->name, l->port, l->hostname ? l->hostname : "any");
+	buf_addf(out, "%slistener %s: port %u, hostname %s", indent, l->name, l->port, l->hostname ? l->hostname : "any");
 	const struct condition *const conditions[] = {&s->accepted, &s->conflicted, &s->programmed};
 	for (size_t c = 0; c < ARRAY_LEN(conditions); c++) {
 		if (condition_kind(conditions[c]->id)->good)
@@ -121,6 +121,18 @@ static void say_listener(const struct gateway_state *state, size_t i, struct buf
 		condition_dump(conditions[c], out);
 	}
 	buf_addc(out, '\n');
+}
+
+static void say_set(const struct set_state *set, struct buf *out)
+{
+	buf_addf(out, "  ListenerSet %s/%s", set->node->namespace, set->node->name);
+	if (!condition_kind(set->accepted.id)->status) {
+		buf_adds(out, ": ");
+		condition_dump(&set->accepted, out);
+	}
+	buf_addc(out, '\n');
+	for (size_t i = 0; i < set->n; i++)
+		say_listener(set->gateway, set->first + i, "    ", out);
 }
 
 static void say_gateway(const struct graph *graph, const struct node *node, struct buf *out)
@@ -137,8 +149,12 @@ static void say_gateway(const struct graph *graph, const struct node *node, stru
 	else
 		condition_dump(&state->accepted, out);
 	buf_addc(out, '\n');
-	for (size_t i = 0; i < state->n_listeners; i++)
-		say_listener(state, i, out);
+	for (size_t i = 0; i < state->n_own; i++)
+		say_listener(state, i, "  ", out);
+	for (size_t i = 0; i < state->n_sets && i < STATUS_NAMED; i++)
+		say_set(state->sets[i], out);
+	if (state->n_sets > STATUS_NAMED)
+		buf_addf(out, "  and %zu more ListenerSets\n", state->n_sets - STATUS_NAMED);
 }
 
 void status_gateways(const struct graph *graph, struct buf *out)

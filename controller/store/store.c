@@ -194,8 +194,9 @@ static void targets_of_route(struct targets *targets, const struct http_route *r
 	target(targets, KIND_NAMESPACE, "", own);
 	for (size_t i = 0; i < route->n_parent_refs; i++) {
 		const struct parent_ref *ref = &route->parent_refs[i];
-		if (strcmp(ref->group, GATEWAY_API_GROUP) == 0 && strcmp(ref->kind, "Gateway") == 0)
-			target(targets, KIND_GATEWAY, ref->namespace, ref->name);
+		const enum object_kind kind = parent_ref_kind(ref);
+		if (kind != KIND_COUNT)
+			target(targets, kind, ref->namespace, ref->name);
 	}
 	for (size_t i = 0; i < route->n_rules; i++)
 		targets_of_rule(targets, own, &route->rules[i]);
@@ -245,6 +246,16 @@ static void targets_of_gateway(struct targets *targets, const struct gateway *ga
 		target_certificate(targets, gateway->object.namespace, gateway->client_certificate);
 }
 
+static void targets_of_set(struct targets *targets, const struct listener_set *set)
+{
+	const char *own = set->object.namespace;
+	target(targets, KIND_NAMESPACE, "", own);
+	if (strcmp(set->gateway.group, GATEWAY_API_GROUP) == 0 && strcmp(set->gateway.kind, object_kind_name(KIND_GATEWAY)) == 0)
+		target(targets, KIND_GATEWAY, set->gateway.namespace, set->gateway.name);
+	for (size_t i = 0; i < set->n_listeners; i++)
+		targets_of_listener(targets, own, &set->listeners[i]);
+}
+
 static void targets_of_policy(struct targets *targets, const struct backend_tls_policy *policy)
 {
 	const char *own = policy->object.namespace;
@@ -264,6 +275,9 @@ static void targets_of(struct targets *targets, const struct object *object)
 		break;
 	case KIND_GATEWAY:
 		targets_of_gateway(targets, (const struct gateway *)object);
+		break;
+	case KIND_LISTENERSET:
+		targets_of_set(targets, (const struct listener_set *)object);
 		break;
 	case KIND_HTTPROUTE:
 	case KIND_GRPCROUTE:

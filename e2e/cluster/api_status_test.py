@@ -193,6 +193,55 @@ def burst(n=1000):
     until("the first one again", accepted)
 
 
+SET = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: team, namespace: sample}
+spec:
+  parentRef: {name: sample-gateway, namespace: sample-ingress}
+  listeners: [{name: web, port: 80, protocol: HTTP, hostname: team.example.com}]
+"""
+
+
+def of_set(i):
+    return f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: of-set-{i}, namespace: sample}}
+spec:
+  parentRefs: [{{kind: ListenerSet, name: team}}]
+  rules: [{{matches: [{{path: {{value: /{i}}}}}], backendRefs: [{{name: helloworld, port: 5000}}]}}]
+"""
+
+
+def listener_set(controller, n=200):
+    said = lambda kind: conditions(get("listenerset", "team").get("status", {})).get(kind, {})
+    apply(SET)
+    until("a ListenerSet that nobody let in is told so", lambda: said("Accepted").get("reason") == "NotAllowed")
+    kubectl("-n", "sample-ingress", "patch", "gateway", "sample-gateway", "--type=merge", "-p",
+            '{"spec":{"allowedListeners":{"namespaces":{"from":"All"}}}}')
+    until("one that is let in is served", lambda: all(said(k).get("status") == "True" for k in ("Accepted", "Programmed")))
+    until("and counted", lambda: gateway()["status"].get("attachedListenerSets") == 1)
+    quiet()
+    before = mark()
+    apply("\n---\n".join(of_set(i) for i in range(n)))
+    until(f"{n} routes of the ListenerSet are counted",
+          lambda: [x["attachedRoutes"] for x in get("listenerset", "team")["status"]["listeners"]] == [n], 60)
+    quiet()
+    sets = [w for w in writes(before) if w[1] == "listenersets/status"]
+    assert 0 < len(sets) <= 20, len(sets)
+    assert not [w for w in writes(before) if w[1] == "gateways/status"], "routes of a ListenerSet are not the Gateway's"
+    ok(f"{len(sets)} writes to the ListenerSet")
+    restart_writes_nothing(controller, "with a ListenerSet")
+    kubectl("-n", "sample", "delete", "listenerset", "team")
+    until("it is counted no more", lambda: gateway()["status"].get("attachedListenerSets") == 0)
+    until("its routes' status is gone", lambda: our_parents(get("httproute", "of-set-0")) == [])
+    kubectl("-n", "sample", "delete", "httproute", *[f"of-set-{i}" for i in range(n)])
+    kubectl("-n", "sample-ingress", "patch", "gateway", "sample-gateway", "--type=json", "-p",
+            '[{"op":"remove","path":"/spec/allowedListeners"}]')
+    until("a Gateway without ListenerSets has no count of them", lambda: "attachedListenerSets" not in gateway()["status"] and programmed())
+
+
 def away(controller):
     light("kill-api")
     time.sleep(1)
@@ -310,6 +359,7 @@ def scenario(controller, second):
     gone_while_away(controller)
     one_more()
     burst()
+    listener_set(controller)
     away(controller)
     forbidden(controller)
     releases(controller)

@@ -98,7 +98,7 @@ def api_server(name):
         yield work
         print("all well")
     except BaseException:
-        print(kubectl("get", "gatewayclasses,gateways,httproutes", "-A", "-o", "yaml", check=False)[:6000])
+        print(kubectl("get", "gatewayclasses,gateways,listenersets,httproutes", "-A", "-o", "yaml", check=False)[:6000])
         for controller in Controller.all:
             print(controller.log.read_text()[-6000:] if controller.log.exists() else "")
         raise
@@ -127,7 +127,7 @@ def run_inside(script):
 
 # ---- the controller ----
 
-KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,httproutes,grpcroutes,referencegrants,backendtlspolicies"
+KINDS = "namespaces,services,endpointslices,gatewayclasses,gateways,listenersets,httproutes,grpcroutes,referencegrants,backendtlspolicies"
 
 
 class Controller:
@@ -232,8 +232,8 @@ metadata: {{name: hatchway}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: hatchway}}
 subjects: [{{{subject}}}]
 """
-ALL_KINDS = "gatewayclasses, gateways, httproutes, grpcroutes, referencegrants, backendtlspolicies"
-ALL_STATUSES = "gatewayclasses/status, gateways/status, httproutes/status, grpcroutes/status, backendtlspolicies/status"
+ALL_KINDS = "gatewayclasses, gateways, listenersets, httproutes, grpcroutes, referencegrants, backendtlspolicies"
+ALL_STATUSES = "gatewayclasses/status, gateways/status, listenersets/status, httproutes/status, grpcroutes/status, backendtlspolicies/status"
 BASE = """
 apiVersion: v1
 kind: Namespace
