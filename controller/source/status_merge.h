@@ -19,6 +19,8 @@ bool status_kind(enum object_kind kind);
 struct status_seen status_see(enum object_kind kind, const struct node *status, const char *controller);
 /* The same of an object as the API server gives it, whose metadata.managedFields tell who wrote its status. NULL: none. */
 struct status_seen status_see_object(enum object_kind kind, const struct node *object, const char *controller);
+/* Whether it looks at metadata.managedFields. */
+bool status_asks_writers(enum object_kind kind);
 #define STATUS_MANAGER "hatchway" /* fieldManager of what we write */
 /* The same of a Gateway's, without how many routes are attached. */
 uint64_t status_digest_uncounted(enum object_kind kind, const struct node *status);

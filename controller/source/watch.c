@@ -282,11 +282,10 @@ static bool take_list_metadata(struct watch *watch, const struct node *metadata)
 	return true;
 }
 
-/* Who wrote what is asked of Gateways only, see status_see_object(). */
 static int read_piece(struct watch *watch, const char *bytes, size_t n, struct arena *scratch, struct node **ret)
 {
 	int (*const read)(const char *, size_t, struct arena *, struct node **, struct err *) =
-	    watch->kind == KIND_GATEWAY ? json_node : json_node_unmanaged;
+	    status_asks_writers(watch->kind) ? json_node : json_node_unmanaged;
 	return read(bytes, n, scratch, ret, &watch->err);
 }
 
