@@ -407,7 +407,7 @@ static void why_rule(void *ctx, const struct origin *origin)
 {
 	const struct why_walk *walk = ctx;
 	if (walk->why == WHY_RULE)
-		status_why_rule(origin->node, origin->rule, walk->out);
+		status_why_rule(&walk->core->graph, origin->node, origin->rule, walk->out);
 	else if (walk->why == WHY_NOWHERE)
 		status_why_nowhere(origin->node, origin->rule, walk->out);
 	else

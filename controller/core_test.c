@@ -515,9 +515,14 @@ static void test_news(void **state)
 	check_news(core, TIMES_SERVICE, "", 1);
 	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [parent s/gw] ResolvedRefs=True ResolvedRefs good\n", 0);
 	check_news(core, NEWS_ROUTE(NEWS_GOOD ", " NEWS_EXTENSION),
-	           "HTTPRoute s/r [parent s/gw] PartiallyInvalid=True UnsupportedValue bad\n", 1);
-	check_news(core, NEWS_ROUTE(NEWS_GOOD), "HTTPRoute s/r [] PartiallyInvalid=True UnsupportedValue good gone\n", 0);
-	check_news(core, NEWS_ROUTE(NEWS_EXTENSION), "HTTPRoute s/r [parent s/gw] Accepted=False UnsupportedValue bad\n", 1);
+	           "HTTPRoute s/r [parent s/gw] PartiallyInvalid=True UnsupportedValue bad\n"
+	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=False InvalidKind bad\n", 2);
+	check_news(core, NEWS_ROUTE(NEWS_GOOD),
+	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=True ResolvedRefs good\n"
+	           "HTTPRoute s/r [] PartiallyInvalid=True UnsupportedValue good gone\n", 0);
+	check_news(core, NEWS_ROUTE(NEWS_EXTENSION),
+	           "HTTPRoute s/r [parent s/gw] Accepted=False UnsupportedValue bad\n"
+	           "HTTPRoute s/r [parent s/gw] ResolvedRefs=False InvalidKind bad\n", 2);
 	assert_int_equal(core_objects(core, KIND_HTTPROUTE), 1);
 	core_delete(core, KIND_HTTPROUTE, "s", "r");
 	check_news(core, TIMES_SERVICE, "", 0);

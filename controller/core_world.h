@@ -180,7 +180,9 @@ static inline bool make_filter(struct walk *w)
 	        "type: RequestMirror, requestMirror: {backendRef: {name: s1, port: 80}}",
 	        "type: RequestMirror, requestMirror: {percent: 3, backendRef: {name: s2, namespace: a, port: 443}}",
 	        "type: CORS, cors: {allowOrigins: ['*'], allowMethods: [PUT]}",
-	        "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}");
+	        "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}",
+	        "type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f1}",
+	        "type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f2}");
 	if (*filter)
 		say(w, "    filters: [{%s}]\n", filter);
 	return strstr(filter, "requestRedirect") != NULL;
@@ -284,6 +286,7 @@ static inline void make_grpc_route(struct walk *w)
 		if (!roll(w, 4))
 			say(w, "    filters: [{%s}]\n",
 			    PICK(w, "type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: s, value: v}]}",
+			         "type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f1}",
 			         "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}"));
 		make_backend_refs(w);
 		make_session(w);
@@ -419,6 +422,14 @@ static inline void make_grant(struct walk *w)
 
 /* ---- the world ---- */
 
+static inline void make_own_filter(struct walk *w)
+{
+	head(w, "hatchway.dev/v1alpha1", "HatchwayFilter", a_namespace(w), PICK(w, "f1", "f2"));
+	say(w, "spec: {addresses: {%s}}\n",
+	    PICK(w, "allow: [10.0.0.0/8]", "allow: ['::/0', 10.1.2.3/8], deny: [10.1.0.0/16]", "deny: ['2001:db8::1/32']",
+	         "allow: [1.2.3.4/33]", "deny: ['::ffff:10.0.0.0/104']"));
+}
+
 static inline void world_drop(struct walk *w, size_t i)
 {
 	object_unref(w->world[i]);
@@ -444,7 +455,8 @@ static inline void step(struct walk *w)
 	                                               make_route,     make_route, make_route,   make_grpc_route, make_grpc_route, make_service, make_service,
 	                                               make_slice,     make_slice, make_grant, make_gateway, make_secret,
 	                                               make_parameters, make_gateway_service, make_gateway_service,
-	                                               make_gateway_slice, make_pods, make_policy, make_policy, make_config_map, make_set, make_set};
+	                                               make_gateway_slice, make_pods, make_policy, make_policy, make_config_map, make_set, make_set,
+	                                               make_own_filter, make_own_filter};
 	if (w->n && !roll(w, 8)) {
 		size_t i = roll(w, (unsigned)w->n);
 		const struct object *o = w->world[i];

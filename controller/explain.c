@@ -228,6 +228,24 @@ static void print_cors(const struct table_cors *cors, struct buf *out)
 	}
 }
 
+static void print_networks(const char *what, const struct table_names *list, struct buf *out)
+{
+	for (size_t i = 0; i < list->n; i++)
+		buf_addf(out, "%s%s", i ? ", " : what, list->names[i]);
+}
+
+static void print_guards(const struct table_edits *edits, struct buf *out)
+{
+	for (size_t i = 0; i < edits->n_guards; i++) {
+		const struct table_guard *guard = &edits->guards[i];
+		buf_adds(out, "          clients, else 403:");
+		print_networks(" not of ", &guard->deny, out);
+		buf_adds(out, guard->deny.n && guard->allow.n ? ";" : "");
+		print_networks(" only of ", &guard->allow, out);
+		buf_addc(out, '\n');
+	}
+}
+
 static void print_retry(const struct table_retry *retry, struct buf *out)
 {
 	if (!retry)
@@ -340,6 +358,7 @@ static void print_forward(const struct table *table, const struct refused *refus
 		print_why(refused->request, WHY_NOWHERE, rule->unit.key, 0, "          ", out);
 		return;
 	}
+	print_guards(rule->edits, out);
 	print_cors(rule->cors, out);
 	print_headers("request", &rule->edits->request, out);
 	print_rewrite("          ", &rule->edits->rewrite, out);
@@ -378,6 +397,7 @@ static void print_rule(const struct table *table, const struct refused *refused,
 	} else if (rule->action == TABLE_REDIRECT && !*request->host && !rule->edits->rewrite.hostname) {
 		buf_adds(out, "answer    400: a redirect needs a Host\n");
 	} else if (rule->action == TABLE_REDIRECT) {
+		print_guards(rule->edits, out);
 		print_cors(rule->cors, out);
 		print_rewrite("          ", &rule->edits->rewrite, out);
 		print_headers("response", &rule->edits->response, out);

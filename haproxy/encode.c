@@ -87,6 +87,20 @@ bool encode_address(const char *address, uint16_t port, struct buf *out)
 	return true;
 }
 
+bool encode_network_ok(const char *network)
+{
+	unsigned char bytes[16];
+	char address[INET6_ADDRSTRLEN];
+	const char *slash = strchr(network, '/');
+	size_t n = slash ? (size_t)(slash - network) : sizeof(address), digits = slash ? strspn(slash + 1, "0123456789") : 0;
+	if (n >= sizeof(address) || !digits || digits > 3 || slash[1 + digits])
+		return false;
+	memcpy(address, network, n);
+	address[n] = 0;
+	const bool six = strchr(address, ':');
+	return inet_pton(six ? AF_INET6 : AF_INET, address, bytes) == 1 && atoi(slash + 1) <= (six ? 128 : 32);
+}
+
 void encode_reverse(const char *host, struct buf *out)
 {
 	for (size_t end = strlen(host); end;) {

@@ -29,6 +29,9 @@ bool encode_token_ok(const char *name);
 /* "127.0.0.1:80", "[::1]:80"; false: not an IP address, or port 0. */
 MUST_CHECK bool encode_address(const char *address, uint16_t port, struct buf *out);
 
+/* "10.0.0.0/8", "2001:db8::/32" */
+bool encode_network_ok(const char *network);
+
 /* "sample.com" → "com.sample": as HAProxy's reverse_dom does. */
 void encode_reverse(const char *host, struct buf *out);
 

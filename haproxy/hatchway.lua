@@ -7,7 +7,7 @@
 -- A request leaves a handful of small tables behind and little else: what a generational collector is made for.
 collectgarbage("generational")
 
-local CHAINS_MAX = 20000 -- compiled chains, regexes, draws, policies, mirrors and sessions kept; when full, all are forgotten and made again
+local CHAINS_MAX = 20000 -- compiled chains, regexes, draws, policies, mirrors, sessions and guards kept; when full, all are forgotten and made again
 local DEPTH_MAX = 200    -- chains that continue chains
 local MIRRORS_MAX = 200  -- copies on their way, of this thread; more are not made
 local MIRROR_WAIT = 30   -- seconds a copy may take
@@ -18,13 +18,13 @@ local mirrors_address = ... -- frontend mirrors of this HAProxy
 local byte, find, gsub, lower, sub = string.byte, string.find, string.gsub, string.lower, string.sub
 local char = string.char
 
-local chains, regexes, draws, policies, mirrors, sessions = {}, {}, {}, {}, {}, {}
+local chains, regexes, draws, policies, mirrors, sessions, guards = {}, {}, {}, {}, {}, {}, {}
 local n_kept = 0
 local refs = {}
 
 local function keep(cache, id, value)
 	if n_kept >= CHAINS_MAX then
-		for _, c in ipairs({chains, regexes, draws, policies, mirrors, sessions}) do
+		for _, c in ipairs({chains, regexes, draws, policies, mirrors, sessions, guards}) do
 			for k in pairs(c) do c[k] = nil end
 		end
 		n_kept = 0
@@ -390,6 +390,71 @@ local function cors(txn)
 	if method then txn:set_var("txn.r", "!204") end
 end
 
+-- ---- guards ----
+
+local function compile_networks(text)
+	local list = {}
+	for network in string.gmatch(text, "[^,]+") do
+		list[#list + 1] = core.parse_addr(network) or error("network " .. network)
+	end
+	return list
+end
+
+-- "addresses allow=10.0.0.0/8 deny=10.1.0.0/16,2001:db8::/32;addresses …"
+local function compile_guards(text)
+	local list = {}
+	for one in string.gmatch(text, "[^;]+") do
+		local guard = {}
+		for key, networks in string.gmatch(one, " (%a+)=(%S+)") do guard[key] = compile_networks(networks) end
+		if not (guard.allow or guard.deny) then error("guard " .. one) end
+		list[#list + 1] = guard
+	end
+	return keep(guards, text, list)
+end
+
+local function inside(networks, address)
+	for i = 1, #networks do
+		if core.match_addr(networks[i], address) then return true end
+	end
+	return false
+end
+
+-- One that is told as IPv6 and is IPv4 is IPv4.
+local function client_address(f)
+	local text = f:src() or ""
+	return core.parse_addr(string.match(text, "^::[fF][fF][fF][fF]:(%d+%.%d+%.%d+%.%d+)$") or text)
+end
+
+-- Whom a guard does not let in, it need not know: the reply for them, or nil. The guards are the last field of the rule.
+local function refusal(txn)
+	local text = string.match(txn:get_var("txn.v"), "[^|]*$")
+	local address, list = client_address(txn.f), guards[text] or compile_guards(text)
+	for i = 1, #list do
+		local guard = list[i]
+		if not address or (guard.deny and inside(guard.deny, address)) or (guard.allow and not inside(guard.allow, address)) then
+			return 403, 7, "refused by a filter of the route"
+		end
+	end
+end
+
+local function is_grpc(f)
+	return string.match(lower(f:req_fhdr("content-type") or ""), "^application/grpc%f[;+%z ]") ~= nil
+end
+
+local function guard(txn)
+	local ok, status, code, text = pcall(refusal, txn)
+	if not ok then
+		core.Alert("hatchway: guard: " .. tostring(status))
+		status, code, text = 500, 14, "this rule cannot be served"
+	end
+	if not status then return end
+	if is_grpc(txn.f) then
+		txn:done(txn:reply({status = 200, headers = {["content-type"] = {"application/grpc"},
+			["grpc-status"] = {tostring(code)}, ["grpc-message"] = {text}}}))
+	end
+	txn:done(txn:reply({status = status, headers = {["content-type"] = {"text/plain"}}, body = text .. "\n"}))
+end
+
 -- ---- mirrors ----
 
 -- What belongs to one connection, or says how the message is framed: that is said anew.
@@ -552,6 +617,7 @@ end
 
 core.register_action("hatchway_choose", {"http-req"}, guarded(choose))
 core.register_action("hatchway_cors", {"http-req"}, guarded(cors))
+core.register_action("hatchway_guard", {"http-req"}, guard) -- an error of it lets nobody in
 core.register_action("hatchway_mirror", {"http-req"}, mirror)
 core.register_action("hatchway_draw", {"http-req"}, guarded(draw))
 core.register_action("hatchway_session", {"http-req"}, guarded(session))

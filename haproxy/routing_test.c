@@ -388,9 +388,13 @@ static int client_connect(bool second)
 {
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(second ? BIND_PORT + 1 : BIND_PORT),
 	                          .sin_addr.s_addr = htonl(second ? 0x7f000002 : INADDR_LOOPBACK)};
+	/* The client of the second listener is another: guards tell them apart. */
+	const struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = sin.sin_addr};
 	struct timeval timeout = {.tv_sec = 10};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	if (bind(fd, (const struct sockaddr *)&from, sizeof(from)))
+		fail_msg("cannot bind a client: %s", strerror(errno));
 	if (connect(fd, (struct sockaddr *)&sin, sizeof(sin)))
 		fail_msg("cannot connect to HAProxy: %s", strerror(errno));
 	return fd;
@@ -667,7 +671,7 @@ static void check_forward(const struct table *table, const struct table_rule *ru
 	header_lines(line, "x-forwarded-proto", &got);
 	assert_string_equal(got.data, "<http>");
 	header_lines(line, "x-forwarded-for", &got);
-	assert_string_equal(got.data, "<127.0.0.1>");
+	assert_string_equal(got.data, strcmp(request->listener, "80") ? "<127.0.0.2>" : "<127.0.0.1>");
 	buf_done(&got);
 }
 
@@ -805,6 +809,33 @@ static bool check_rule_cors(const struct table_rule *rule, const struct table_re
 	return true;
 }
 
+static bool is_inside(const struct table_names *list, struct in_addr client)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		char address[INET6_ADDRSTRLEN];
+		struct in_addr network;
+		snprintf(address, sizeof(address), "%.*s", (int)strcspn(list->names[i], "/"), list->names[i]);
+		int bits = atoi(strchr(list->names[i], '/') + 1);
+		uint32_t mask = bits ? htonl(UINT32_MAX << (32 - bits)) : 0;
+		if (!strchr(address, ':') && inet_pton(AF_INET, address, &network) == 1 &&
+		    (client.s_addr & mask) == (network.s_addr & mask))
+			return true;
+	}
+	return false;
+}
+
+/* By those of the rule; a preflight, too. */
+static bool is_kept_out(const struct table_rule *rule, const struct table_request *request)
+{
+	const struct in_addr client = {htonl(strcmp(request->listener, "80") ? 0x7f000002 : INADDR_LOOPBACK)};
+	for (size_t i = 0; i < rule->edits->n_guards; i++) {
+		const struct table_guard *guard = &rule->edits->guards[i];
+		if (is_inside(&guard->deny, client) || (guard->allow.n && !is_inside(&guard->allow, client)))
+			return true;
+	}
+	return false;
+}
+
 static void check_answer(const struct table *table, const struct table_request *request, const struct answer *answer)
 {
 	const struct table_entry *entry = table_match(table, request, NULL);
@@ -813,6 +844,8 @@ static void check_answer(const struct table *table, const struct table_request *
 		assert_int_equal(answer->status, 404);
 	else if (!rule)
 		assert_int_equal(answer->status, 500);
+	else if (!is_nowhere(rule) && is_kept_out(rule, request))
+		assert_int_equal(answer->status, 403);
 	else if (check_rule_cors(rule, request, answer))
 		return;
 	else if (rule->action == TABLE_STATUS)
@@ -1092,6 +1125,57 @@ static void sessions_end(void **state)
 	assert_int_equal(fails, 5);
 }
 
+/* ---- guards ---- */
+
+static const char guards_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"backend ns.s:80 http1\n\tendpoint e 127.0.0.1 21510\n"
+	"rule in forward\n\torigin ns.r\n\tguard addresses\n\tallow 127.0.0.0/8\n\tto ns.s:80 weight 1\n"
+	"rule out forward\n\torigin ns.r\n\tguard addresses\n\tallow 127.0.0.0/8\n\tdeny 127.0.0.1/32\n\tto ns.s:80 weight 1\n"
+	"rule two forward\n\torigin ns.r\n\tguard addresses\n\tallow 0.0.0.0/0\n\tguard addresses\n\tdeny 127.0.0.0/31\n\tto ns.s:80 weight 1\n"
+	"rule six forward\n\torigin ns.r\n\tguard addresses\n\tallow ::/0\n\tto ns.s:80 weight 1\n"
+	"rule move redirect code 302\n\torigin ns.r\n\tguard addresses\n\tdeny 127.0.0.0/8\n\trewrite-host other\n"
+	"rule cors forward\n\torigin ns.r\n\tguard addresses\n\tdeny 127.0.0.0/8\n\tcors max-age 5\n\tcors origin http://o\n\tto ns.s:80 weight 1\n"
+	"rule refused forward\n\torigin ns.r\n\tguard addresses\n\tdeny 127.0.0.0/8;allow=0.0.0.0/0\n\tto ns.s:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /refused -> refused\n\tprefix /cors -> cors\n\tprefix /move -> move\n\tprefix /two -> two\n"
+	"\tprefix /six -> six\n\tprefix /out -> out\n\tprefix /in -> in\n";
+
+static int guarded(const char *method, const char *path, const char *name, const char *value, struct answer *answer)
+{
+	const struct table_header headers[] = {{name, value}, {"Access-Control-Request-Method", "PUT"}};
+	const struct table_request request = {.listener = "80", .host = "a", .method = method, .path = path, .query = "",
+	                                      .headers = headers, .n_headers = !name ? 0 : strcmp(name, "Origin") ? 1 : 2};
+	ask(&request, answer);
+	return answer->status;
+}
+
+static void guards_keep_out(void **state)
+{
+	static struct answer answer;
+	static const char *const grpc[] = {"application/grpc", "application/grpc+proto", "Application/GRPC; x=y"};
+	load_text(guards_text);
+	assert_int_equal(guarded("GET", "/in", NULL, NULL, &answer), 200);
+	/* deny before allow; every guard; an IPv4 client is of no IPv6 network; a redirect and a preflight tell nothing either. */
+	static const char *const closed[] = {"/out", "/two", "/six", "/move", "/cors"};
+	for (size_t i = 0; i < ARRAY_LEN(closed); i++) {
+		assert_int_equal(guarded("GET", closed[i], NULL, NULL, &answer), 403);
+		assert_string_equal(answer.body, "refused by a filter of the route\n");
+	}
+	assert_int_equal(guarded("OPTIONS", "/cors", "Origin", "http://o", &answer), 403);
+	/* Whoever may read the answer may read this one. */
+	check_line(answer.head, "access-control-allow-origin", "http://o");
+	/* What could end a list is no network, and its rule lets nobody in. */
+	assert_int_equal(guarded("GET", "/refused", NULL, NULL, &answer), 500);
+	/* What clients say of themselves does not count. */
+	assert_int_equal(guarded("GET", "/out", "X-Forwarded-For", "127.0.0.9", &answer), 403);
+	for (size_t i = 0; i < ARRAY_LEN(grpc); i++) {
+		assert_int_equal(guarded("POST", "/out", "Content-Type", grpc[i], &answer), 200);
+		check_line(answer.head, "grpc-status", "7");
+		check_line(answer.head, "content-type", "application/grpc");
+	}
+	assert_int_equal(guarded("POST", "/out", "Content-Type", "application/grpcx", &answer), 403);
+}
+
 /* ---- deadlines ---- */
 
 static long now_ms(void)
@@ -1294,6 +1378,7 @@ int main(void)
 		cmocka_unit_test(shares_are_exact),
 		cmocka_unit_test(sessions_stay),
 		cmocka_unit_test(sessions_end),
+		cmocka_unit_test(guards_keep_out),
 		cmocka_unit_test(deadlines_hold),
 		cmocka_unit_test(retries_are_made),
 		cmocka_unit_test(mirrors_are_sent),

@@ -9,7 +9,8 @@
 enum field {
 	FIELD_TARGET = 1, FIELD_RESPONSE_SET, FIELD_RESPONSE_ADD, FIELD_RESPONSE_DEL, FIELD_HOST, FIELD_PATH,
 	FIELD_PREFIX_LENGTH, FIELD_PREFIX, FIELD_CODE, FIELD_SCHEME, FIELD_PORT, FIELD_CORS, FIELD_MIRROR, FIELD_RETRY,
-	FIELD_SESSION, FIELD_REQUEST_SET, FIELD_REQUEST_ADD, FIELD_REQUEST_DEL, FIELD_TIMEOUT, FIELDS,
+	FIELD_SESSION, FIELD_REQUEST_SET, FIELD_REQUEST_ADD, FIELD_REQUEST_DEL, FIELD_TIMEOUT,
+	FIELD_GUARD, FIELDS, /* hatchway.lua takes the last one for it */
 };
 
 static const char field_letters[FIELDS] = {
@@ -18,7 +19,7 @@ static const char field_letters[FIELDS] = {
 	[FIELD_CODE] = 'c',          [FIELD_SCHEME] = 'u',       [FIELD_PORT] = 'q',         [FIELD_CORS] = 'o',
 	[FIELD_MIRROR] = 'm',        [FIELD_SESSION] = 'k',
 	[FIELD_RETRY] = 'y',         [FIELD_REQUEST_SET] = 's',  [FIELD_REQUEST_ADD] = 'a',  [FIELD_REQUEST_DEL] = 'd',
-	[FIELD_TIMEOUT] = 't',
+	[FIELD_TIMEOUT] = 't',       [FIELD_GUARD] = 'x',
 };
 
 const uint16_t rule_statuses[] = {404, 503, 500, 403, 421, 429, 501, 502, 504, 0};
@@ -288,6 +289,37 @@ static int set_session(struct fields *fields, const struct table_rule *rule, str
 	return 0;
 }
 
+static int add_networks(struct buf *out, const char *word, const struct table_names *list, struct err *reterr)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (!encode_network_ok(list->names[i]))
+			return err_set(reterr, -EINVAL, "\"%.60s\" is no network", list->names[i]);
+		buf_addf(out, i ? ",%s" : " %s=%s", i ? list->names[i] : word, list->names[i]);
+	}
+	return 0;
+}
+
+/* "addresses allow=10.0.0.0/8,2001:db8::/32 deny=10.1.0.0/16;addresses …", read by hatchway.lua. */
+static int set_guards(struct fields *fields, const struct table_edits *edits, struct err *reterr)
+{
+	struct buf text;
+	int r = 0;
+	if (!edits->n_guards)
+		return 0;
+	buf_init(&text, ENCODE_VALUE_LIMIT);
+	for (size_t i = 0; i < edits->n_guards && !r; i++) {
+		buf_addf(&text, "%saddresses", i ? ";" : "");
+		r = add_networks(&text, "allow", &edits->guards[i].allow, reterr);
+		if (!r)
+			r = add_networks(&text, "deny", &edits->guards[i].deny, reterr);
+	}
+	if (!r && buf_failed(&text))
+		r = err_set(reterr, -EINVAL, "the lists of addresses are too long");
+	fields->text[FIELD_GUARD] = arena_strndup(fields->arena, text.data, text.len);
+	buf_done(&text);
+	return r;
+}
+
 static int join(struct fields *fields, bool draw, struct rule_properties *ret, struct err *reterr)
 {
 	char letters[FIELDS + 1] = "";
@@ -338,6 +370,8 @@ int rule_properties(const struct table_rule *rule, const char *target, bool draw
 	} else {
 		fields.text[FIELD_TARGET] = "-";
 	}
+	if (!r)
+		r = set_guards(&fields, rule->edits, reterr);
 	if (!r && (rule->action == TABLE_REDIRECT || rule->edits->redirect.status))
 		r = set_redirect(&fields, &rule->edits->redirect, reterr);
 	if (!r)

@@ -179,6 +179,18 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 	                                .absolute_ms = dice_one_in(dice, 3) ? 3600000 : -1, .idle_ms = dice_one_in(dice, 3) ? 60000 : -1};
 	if (rule.action == TABLE_FORWARD && !edited_refs && dice_one_in(dice, 6))
 		own.session = &session;
+	/* Clients of the tests come from 127.0.0.1 and 127.0.0.2. */
+	static const char *const networks[] = {"127.0.0.0/8", "127.0.0.2/32", "127.0.0.0/31", "10.0.0.0/8", "::/0", "0.0.0.0/0"};
+	struct table_guard guards[2] = {0};
+	if (dice_one_in(dice, 6)) {
+		own.guards = guards;
+		own.n_guards = 1 + dice_below(dice, 2);
+	}
+	for (size_t g = 0; g < own.n_guards; g++) {
+		struct table_names *list = dice_one_in(dice, 2) ? &guards[g].allow : &guards[g].deny;
+		unsigned first = dice_below(dice, 6);
+		*list = (struct table_names){(const char **)(uintptr_t)(networks + first), (uint16_t)(1 + dice_below(dice, 6 - first))};
+	}
 	struct table_retry retry = {.attempts = 2, .n_codes = 1, .codes = (uint16_t[]){503}, .backoff_ms = dice_one_in(dice, 2) ? 1 : -1};
 	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD)
 		rule.retry = &retry;

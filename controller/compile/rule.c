@@ -279,16 +279,45 @@ static struct table_session *session(struct arena *scratch, const struct http_se
 	return to;
 }
 
+static struct table_names networks(struct arena *scratch, const char *const *list, size_t n)
+{
+	const char **names = arena_array(scratch, n, sizeof(*names));
+	for (size_t i = 0; i < n; i++) {
+		char network[GRAPH_NETWORK];
+		BUG_ON(!graph_network(list[i], network)); /* graph_rule_filters_good() */
+		names[i] = arena_strdup(scratch, network);
+	}
+	return (struct table_names){names, (uint16_t)n};
+}
+
+/* The HatchwayFilters that the rule names, in their order. */
+static void fill_guards(struct arena *scratch, const struct compile *compile, const struct http_route *route,
+                        const struct http_rule *rule, struct table_edits *to)
+{
+	to->guards = arena_array(scratch, rule->n_filters, sizeof(*to->guards));
+	for (size_t i = 0; i < rule->n_filters; i++) {
+		enum condition_id why;
+		if (rule->filters[i].type != FILTER_EXTENSION_REF)
+			continue;
+		const struct own_filter *filter = graph_filter(compile->graph, &route->object, rule->filters[i].extension, &why, NULL);
+		struct table_guard *guard = &to->guards[to->n_guards++];
+		guard->allow = networks(scratch, filter->allow, filter->n_allow);
+		guard->deny = networks(scratch, filter->deny, filter->n_deny);
+	}
+}
+
 /* NULL: the rule has no such filter. */
-static const struct table_edits *edits(struct arena *scratch, const struct http_rule *rule, const struct port *port)
+static const struct table_edits *edits(struct arena *scratch, const struct compile *compile, const struct http_route *route,
+                                       const struct http_rule *rule, const struct port *port)
 {
 	const struct http_filter *request = find_filter(rule, FILTER_REQUEST_HEADER_MODIFIER);
 	const struct http_filter *response = find_filter(rule, FILTER_RESPONSE_HEADER_MODIFIER);
 	const struct http_filter *to_location = find_filter(rule, FILTER_REQUEST_REDIRECT);
 	const struct http_filter *url = to_location ? to_location : refs_lead(rule) ? NULL : find_filter(rule, FILTER_URL_REWRITE);
-	if (!request && !response && !url && !rule->session)
+	if (!request && !response && !url && !rule->session && !find_filter(rule, FILTER_EXTENSION_REF))
 		return NULL;
 	struct table_edits *to = arena_alloc(scratch, sizeof(*to));
+	fill_guards(scratch, compile, route, rule, to);
 	to->response = headers(scratch, response);
 	if (!to_location) {
 		to->request = headers(scratch, request);
@@ -303,7 +332,7 @@ static const struct table_edits *edits(struct arena *scratch, const struct http_
 static void fill(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                  const struct http_rule *rule, const struct port *port, struct table_rule *like)
 {
-	like->edits = edits(scratch, rule, port);
+	like->edits = edits(scratch, compile, route, rule, port);
 	like->cors = cors(scratch, find_filter(rule, FILTER_CORS));
 	if (find_filter(rule, FILTER_REQUEST_REDIRECT)) {
 		like->action = TABLE_REDIRECT;
@@ -333,7 +362,7 @@ struct table_rule *rule_build(const struct compile *compile, const struct route_
 	        .request_timeout_ms = -1,
 	        .backend_timeout_ms = -1,
 	};
-	if (!graph_rule_dropped(state, r)) {
+	if (!graph_rule_dropped(state, r) && graph_rule_filters_good(compile->graph, &route->object, rule)) {
 		like.status = 0;
 		fill(&scratch, compile, route, rule, port, &like);
 	}

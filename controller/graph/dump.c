@@ -98,6 +98,25 @@ static void dump_mirror(const struct graph *graph, const struct http_route *rout
 	buf_addc(out, '\n');
 }
 
+static void dump_extension(const struct graph *graph, const struct http_route *route, const struct extension_ref *ref, size_t r,
+                           struct buf *out)
+{
+	enum condition_id why;
+	buf_addf(out, "  rule %zu filtered by %s %s/%s", r, ref->kind, route->object.namespace, ref->name);
+	if (!graph_filter(graph, &route->object, ref, &why, NULL))
+		buf_addf(out, ": %s", condition_kind(why)->reason);
+	buf_addc(out, '\n');
+}
+
+static void dump_filter(const struct node *node, struct buf *out)
+{
+	struct condition accepted = {0};
+	buf_addf(out, "HatchwayFilter %s/%s\n", node->namespace, node->name);
+	graph_filter_judge((const struct own_filter *)node->object, &accepted);
+	dump_condition(&accepted, "  ", out);
+	condition_done(&accepted);
+}
+
 static void dump_route(const struct graph *graph, const struct node *node, struct buf *out)
 {
 	const struct route_state *state = node_route(node);
@@ -108,6 +127,9 @@ static void dump_route(const struct graph *graph, const struct node *node, struc
 	for (size_t i = 0; i < state->n_parents; i++)
 		dump_parent(graph, state, i, out);
 	for (size_t r = 0; r < route->n_rules; r++) {
+		for (size_t i = 0; i < route->rules[r].n_filters; i++)
+			if (route->rules[r].filters[i].type == FILTER_EXTENSION_REF)
+				dump_extension(graph, route, route->rules[r].filters[i].extension, r, out);
 		for (size_t i = 0; i < route->rules[r].n_backend_refs; i++)
 			dump_ref(graph, route, &route->rules[r].backend_refs[i], r, out);
 		for (size_t i = 0; i < route->rules[r].n_mirrors; i++)
@@ -145,7 +167,7 @@ static void dump_class(const struct graph *graph, const struct node *node, struc
 void graph_dump(const struct graph *graph, struct buf *out)
 {
 	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE,
-	                                         KIND_BACKENDTLSPOLICY};
+	                                         KIND_BACKENDTLSPOLICY, KIND_FILTER};
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct node_list nodes = {0};
 		store_list(graph->store, kinds[k], &nodes);
@@ -158,6 +180,8 @@ void graph_dump(const struct graph *graph, struct buf *out)
 				dump_set(nodes.items[i], out);
 			else if (kinds[k] == KIND_BACKENDTLSPOLICY)
 				dump_policy(graph, nodes.items[i], out);
+			else if (kinds[k] == KIND_FILTER)
+				dump_filter(nodes.items[i], out);
 			else
 				dump_route(graph, nodes.items[i], out);
 		}

@@ -261,6 +261,12 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 		if (object)
 			expand_config_map(node, delta);
 		return object && is_used_by_gateway(node);
+	case KIND_FILTER:
+		if (object) {
+			graph_touch(delta->status, node);
+			graph_queue_routes(node, delta);
+		}
+		return false;
 	case KIND_PARAMETERS:
 		touch_classes(node, delta);
 		return object;

@@ -214,6 +214,20 @@ void graph_policy_judge(const struct graph *graph, const struct node *policy, st
 /* The Gateways with routes to its Services, sorted: no more than status has room for. */
 void graph_policy_ancestors(const struct graph *graph, const struct node *policy, struct node_list *ret);
 
+/* ---- filter.c: HatchwayFilter ---- */
+
+/* The text of a network, its address without what is behind the prefix; false: it is none. */
+#define GRAPH_NETWORK 64
+bool graph_network(const char *text, char ret[GRAPH_NETWORK]);
+/* For its status. */
+void graph_filter_judge(const struct own_filter *filter, struct condition *accepted);
+/* The one that an ExtensionRef of a rule of the route names. NULL: it is no use, *ret_why, and `message` (may be NULL) has the
+ * sentence. */
+const struct own_filter *graph_filter(const struct graph *graph, const struct object *route, const struct extension_ref *ref,
+                                      enum condition_id *ret_why, struct buf *message);
+/* All that the rule names are of use; else it answers 500. */
+bool graph_rule_filters_good(const struct graph *graph, const struct object *route, const struct http_rule *rule);
+
 /* ---- listener_set.c: ListenerSet ---- */
 
 /* What a parentRef leads to: n listeners of the Gateway from `first` on. gateway NULL: nothing of ours. */

@@ -204,11 +204,17 @@ static bool is_session_unsupported(const struct http_rule *rule, struct buf *mes
 }
 
 /* gRPC is mirrored by nobody yet: GRPCRoutes have the filter, and no mirrors. */
+static bool is_filter_unsupported(const struct http_rule *rule, const struct http_filter *filter)
+{
+	if (filter->type == FILTER_EXTENSION_REF)
+		return !extension_ref_is_ours(filter->extension);
+	return filter->type >= FILTER_EXTERNAL_AUTH || (filter->type == FILTER_REQUEST_MIRROR && !rule->n_mirrors);
+}
+
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 {
 	for (size_t i = 0; i < rule->n_filters; i++)
-		if (rule->filters[i].type >= FILTER_EXTERNAL_AUTH ||
-		    (rule->filters[i].type == FILTER_REQUEST_MIRROR && !rule->n_mirrors)) {
+		if (is_filter_unsupported(rule, &rule->filters[i])) {
 			if (message)
 				buf_addf(message, "filters[%zu]: %s is not supported", i, rule->filters[i].type_name);
 			return true;
@@ -328,18 +334,44 @@ static void judge_rules(struct route_state *state)
 	buf_done(&message);
 }
 
+static void bad_ref(enum condition_id id, const char *where, const char *what, enum condition_id *first, struct buf *message)
+{
+	also(message);
+	buf_addf(message, "%s: %s", where, what);
+	if (*first == COND_ROUTE_RESOLVED_REFS)
+		*first = id;
+}
+
 /* What is wrong with a reference, said behind where it stands. */
 static void judge_ref(const struct graph *graph, const struct route_state *state, const struct backend_ref *ref,
                       const char *where, enum condition_id *first, struct buf *message)
 {
 	enum condition_id id;
+	struct buf what;
 	if (graph_ref(graph, &state->route->object, ref, &id, NULL))
 		return;
-	also(message);
-	buf_addf(message, "%s: ", where);
-	graph_ref(graph, &state->route->object, ref, NULL, message);
-	if (*first == COND_ROUTE_RESOLVED_REFS)
-		*first = id;
+	buf_init(&what, CONDITION_MESSAGE);
+	graph_ref(graph, &state->route->object, ref, &id, &what);
+	bad_ref(id, where, what.data, first, message);
+	buf_done(&what);
+}
+
+static void judge_extensions(const struct graph *graph, const struct route_state *state, size_t r, enum condition_id *first,
+                             struct buf *message)
+{
+	const struct http_rule *rule = &state->route->rules[r];
+	for (size_t i = 0; i < rule->n_filters; i++) {
+		enum condition_id id;
+		char where[96];
+		struct buf what;
+		if (rule->filters[i].type != FILTER_EXTENSION_REF)
+			continue;
+		buf_init(&what, CONDITION_MESSAGE);
+		snprintf(where, sizeof(where), "spec.rules[%zu].filters[%zu].extensionRef", r, i);
+		if (!graph_filter(graph, &state->route->object, rule->filters[i].extension, &id, &what))
+			bad_ref(id, where, what.data, first, message);
+		buf_done(&what);
+	}
 }
 
 /* ResolvedRefs: the first bad reference gives the reason, all of them the message. */
@@ -352,6 +384,7 @@ static void judge_refs(const struct graph *graph, struct route_state *state)
 	enum condition_id first = COND_ROUTE_RESOLVED_REFS;
 	for (size_t r = 0; r < route->n_rules; r++) {
 		const struct http_rule *rule = &route->rules[r];
+		judge_extensions(graph, state, r, &first, &message);
 		for (size_t i = 0; i < rule->n_backend_refs; i++) {
 			snprintf(where, sizeof(where), "spec.rules[%zu].backendRefs[%zu]", r, i);
 			judge_ref(graph, state, &rule->backend_refs[i], where, &first, &message);

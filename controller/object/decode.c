@@ -12,7 +12,7 @@
 static const struct decode_kind *const decode_kinds[] = {
     &decode_namespace, &decode_gateway_class,  &decode_gateway, &decode_http_route, &decode_grpc_route,
     &decode_reference_grant, &decode_service, &decode_endpoint_slice, &decode_secret, &decode_config_map, &decode_parameters,
-    &decode_backend_tls_policy, &decode_listener_set,
+    &decode_backend_tls_policy, &decode_listener_set, &decode_filter,
 };
 
 /* ---- shared schemas ---- */
@@ -343,7 +343,8 @@ static int decode_document(struct schema_walk *walk, const struct decode_kind *k
 	if (check_name(walk, kind, metadata))
 		return -EINVAL;
 	walk->hash = 0;
-	walk->strict = strict && strcmp(object_kind_group(kind->kind), GATEWAY_API_GROUP) == 0;
+	const char *group = object_kind_group(kind->kind);
+	walk->strict = strict && (strcmp(group, GATEWAY_API_GROUP) == 0 || strcmp(group, HATCHWAY_GROUP) == 0);
 	const struct node *document = schema_apply(walk, kind->schema, in);
 	if (!document)
 		return -EINVAL;

@@ -1,6 +1,5 @@
 /* Owns the filters of an HTTPRoute's or GRPCRoute's rules and backendRefs: the union, its CEL rules, and what each filter keeps.
- * External auth and extension filters are checked here in full but kept by type only.
- * ExternalAuth is of the experimental channel: let in so that the route gets its condition instead of a refusal. */
+ * ExternalAuth is of the experimental channel and kept by type only: let in so that the route gets its condition instead of a refusal. */
 #include "controller/object/decode_reader.h"
 
 /* ---- header modifiers ---- */
@@ -331,7 +330,16 @@ static struct cors_filter *decode_cors(struct decode_reader *reader, const struc
 	return cors;
 }
 
-static void decode_filter(struct decode_reader *reader, const struct node *in, struct http_filter *filter)
+static struct extension_ref *decode_extension(struct decode_reader *reader, const struct node *in)
+{
+	struct extension_ref *ref = arena_alloc(reader->arena, sizeof(*ref));
+	ref->group = decode_text(reader, in, "group");
+	ref->kind = decode_text(reader, in, "kind");
+	ref->name = decode_text(reader, in, "name");
+	return ref;
+}
+
+static void decode_one(struct decode_reader *reader, const struct node *in, struct http_filter *filter)
 {
 	const struct node *body = NULL;
 	filter->type = FILTER_UNKNOWN;
@@ -346,6 +354,8 @@ static void decode_filter(struct decode_reader *reader, const struct node *in, s
 		decode_modifier(reader, body, &filter->headers);
 	if (filter->type == FILTER_CORS)
 		filter->cors = decode_cors(reader, body);
+	if (filter->type == FILTER_EXTENSION_REF)
+		filter->extension = decode_extension(reader, body);
 	if (filter->type != FILTER_REQUEST_REDIRECT && filter->type != FILTER_URL_REWRITE)
 		return;
 	filter->hostname = decode_text(reader, body, "hostname");
@@ -359,7 +369,7 @@ struct http_filter *decode_http_filters(struct decode_reader *reader, const stru
 {
 	struct http_filter *filters = DECODE_ARRAY(reader, list, ret_n, struct http_filter);
 	for (size_t i = 0; i < *ret_n; i++)
-		decode_filter(reader, list->items[i], &filters[i]);
+		decode_one(reader, list->items[i], &filters[i]);
 	return filters;
 }
 

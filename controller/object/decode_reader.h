@@ -26,7 +26,7 @@ struct decode_kind {
 extern const struct decode_kind decode_namespace, decode_gateway_class, decode_gateway, decode_http_route,
     decode_grpc_route,
     decode_reference_grant, decode_service, decode_endpoint_slice, decode_secret, decode_config_map, decode_parameters,
-    decode_backend_tls_policy, decode_listener_set;
+    decode_backend_tls_policy, decode_listener_set, decode_filter;
 
 /* ---- shared schemas ---- */
 

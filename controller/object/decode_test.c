@@ -853,6 +853,30 @@ static void test_class_and_grant(void **state)
 	    grants, ARRAY_LEN(grants));
 }
 
+static void test_own_filter(void **state)
+{
+	static const struct rule_case cases[] = {
+	    {"{addresses: {allow: [10.0.0.0/8, '2001:DB8::/32']}}", NULL},
+	    {"{addresses: {deny: [10.0.0.0/8], allow: [0.0.0.0/0]}}", NULL},
+	    {"{addresses: {deny: [10.0.0.0/99]}}", NULL}, /* the graph's concern, as the API server lets it in */
+	    {"{}", "spec.addresses: Required value"},
+	    {"{addresses: {}}", "spec.addresses: one of allow and deny must be specified"},
+	    {"{addresses: {allow: []}}", "spec.addresses.allow: Invalid value: 0: should have at least 1 items"},
+	    {"{addresses: {allow: [10.0.0.1]}}", "spec.addresses.allow[0]: Invalid value: \"10.0.0.1\""},
+	    {"{addresses: {deny: ['10.0.0.0/8 ']}}", "spec.addresses.deny[0]: Invalid value"},
+	    {"{addresses: {deny: [\"10.0.0.0/8\\n\"]}}", "spec.addresses.deny[0]: Invalid value"},
+	    {"{addresses: {deny: ['10.0.0.0/8;allow=0.0.0.0/0']}}", "spec.addresses.deny[0]: Invalid value"},
+	    {"{addresses: {deny: ['fe80::1%eth0/64']}}", "spec.addresses.deny[0]: Invalid value"},
+	    {"{addresses: {deny: [10.0.0.0/8, 10.0.0.0/8]}}", "spec.addresses.deny[1]: Duplicate value: \"10.0.0.0/8\""},
+	};
+	run("{apiVersion: hatchway.dev/v1alpha1, kind: HatchwayFilter, metadata: {name: f}, spec: ", "}", "HatchwayFilter default/f",
+	    cases, ARRAY_LEN(cases));
+	/* A slip must not open what was to be closed. */
+	check_manifest("\napiVersion: hatchway.dev/v1alpha1\nkind: HatchwayFilter\nmetadata: {name: f}\nspec:\n  addresses:\n"
+	               "    deny: [10.0.0.0/8]\n    alow: [10.0.0.0/8]\n",
+	               -EINVAL, 8, "HatchwayFilter default/f: unknown field \"spec.addresses.alow\"");
+}
+
 #define TARGET "targetRefs: [{group: '', kind: Service, name: s}], "
 #define CA "caCertificateRefs: [{group: '', kind: ConfigMap, name: c}], "
 #define NAMES(list) "{" TARGET "validation: {hostname: a.b, " CA "subjectAltNames: [" list "]}}"
@@ -1224,6 +1248,17 @@ static void test_listener_set(void **state)
 	object_unref(&set->object);
 }
 
+static void test_own_filter_decoded(void **state)
+{
+	struct own_filter *filter = (struct own_filter *)decode_good(
+	    "{apiVersion: hatchway.dev/v1alpha1, kind: HatchwayFilter, metadata: {name: f}, spec: {addresses: {allow: ['::/0'], deny: [1.2.3.4/5, 2.3.4.5/6]}}}");
+	assert_int_equal(filter->n_allow, 1);
+	assert_string_equal(filter->allow[0], "::/0");
+	assert_int_equal(filter->n_deny, 2);
+	assert_string_equal(filter->deny[1], "2.3.4.5/6");
+	object_unref(&filter->object);
+}
+
 /* An absent `ready` is ready; `serving` follows ready; an absent port is 0. */
 static void test_slice_decoded(void **state)
 {
@@ -1375,7 +1410,7 @@ int main(void)
 	    cmocka_unit_test(test_replace_prefix), cmocka_unit_test(test_route_backends),
 	    cmocka_unit_test(test_route_timeouts), cmocka_unit_test(test_gateway_listeners),
 	    cmocka_unit_test(test_gateway_rest),   cmocka_unit_test(test_class_and_grant),
-	    cmocka_unit_test(test_policy),
+	    cmocka_unit_test(test_policy), cmocka_unit_test(test_own_filter), cmocka_unit_test(test_own_filter_decoded),
 	    cmocka_unit_test(test_listener_set_rules), cmocka_unit_test(test_listener_set), cmocka_unit_test(test_allowed_listeners),
 	    cmocka_unit_test(test_service),        cmocka_unit_test(test_slice),
 	    cmocka_unit_test(test_data),           cmocka_unit_test(test_route_decoded),

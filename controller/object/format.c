@@ -283,6 +283,13 @@ static bool matches_data_key(const char *s)
 	return is_all(s, is_name_char);
 }
 
+/* No more than what it is made of: see graph_network(). */
+static bool matches_network(const char *s)
+{
+	size_t n = strspn(s, "0123456789abcdefABCDEF:."), digits = s[n] == '/' ? strspn(s + n + 1, "0123456789") : 0;
+	return n && digits >= 1 && digits <= 3 && !s[n + 1 + digits];
+}
+
 /* The pattern's end is not anchored: whatever follows "scheme://" is good. */
 static bool matches_absolute_uri(const char *s)
 {

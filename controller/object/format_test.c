@@ -67,6 +67,8 @@ static const char *const pieces[] = {
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "@",
     "System",
+    "::/",
+    "10.1.0.0/1",
 };
 
 static void random_text(uint64_t *state, char *out, size_t size)

@@ -41,6 +41,11 @@ enum object_kind parent_ref_kind(const struct parent_ref *ref)
 	return strcmp(ref->kind, kinds[KIND_LISTENERSET].name) == 0 ? KIND_LISTENERSET : KIND_COUNT;
 }
 
+bool extension_ref_is_ours(const struct extension_ref *ref)
+{
+	return strcmp(ref->group, kinds[KIND_FILTER].group) == 0 && strcmp(ref->kind, kinds[KIND_FILTER].name) == 0;
+}
+
 bool object_kind_namespaced(enum object_kind kind)
 {
 	BUG_ON((unsigned)kind >= KIND_COUNT);

@@ -10,6 +10,7 @@
 #include "hatchway/base/err.h"
 
 #define GATEWAY_API_GROUP "gateway.networking.k8s.io"
+#define HATCHWAY_GROUP "hatchway.dev"
 
 /* kind, group, "is namespaced" */
 #define OBJECT_KINDS(X)                                                                                                \
@@ -25,7 +26,8 @@
 	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true)                                                    \
 	X(SECRET, "Secret", "", true)                                                                                  \
 	X(CONFIGMAP, "ConfigMap", "", true)                                                                            \
-	X(PARAMETERS, "HatchwayParameters", "hatchway.dev", true)
+	X(PARAMETERS, "HatchwayParameters", HATCHWAY_GROUP, true)                                                      \
+	X(FILTER, "HatchwayFilter", HATCHWAY_GROUP, true)
 
 enum object_kind {
 #define X(id, name, group, namespaced) KIND_##id,
@@ -103,8 +105,8 @@ enum filter_type {
 	FILTER_URL_REWRITE,
 	FILTER_CORS,
 	FILTER_REQUEST_MIRROR, /* see http_rule.mirrors */
-	FILTER_EXTERNAL_AUTH,  /* these are decoded by name only so far: the graph refuses them */
 	FILTER_EXTENSION_REF,
+	FILTER_EXTERNAL_AUTH,  /* these are decoded by name only so far: the graph refuses them */
 	FILTER_UNKNOWN
 };
 
@@ -114,6 +116,14 @@ struct cors_filter {
 	int32_t max_age; /* seconds, default 5 */
 	bool credentials;
 };
+
+/* To an object of the route's own namespace. */
+struct extension_ref {
+	const char *group, *kind, *name;
+};
+
+/* It is a HatchwayFilter. */
+bool extension_ref_is_ours(const struct extension_ref *ref);
 
 struct http_filter {
 	enum filter_type type;
@@ -125,6 +135,7 @@ struct http_filter {
 	uint16_t redirect_status;       /* default 302 */
 	struct path_modifier path;      /* redirect, rewrite */
 	struct cors_filter *cors;       /* of CORS only */
+	struct extension_ref *extension; /* of ExtensionRef only */
 };
 
 struct backend_ref {
@@ -426,6 +437,13 @@ struct parameters {
 	const char **source_ranges; /* loadBalancerSourceRanges */
 	uint32_t n_labels, n_annotations, n_source_ranges;
 	bool no_node_ports; /* allocateLoadBalancerNodePorts: false */
+};
+
+/* hatchway's own: what rules name with ExtensionRef. Networks as written. */
+struct own_filter {
+	struct object object;
+	const char **allow, **deny; /* spec.addresses */
+	uint32_t n_allow, n_deny;
 };
 
 /* The name of the Service that belongs to a Gateway, GATEWAY-CLASS (GEP-1762); longer ones are cut and end in a digest. */

@@ -36,7 +36,7 @@ static const struct {
 };
 
 static const enum object_kind found_kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE, KIND_REFERENCEGRANT,
-                                               KIND_BACKENDTLSPOLICY, KIND_PARAMETERS};
+                                               KIND_BACKENDTLSPOLICY, KIND_PARAMETERS, KIND_FILTER};
 
 struct cluster_options cluster_defaults(void)
 {

@@ -215,7 +215,7 @@ static const char *plural_of(enum object_kind kind)
 	    [KIND_NAMESPACE] = "namespaces",   [KIND_GATEWAYCLASS] = "gatewayclasses",      [KIND_GATEWAY] = "gateways",
 	    [KIND_HTTPROUTE] = "httproutes",   [KIND_GRPCROUTE] = "grpcroutes",             [KIND_SERVICE] = "services",
 	    [KIND_SECRET] = "secrets",         [KIND_REFERENCEGRANT] = "referencegrants",   [KIND_CONFIGMAP] = "configmaps",
-	    [KIND_BACKENDTLSPOLICY] = "backendtlspolicies", [KIND_LISTENERSET] = "listenersets", [KIND_PARAMETERS] = "parameters", [KIND_ENDPOINTSLICE] = "endpointslices"};
+	    [KIND_BACKENDTLSPOLICY] = "backendtlspolicies", [KIND_LISTENERSET] = "listenersets", [KIND_PARAMETERS] = "parameters", [KIND_FILTER] = "filters", [KIND_ENDPOINTSLICE] = "endpointslices"};
 	return plurals[kind];
 }
 

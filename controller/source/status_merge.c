@@ -14,6 +14,7 @@ static const char *const gateway_fields[] = {"addresses", "attachedListenerSets"
 static const char *const set_fields[] = {"conditions", "listeners", NULL};
 static const char *const route_fields[] = {"parents", NULL};
 static const char *const policy_fields[] = {"ancestors", NULL};
+static const char *const filter_fields[] = {"conditions", NULL};
 
 static const char *const *fields_of(enum object_kind kind)
 {
@@ -29,6 +30,8 @@ static const char *const *fields_of(enum object_kind kind)
 		return route_fields;
 	case KIND_BACKENDTLSPOLICY:
 		return policy_fields;
+	case KIND_FILTER:
+		return filter_fields;
 	default:
 		return NULL;
 	}

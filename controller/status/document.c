@@ -324,6 +324,8 @@ static void put_document(struct document *d)
 		put_listeners(d);
 	else if (o->kind == KIND_BACKENDTLSPOLICY)
 		put_policy(d);
+	else if (o->kind == KIND_FILTER)
+		put_conditions(d, 0, "  ", "  ", 0);
 	else
 		put_route(d);
 }

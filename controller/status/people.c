@@ -205,6 +205,23 @@ static void policies(const struct graph *graph, const struct refusals *refusals,
 	grid_print(&grid, out);
 }
 
+static void filters(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+{
+	struct grid grid = {0};
+	struct node_list nodes = {0};
+	arena_init(&grid.arena);
+	grid_add(&grid, (const char *[COLUMNS]){"HATCHWAYFILTER", "KIND", "ACCEPTED"});
+	store_list(graph->store, KIND_FILTER, &nodes);
+	for (size_t i = 0; i < nodes.n; i++) {
+		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
+		grid_add(&grid, (const char *[COLUMNS]){arena_printf(&grid.arena, "%s/%s", nodes.items[i]->namespace, nodes.items[i]->name),
+		                                       "addresses", verdict_of_object(&shown, "Accepted")});
+		shown_done(&shown);
+	}
+	node_list_done(&nodes);
+	grid_print(&grid, out);
+}
+
 /* ---- problems ---- */
 
 static void say_node(const struct node *node, struct buf *out)
@@ -291,7 +308,7 @@ static size_t say_not_held(const char *not_held, struct buf *out)
 static size_t problems(const struct graph *graph, const struct refusals *refusals, struct buf *out)
 {
 	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE,
-	                                         KIND_BACKENDTLSPOLICY};
+	                                         KIND_BACKENDTLSPOLICY, KIND_FILTER};
 	size_t n = nobodys_refusals(refusals, out);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct node_list nodes = {0};
@@ -330,6 +347,10 @@ size_t status_table(const struct graph *graph, const struct refusals *refusals, 
 	if (graph->store->n_objects[KIND_BACKENDTLSPOLICY]) {
 		buf_addc(out, '\n');
 		policies(graph, refusals, out);
+	}
+	if (graph->store->n_objects[KIND_FILTER]) {
+		buf_addc(out, '\n');
+		filters(graph, refusals, out);
 	}
 	struct buf named;
 	buf_init(&named, out->limit);

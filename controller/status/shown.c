@@ -316,6 +316,14 @@ static void show_policy(struct shown_list *list, const struct graph *graph, cons
 	node_list_done(&ancestors);
 }
 
+static void show_filter(struct shown_list *list, const struct node *node)
+{
+	struct condition accepted = {0};
+	graph_filter_judge((const struct own_filter *)node->object, &accepted);
+	add(list, 0, &accepted);
+	condition_done(&accepted);
+}
+
 struct shown_list shown_new(const struct graph *graph, const struct node *node, const struct refusals *refusals)
 {
 	struct shown_list list = {0};
@@ -331,6 +339,8 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 		show_route(&list, node, refusals);
 	else if (node->kind == KIND_BACKENDTLSPOLICY)
 		show_policy(&list, graph, node);
+	else if (node->kind == KIND_FILTER)
+		show_filter(&list, node);
 	return list;
 }
 

@@ -74,7 +74,7 @@ size_t status_problems(const struct graph *graph, const struct refusals *refusal
 /* For `explain`, each a line or more that names object and field: why a rule (node: its route) is not served at all; why it
  * has nowhere to send to; why its backendRef is no use (nothing, if it is); why a Service's port has no endpoint; which
  * Gateways there are, with their listeners, and what is wrong with them. */
-void status_why_rule(const struct node *node, size_t rule, struct buf *out);
+void status_why_rule(const struct graph *graph, const struct node *node, size_t rule, struct buf *out);
 void status_why_nowhere(const struct node *node, size_t rule, struct buf *out);
 void status_why_ref(const struct graph *graph, const struct node *node, size_t rule, size_t ref, struct buf *out);
 void status_why_no_endpoint(const struct node *service, uint16_t port, struct buf *out);

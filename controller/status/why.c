@@ -5,7 +5,24 @@
 
 /* ---- rules: 500 ---- */
 
-void status_why_rule(const struct node *node, size_t rule, struct buf *out)
+static void say_extensions(const struct graph *graph, const struct node *node, size_t rule, struct buf *out)
+{
+	const struct http_rule *source = &node_route(node)->route->rules[rule];
+	for (size_t i = 0; i < source->n_filters; i++) {
+		const struct extension_ref *ref = source->filters[i].extension;
+		enum condition_id id;
+		struct buf what;
+		if (source->filters[i].type != FILTER_EXTENSION_REF || !extension_ref_is_ours(ref))
+			continue;
+		buf_init(&what, CONDITION_MESSAGE);
+		if (!graph_filter(graph, node->object, ref, &id, &what))
+			buf_addf(out, "%s %s/%s: spec.rules[%zu].filters[%zu].extensionRef: %s: %s\n", object_kind_name(node->kind),
+			         node->namespace, node->name, rule, i, condition_kind(id)->reason, what.data);
+		buf_done(&what);
+	}
+}
+
+void status_why_rule(const struct graph *graph, const struct node *node, size_t rule, struct buf *out)
 {
 	const struct route_state *state = node_route(node);
 	const struct http_rule *source = &state->route->rules[rule];
@@ -20,6 +37,7 @@ void status_why_rule(const struct node *node, size_t rule, struct buf *out)
 			         node->name, rule, m, what.data);
 	}
 	buf_done(&what);
+	say_extensions(graph, node, rule, out);
 }
 
 void status_why_nowhere(const struct node *node, size_t rule, struct buf *out)

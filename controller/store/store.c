@@ -186,6 +186,9 @@ static void targets_of_rule(struct targets *targets, const char *own, const stru
 		target_ref(targets, own, &rule->backend_refs[i]);
 	for (size_t i = 0; i < rule->n_mirrors; i++)
 		target_ref(targets, own, &rule->mirrors[i].ref);
+	for (size_t i = 0; i < rule->n_filters; i++)
+		if (rule->filters[i].type == FILTER_EXTENSION_REF && extension_ref_is_ours(rule->filters[i].extension))
+			target(targets, KIND_FILTER, own, rule->filters[i].extension->name);
 }
 
 static void targets_of_route(struct targets *targets, const struct http_route *route)

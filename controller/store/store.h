@@ -4,7 +4,8 @@
  * a Service that does not exist yet has a node with the routes that wait for it. Edges lead from the referrer to what it
  * refers to and are found from both ends, so a change reaches its dependents without a search:
  *
- *   HTTPRoute, GRPCRoute → Gateway, ListenerSet, Service, its Namespace, the grants of a foreign namespace   users of the target
+ *   HTTPRoute, GRPCRoute → Gateway, ListenerSet, Service, its Namespace, the grants of a foreign namespace,  users of the target
+ *     HatchwayFilters
  *   Gateway → GatewayClass, its Service, its parameters, the Secrets of its listeners   users of the target
  *     and its own, ConfigMaps (whom clients come from), the grants of a foreign namespace
  *   ListenerSet → its Gateway, its Namespace, the Secrets of its listeners              users of the target

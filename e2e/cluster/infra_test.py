@@ -359,6 +359,39 @@ def parameters(controller):
     collect()
 
 
+def own_filters(controller):
+    document = "{{apiVersion: hatchway.dev/v1alpha1, kind: HatchwayFilter, metadata: {{name: f, namespace: sample-ingress}}, spec: {0}}}"
+    for bad in ("{}", "{addresses: {}}", "{addresses: {allow: []}}", "{addresses: {allow: [10.0.0.1]}}", "{addresses: {deny: ['10.0.0.0/8 ']}}",
+                "{addresses: {deny: [\"10.0.0.0/8\\n\"]}}", "{addresses: {deny: [10.0.0.0/8, 10.0.0.0/8]}}", "{addresses: {deny: [10.0.0.0/8], alow: ['::/0']}}"):
+        refused = inside(*KUBECTL, "apply", "-f", "-", text=document.format(bad), check=False)
+        assert not refused, (bad, refused)
+    ok("the CRD refuses what a folder's filters may not say")
+
+    def says(kind, name, path, *words):
+        found = kubectl("-n", "sample-ingress", "get", kind, name, "--ignore-not-found", "-o", f"jsonpath={{{path}}}")
+        return all(word in found for word in words)
+
+    conditions = lambda kind, name, path: (lambda *words: (lambda: says(kind, name, path, *words)))
+    filter_says = conditions("hatchwayfilter", "f", ".status.conditions[*]['type','status','observedGeneration','message']")
+    route_says = conditions("httproute", "filtered", ".status.parents[*].conditions[?(@.type=='ResolvedRefs')]['status','reason']")
+    apply(gateway("filters"))
+    apply("{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: filtered, namespace: sample-ingress}, spec: {parentRefs: [{name: filters}], "
+          "rules: [{filters: [{type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f}}, "
+          "{type: RequestRedirect, requestRedirect: {hostname: other.z}}]}]}}")
+    until("a filter that is not there is told", route_says("False", "BackendNotFound"))
+    apply(document.format("{addresses: {allow: [10.0.0.0/8]}}"))
+    until("once it is, it has its condition", filter_says("Accepted", "True", "1"))
+    until("and the route is resolved", route_says("True"))
+    apply(document.format("{addresses: {allow: [10.0.0.0/99]}}"))
+    until("what only looks like a network is told of the filter", filter_says("Accepted", "False", "2", "spec.addresses.allow[0]"))
+    until("and of the route", route_says("False", "InvalidFilter"))
+    kubectl("-n", "sample-ingress", "delete", "hatchwayfilter", "f")
+    until("and so is one that is gone", route_says("False", "BackendNotFound"))
+    kubectl("-n", "sample-ingress", "delete", "httproute", "filtered")
+    kubectl("-n", "sample-ingress", "delete", "gateway", "filters")
+    collect()
+
+
 def forbidden(controller):
     allow(slices=ALL)
     time.sleep(1)
@@ -446,6 +479,7 @@ def scenario(controller, work):
     left(controller)
     addresses(controller)
     parameters(controller)
+    own_filters(controller)
     forbidden(controller)
     counted()
     hundred(controller, work)

@@ -121,6 +121,11 @@ static struct table_retry *copy_retry(struct arena *a, const struct table_retry 
 
 const struct table_edits table_no_edits;
 
+static struct table_names copy_names(struct arena *a, const struct table_names *from)
+{
+	return (struct table_names){copy_texts(a, from->names, from->n), from->n};
+}
+
 static struct table_edits *copy_edits(struct arena *a, const struct table_edits *from)
 {
 	if (!from)
@@ -138,6 +143,11 @@ static struct table_edits *copy_edits(struct arena *a, const struct table_edits 
 		*to->session = *from->session;
 		to->session->name = arena_strdup(a, from->session->name);
 	}
+	to->guards = arena_array(a, from->n_guards, sizeof(*to->guards));
+	for (size_t i = 0; i < from->n_guards; i++) {
+		to->guards[i].allow = copy_names(a, &from->guards[i].allow);
+		to->guards[i].deny = copy_names(a, &from->guards[i].deny);
+	}
 	return to;
 }
 
@@ -147,11 +157,8 @@ static struct table_cors *copy_cors(struct arena *a, const struct table_cors *fr
 		return NULL;
 	struct table_cors *to = arena_alloc(a, sizeof(*to));
 	*to = *from;
-	for (size_t l = 0; l < TABLE_CORS_LISTS; l++) {
-		to->lists[l].names = arena_array(a, from->lists[l].n, sizeof(char *));
-		for (size_t i = 0; i < from->lists[l].n; i++)
-			to->lists[l].names[i] = arena_strdup(a, from->lists[l].names[i]);
-	}
+	for (size_t l = 0; l < TABLE_CORS_LISTS; l++)
+		to->lists[l] = copy_names(a, &from->lists[l]);
 	return to;
 }
 

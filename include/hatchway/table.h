@@ -117,16 +117,18 @@ struct table_rewrite {
 	const char *prefix;   /* PREFIX_EDIT: what the entry matched */
 };
 
+struct table_names {
+	const char **names;
+	uint16_t n;
+};
+
 enum table_cors_list { TABLE_CORS_ORIGIN, TABLE_CORS_METHOD, TABLE_CORS_HEADER, TABLE_CORS_EXPOSE, TABLE_CORS_LISTS };
 
 /* Gateway API HTTPCORSFilter. A preflight (OPTIONS with Origin and Access-Control-Request-Method) is answered 204 without
  * a backend; of every other answer the Access-Control-* headers are this filter's and nobody else's. An Origin that no
  * entry matches gets none. Origins: "*", or scheme://host[:port] in any case, its host "*" or "*.b" for one or more labels. */
 struct table_cors {
-	struct table_names {
-		const char **names; /* "*" stands alone, but among EXPOSE */
-		uint16_t n;
-	} lists[TABLE_CORS_LISTS];
+	struct table_names lists[TABLE_CORS_LISTS]; /* "*" stands alone, but among EXPOSE */
 	int32_t max_age;
 	bool credentials;
 };
@@ -171,6 +173,12 @@ struct table_session {
 	bool permanent;      /* the cookie outlives the browser, until absolute_ms */
 };
 
+/* Who may come in: a client whose address is in `deny`, or that is not in `allow` where there is one, is answered 403 (of gRPC:
+ * PERMISSION_DENIED) before anything else is done with its request. Networks as "10.0.0.0/8", "2001:db8::/32". */
+struct table_guard {
+	struct table_names allow, deny; /* with one entry at least together */
+};
+
 /* What header modifiers, a rewrite and a redirect do. A reference's are done to requests after the rule's own, to responses
  * before. A rule with references that rewrite or redirect has no rewrite itself: theirs is told in full. */
 struct table_edits {
@@ -179,6 +187,8 @@ struct table_edits {
 	struct table_rewrite rewrite;  /* of the request; with a redirect of the location (hostname, path) */
 	struct table_redirect redirect; /* of a rule: REDIRECT only; of a reference: instead of its backend's answer */
 	struct table_session *session; /* a rule's alone, FORWARD only, and none of its references has edits; NULL: none */
+	struct table_guard *guards;    /* a rule's alone, every action but STATUS; each must let the client in */
+	uint32_t n_guards;
 };
 extern const struct table_edits table_no_edits;
 

@@ -187,6 +187,15 @@ static void dump_session(const struct table_session *session, struct buf *out)
 	buf_addc(out, '\n');
 }
 
+static void dump_guard(const struct table_guard *guard, struct buf *out)
+{
+	buf_adds(out, "\tguard addresses\n");
+	for (size_t i = 0; i < guard->allow.n; i++)
+		dump_part(out, "allow", guard->allow.names[i]);
+	for (size_t i = 0; i < guard->deny.n; i++)
+		dump_part(out, "deny", guard->deny.names[i]);
+}
+
 static void dump_rule(const struct table_rule *rule, struct buf *out)
 {
 	word_add(out, action_names[rule->action]);
@@ -195,6 +204,8 @@ static void dump_rule(const struct table_rule *rule, struct buf *out)
 	buf_addc(out, '\n');
 	dump_part(out, "origin", rule->origin);
 	dump_part(out, "name", rule->name);
+	for (size_t i = 0; i < rule->edits->n_guards; i++)
+		dump_guard(&rule->edits->guards[i], out);
 	dump_cors(rule->cors, out);
 	dump_header_lists("request", &rule->edits->request, out);
 	dump_rewrite("", &rule->edits->rewrite, out);
@@ -580,6 +591,30 @@ static bool parse_session(struct parser *p, struct table_edits *edits)
 	return true;
 }
 
+/* "guard addresses" begins one, networks go on. */
+static bool parse_guard(struct parser *p, struct table_edits *edits)
+{
+	if (!accept(p, "addresses"))
+		return false;
+	edits->guards = list_add(&p->arena, edits->guards, edits->n_guards, sizeof(*edits->guards));
+	edits->guards[edits->n_guards++] = (struct table_guard){0};
+	return true;
+}
+
+static bool parse_network(struct parser *p, struct table_edits *edits, bool allow)
+{
+	struct table_guard *last = edits->n_guards ? &edits->guards[edits->n_guards - 1] : NULL;
+	const char *network = next(p);
+	if (!last || !network)
+		return false;
+	struct table_names *list = allow ? &last->allow : &last->deny;
+	if (list->n == UINT16_MAX)
+		return false;
+	list->names = list_add(&p->arena, list->names, list->n, sizeof(network));
+	list->names[list->n++] = network;
+	return true;
+}
+
 static bool parse_port(struct parser *p, uint16_t *ret)
 {
 	long long port;
@@ -659,6 +694,12 @@ static bool parse_rule_part(struct parser *p)
 		return parse_session(p, &p->edits);
 	if (accept(p, "cors"))
 		return parse_cors(p, rule);
+	if (accept(p, "guard"))
+		return parse_guard(p, &p->edits);
+	if (accept(p, "allow"))
+		return parse_network(p, &p->edits, true);
+	if (accept(p, "deny"))
+		return parse_network(p, &p->edits, false);
 	if (accept(p, "scheme"))
 		return (p->edits.redirect.scheme = next(p));
 	if (accept(p, "request-timeout"))

@@ -1,0 +1,93 @@
+/* Judges HatchwayFilters, and the ExtensionRefs of rules that name them. All of it is a function of the object: nothing is kept. */
+#include "controller/graph/graph.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+bool graph_network(const char *text, char ret[GRAPH_NETWORK])
+{
+	unsigned char raw[16];
+	char address[GRAPH_NETWORK], *end;
+	const char *slash = strchr(text, '/');
+	if (!slash || slash - text >= GRAPH_NETWORK)
+		return false;
+	snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
+	const int family = strchr(address, ':') ? AF_INET6 : AF_INET;
+	const unsigned long most = family == AF_INET6 ? 128 : 32, bits = strtoul(slash + 1, &end, 10);
+	if (inet_pton(family, address, raw) != 1 || end == slash + 1 || *end || bits > most)
+		return false;
+	/* Clients have IPv4 addresses or IPv6 ones: it would be a network of nobody. */
+	if (family == AF_INET6 && bits >= 96 && memcmp(raw, (const unsigned char[12]){[10] = 0xff, [11] = 0xff}, 12) == 0)
+		return false;
+	for (unsigned long i = bits; i < most; i++)
+		raw[i / 8] &= (unsigned char)~(0x80 >> i % 8);
+	inet_ntop(family, raw, address, sizeof(address));
+	return snprintf(ret, GRAPH_NETWORK, "%s/%lu", address, bits) < GRAPH_NETWORK;
+}
+
+/* The first that is none; false: all are. */
+static bool find_bad(const char *const *list, size_t n, const char *field, struct buf *message)
+{
+	char network[GRAPH_NETWORK];
+	for (size_t i = 0; i < n; i++) {
+		if (graph_network(list[i], network))
+			continue;
+		if (message)
+			buf_addf(message, "spec.addresses.%s[%zu]: \"%s\" is not a network of IPv4 or IPv6", field, i, list[i]);
+		return true;
+	}
+	return false;
+}
+
+static bool is_bad(const struct own_filter *filter, struct buf *message)
+{
+	return find_bad(filter->allow, filter->n_allow, "allow", message) || find_bad(filter->deny, filter->n_deny, "deny", message);
+}
+
+void graph_filter_judge(const struct own_filter *filter, struct condition *accepted)
+{
+	struct buf message;
+	buf_init(&message, CONDITION_MESSAGE);
+	if (is_bad(filter, &message))
+		condition_set(accepted, COND_FILTER_INVALID, "%s", message.data);
+	else
+		condition_set(accepted, COND_FILTER_ACCEPTED, NULL);
+	buf_done(&message);
+}
+
+static void say(struct buf *message, const char *namespace, const char *name, const char *what)
+{
+	if (message)
+		buf_addf(message, "%s %s/%s%s", object_kind_name(KIND_FILTER), namespace, name, what);
+}
+
+const struct own_filter *graph_filter(const struct graph *graph, const struct object *route, const struct extension_ref *ref,
+                                      enum condition_id *ret_why, struct buf *message)
+{
+	if (!extension_ref_is_ours(ref)) {
+		if (message)
+			buf_addf(message, "kind %s/%s is not supported, only %s/%s is", ref->group, ref->kind,
+			         object_kind_group(KIND_FILTER), object_kind_name(KIND_FILTER));
+		*ret_why = COND_ROUTE_INVALID_KIND;
+		return NULL;
+	}
+	const struct node *node = store_find(graph->store, KIND_FILTER, route->namespace, ref->name);
+	const struct own_filter *filter = node ? (const struct own_filter *)node->object : NULL;
+	if (filter && !is_bad(filter, NULL))
+		return filter;
+	say(message, route->namespace, ref->name, filter ? ": " : " not found");
+	if (filter)
+		is_bad(filter, message);
+	*ret_why = filter ? COND_ROUTE_INVALID_FILTER : COND_ROUTE_BACKEND_NOT_FOUND;
+	return NULL;
+}
+
+bool graph_rule_filters_good(const struct graph *graph, const struct object *route, const struct http_rule *rule)
+{
+	enum condition_id why;
+	for (size_t i = 0; i < rule->n_filters; i++)
+		if (rule->filters[i].type == FILTER_EXTENSION_REF &&
+		    !graph_filter(graph, route, rule->filters[i].extension, &why, NULL))
+			return false;
+	return true;
+}
