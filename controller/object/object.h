@@ -71,7 +71,7 @@ struct object {
 /* ---- shared pieces ---- */
 
 struct parent_ref {
-	const char *group, *kind, *namespace, *name; /* group and kind defaulted; namespace: the route's own if not given */
+	const char *group, *kind, *namespace, *name; /* group and kind defaulted; namespace: the referrer's own if not given */
 	const char *section_name;                    /* NULL */
 	uint16_t port;                               /* 0 = not given */
 	bool namespace_given;                        /* status repeats what was written */
@@ -238,9 +238,7 @@ struct gateway {
 /* Listeners beside a Gateway's own. */
 struct listener_set {
 	struct object object;
-	struct {
-		const char *group, *kind, *namespace, *name; /* namespace: the set's own if not given */
-	} gateway;
+	struct parent_ref gateway; /* sectionName and port are never given */
 	struct listener *listeners;
 	uint32_t n_listeners;
 };
