@@ -165,24 +165,19 @@ static bool is_others_verdict(const struct node *entry)
 	return at && strcmp(text_of(entry, "manager"), STATUS_MANAGER) != 0;
 }
 
-bool status_asks_writers(enum object_kind kind)
+bool status_has_listeners(enum object_kind kind)
 {
-	return kind == KIND_GATEWAY || kind == KIND_LISTENERSET;
+	return fields_of(kind) == gateway_fields || fields_of(kind) == set_fields;
 }
 
 struct status_seen status_see_object(enum object_kind kind, const struct node *object, const char *controller)
 {
 	struct status_seen seen = status_see(kind, node_get(object, "status"), controller);
 	const struct node *fields = node_get(node_get(object, "metadata"), "managedFields");
-	for (size_t i = 0; status_asks_writers(kind) && is_list(fields) && i < fields->n; i++)
+	for (size_t i = 0; status_has_listeners(kind) && is_list(fields) && i < fields->n; i++)
 		if (fields->items[i]->type == NODE_MAP && is_others_verdict(fields->items[i]))
 			seen.digest = 0;
 	return seen;
-}
-
-bool status_counts(enum object_kind kind)
-{
-	return kind == KIND_GATEWAY || kind == KIND_LISTENERSET;
 }
 
 uint64_t status_digest_uncounted(enum object_kind kind, const struct node *status)
