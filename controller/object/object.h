@@ -11,24 +11,24 @@
 
 #define GATEWAY_API_GROUP "gateway.networking.k8s.io"
 
-/* kind, group, "is namespaced" */
+/* kind, group, "is namespaced", "has a status that hatchway writes" */
 #define OBJECT_KINDS(X)                                                                                                \
-	X(NAMESPACE, "Namespace", "", false)                                                                           \
-	X(GATEWAYCLASS, "GatewayClass", GATEWAY_API_GROUP, false)                                                      \
-	X(GATEWAY, "Gateway", GATEWAY_API_GROUP, true)                                                                 \
-	X(LISTENERSET, "ListenerSet", GATEWAY_API_GROUP, true)                                                         \
-	X(HTTPROUTE, "HTTPRoute", GATEWAY_API_GROUP, true)                                                             \
-	X(GRPCROUTE, "GRPCRoute", GATEWAY_API_GROUP, true)                                                             \
-	X(REFERENCEGRANT, "ReferenceGrant", GATEWAY_API_GROUP, true)                                                   \
-	X(BACKENDTLSPOLICY, "BackendTLSPolicy", GATEWAY_API_GROUP, true)                                               \
-	X(SERVICE, "Service", "", true)                                                                                \
-	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true)                                                    \
-	X(SECRET, "Secret", "", true)                                                                                  \
-	X(CONFIGMAP, "ConfigMap", "", true)                                                                            \
-	X(PARAMETERS, "HatchwayParameters", "hatchway.dev", true)
+	X(NAMESPACE, "Namespace", "", false, false)                                                                    \
+	X(GATEWAYCLASS, "GatewayClass", GATEWAY_API_GROUP, false, true)                                                \
+	X(GATEWAY, "Gateway", GATEWAY_API_GROUP, true, true)                                                           \
+	X(LISTENERSET, "ListenerSet", GATEWAY_API_GROUP, true, true)                                                   \
+	X(HTTPROUTE, "HTTPRoute", GATEWAY_API_GROUP, true, true)                                                       \
+	X(GRPCROUTE, "GRPCRoute", GATEWAY_API_GROUP, true, true)                                                       \
+	X(REFERENCEGRANT, "ReferenceGrant", GATEWAY_API_GROUP, true, false)                                            \
+	X(BACKENDTLSPOLICY, "BackendTLSPolicy", GATEWAY_API_GROUP, true, true)                                         \
+	X(SERVICE, "Service", "", true, false)                                                                         \
+	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true, false)                                             \
+	X(SECRET, "Secret", "", true, false)                                                                           \
+	X(CONFIGMAP, "ConfigMap", "", true, false)                                                                     \
+	X(PARAMETERS, "HatchwayParameters", "hatchway.dev", true, false)
 
 enum object_kind {
-#define X(id, name, group, namespaced) KIND_##id,
+#define X(id, name, group, namespaced, status) KIND_##id,
 	OBJECT_KINDS(X)
 #undef X
 	KIND_COUNT
@@ -42,6 +42,7 @@ static inline bool object_kind_is_route(enum object_kind kind)
 	return kind == KIND_HTTPROUTE || kind == KIND_GRPCROUTE;
 }
 bool object_kind_namespaced(enum object_kind kind);
+bool object_kind_has_status(enum object_kind kind);
 
 struct key_value {
 	const char *key, *value;

@@ -47,11 +47,6 @@ static const struct node *entry_ref(const struct node *entry)
 	return ref ? ref : node_get(entry, "ancestorRef");
 }
 
-bool status_kind(enum object_kind kind)
-{
-	return fields_of(kind) != NULL;
-}
-
 static bool is_list(const struct node *node)
 {
 	return node && node->type == NODE_LIST;
@@ -148,7 +143,7 @@ struct status_seen status_see(enum object_kind kind, const struct node *status, 
 	struct status_seen seen = {0};
 	if (shared_list(kind))
 		seen = see_parents(node_get(status, shared_list(kind)), controller);
-	else if (status_kind(kind))
+	else if (object_kind_has_status(kind))
 		seen.digest = digest_of_fields(kind, status, "");
 	seen.others |= !shared_list(kind) && has_condition(status, is_foreign_condition);
 	seen.digest &= UINT64_MAX >> 1;

@@ -13,8 +13,6 @@ struct status_seen {
 	bool others;     /* there are parents[] or conditions of others */
 };
 
-/* Whether objects of this kind have a status we write. */
-bool status_kind(enum object_kind kind);
 /* status NULL: there is none. */
 struct status_seen status_see(enum object_kind kind, const struct node *status, const char *controller);
 /* Gateways and ListenerSets: their status counts routes, and who wrote it is looked for in metadata.managedFields. */
