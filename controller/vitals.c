@@ -107,11 +107,10 @@ static void object_metrics(const struct core *core, struct buf *out)
 	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++)
 		metric_sample(out, "hatchway_objects", "kind", object_kind_name(kind), (double)core_objects(core, kind));
 	metric_family(out, "hatchway_bad_conditions", "gauge", "Conditions that are not as one would like them.");
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE,
-	                                         KIND_BACKENDTLSPOLICY, KIND_FILTER};
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		metric_sample(out, "hatchway_bad_conditions", "kind", object_kind_name(kinds[i]),
-		              (double)core_bad_conditions(core, kinds[i]));
+	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++)
+		if (object_kind_has_status(kind))
+			metric_sample(out, "hatchway_bad_conditions", "kind", object_kind_name(kind),
+			              (double)core_bad_conditions(core, kind));
 }
 
 static void watch_state(void *ctx, const struct watch_figures *figures)

@@ -133,7 +133,7 @@ void writer_metrics(const struct writer *writer, struct buf *out)
 	       writer->leader);
 	metric_family(out, "hatchway_status_writes_total", "counter", "Writes of status to the API server, by kind and result.");
 	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++)
-		for (enum api_result r = 0; r < API_RESULT_COUNT && status_kind(kind); r++)
+		for (enum api_result r = 0; r < API_RESULT_COUNT && object_kind_has_status(kind); r++)
 			buf_addf(out, "hatchway_status_writes_total{kind=\"%s\",result=\"%s\"} %llu\n", object_kind_name(kind),
 			         api_result_name(r), (unsigned long long)status.results[kind][r]);
 	metric_family(out, "hatchway_events_total", "counter", "Events for the API server, by result.");

@@ -16,15 +16,15 @@ static void key_of(const struct compile *compile, const struct gateway_state *ga
                    char *ret, size_t size)
 {
 	bool pool = compile->graph->options.pool_base;
-	const uint16_t port = gateway->listeners[listener].spec->port, bind_port = gateway->listeners[listener].bind_port;
-	const struct listener *l = gateway->listeners[listener].spec;
-	port_key(gateway->binds[bind], pool ? bind_port : port, ret, size);
-	const struct node *owner = gateway->listeners[listener].owner;
+	const struct listener_state *s = &gateway->listeners[listener];
+	port_key(gateway->binds[bind], pool ? s->bind_port : s->spec->port, ret, size);
 	const size_t n = strlen(ret);
-	if (graph_listener_tls(l) && owner == gateway->node)
-		snprintf(ret + n, size - n, "@%s", l->name);
-	else if (graph_listener_tls(l))
-		snprintf(ret + n, size - n, "@%s:%s:%s", owner->namespace, owner->name, l->name);
+	if (!graph_listener_tls(s->spec))
+		return;
+	if (s->owner == gateway->node)
+		snprintf(ret + n, size - n, "@%s", s->spec->name);
+	else
+		snprintf(ret + n, size - n, "@%s:%s:%s", s->owner->namespace, s->owner->name, s->spec->name);
 }
 
 struct port *port_find(const struct compile *compile, const struct gateway_state *gateway, size_t bind, size_t listener)

@@ -164,27 +164,31 @@ static void dump_class(const struct graph *graph, const struct node *node, struc
 	buf_addf(out, "GatewayClass %s: %s\n", node->name, words[graph_class(graph, node->name)]);
 }
 
+static void dump_node(const struct graph *graph, const struct node *node, struct buf *out)
+{
+	if (node->kind == KIND_GATEWAYCLASS)
+		dump_class(graph, node, out);
+	else if (node->kind == KIND_GATEWAY)
+		dump_gateway(graph, node, out);
+	else if (node->kind == KIND_LISTENERSET)
+		dump_set(node, out);
+	else if (node->kind == KIND_BACKENDTLSPOLICY)
+		dump_policy(graph, node, out);
+	else if (node->kind == KIND_FILTER)
+		dump_filter(node, out);
+	else
+		dump_route(graph, node, out);
+}
+
 void graph_dump(const struct graph *graph, struct buf *out)
 {
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE,
-	                                         KIND_BACKENDTLSPOLICY, KIND_FILTER};
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
 		struct node_list nodes = {0};
-		store_list(graph->store, kinds[k], &nodes);
-		for (size_t i = 0; i < nodes.n; i++) {
-			if (kinds[k] == KIND_GATEWAYCLASS)
-				dump_class(graph, nodes.items[i], out);
-			else if (kinds[k] == KIND_GATEWAY)
-				dump_gateway(graph, nodes.items[i], out);
-			else if (kinds[k] == KIND_LISTENERSET)
-				dump_set(nodes.items[i], out);
-			else if (kinds[k] == KIND_BACKENDTLSPOLICY)
-				dump_policy(graph, nodes.items[i], out);
-			else if (kinds[k] == KIND_FILTER)
-				dump_filter(nodes.items[i], out);
-			else
-				dump_route(graph, nodes.items[i], out);
-		}
+		if (!object_kind_has_status(kind))
+			continue;
+		store_list(graph->store, kind, &nodes);
+		for (size_t i = 0; i < nodes.n; i++)
+			dump_node(graph, nodes.items[i], out);
 		node_list_done(&nodes);
 	}
 }

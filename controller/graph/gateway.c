@@ -35,12 +35,12 @@ static const char *hostname_of(const struct listener *l)
 	return l->hostname ? l->hostname : "";
 }
 
-/* What another object's listeners are called is not told. */
-#define OTHERS "a listener that comes before it"
-
-static bool is_of_same(const struct gateway_state *state, size_t i, size_t j)
+/* j, to the people of i: what another object's listeners are called is not told them. */
+static const char *call_other(const struct gateway_state *state, size_t i, size_t j, struct arena *scratch)
 {
-	return state->listeners[i].owner == state->listeners[j].owner;
+	return state->listeners[i].owner == state->listeners[j].owner ?
+	               arena_printf(scratch, "listener %s", state->listeners[j].spec->name) :
+	               "a listener that comes before it";
 }
 
 /* Protocols that cannot share a TCP port get one class; UDP and what nobody knows are in nobody's way. */
@@ -58,19 +58,23 @@ static int transport(const struct listener *l)
 
 static void set_protocol_conflict(struct gateway_state *state, size_t i, size_t j)
 {
-	const struct listener *l = state->listeners[i].spec, *other = state->listeners[j].spec;
+	const struct listener *l = state->listeners[i].spec;
+	struct arena scratch;
+	arena_init(&scratch);
 	condition_set(&state->listeners[i].conflicted, COND_LISTENER_CONFLICTED_PROTOCOL,
-	              "spec.listeners[%zu].protocol: %s cannot share port %u with %s of %s%s", graph_listener_index(state, i),
-	              l->protocol, l->port, other->protocol, is_of_same(state, i, j) ? "listener " : OTHERS,
-	              is_of_same(state, i, j) ? other->name : "");
+	              "spec.listeners[%zu].protocol: %s cannot share port %u with %s of %s", graph_listener_index(state, i),
+	              l->protocol, l->port, state->listeners[j].spec->protocol, call_other(state, i, j, &scratch));
+	arena_done(&scratch);
 }
 
 static void set_hostname_conflict(struct gateway_state *state, size_t i, size_t j)
 {
-	const struct listener *l = state->listeners[i].spec, *other = state->listeners[j].spec;
+	struct arena scratch;
+	arena_init(&scratch);
 	condition_set(&state->listeners[i].conflicted, COND_LISTENER_CONFLICTED_HOSTNAME,
-	              "spec.listeners[%zu].hostname: port %u has the same hostname in %s%s", graph_listener_index(state, i), l->port,
-	              is_of_same(state, i, j) ? "listener " : OTHERS, is_of_same(state, i, j) ? other->name : "");
+	              "spec.listeners[%zu].hostname: port %u has the same hostname in %s", graph_listener_index(state, i),
+	              state->listeners[i].spec->port, call_other(state, i, j, &scratch));
+	arena_done(&scratch);
 }
 
 /* A listener that is refused itself is in nobody's way. */

@@ -238,7 +238,7 @@ struct graph_parent {
 };
 struct graph_parent graph_parent(const struct graph *graph, const struct parent_ref *ref);
 /* Of the object, a Gateway or a ListenerSet. */
-struct graph_parent graph_parent_of(struct node *node);
+struct graph_parent graph_parent_of(const struct node *node);
 /* ListenerSets with Accepted True. */
 uint32_t graph_attached_sets(const struct gateway_state *state);
 

@@ -16,13 +16,13 @@ void set_state_free(struct set_state *state)
 
 /* ---- parents ---- */
 
-struct graph_parent graph_parent_of(struct node *node)
+struct graph_parent graph_parent_of(const struct node *node)
 {
 	struct gateway_state *gateway = node && node->kind == KIND_GATEWAY ? node_gateway(node) : NULL;
 	const struct set_state *set = node && node->kind == KIND_LISTENERSET ? node_set(node) : NULL;
 	if (gateway)
-		return (struct graph_parent){node, gateway, 0, gateway->n_own};
-	return set ? (struct graph_parent){node, set->gateway, set->first, set->n} : (struct graph_parent){0};
+		return (struct graph_parent){gateway->node, gateway, 0, gateway->n_own};
+	return set ? (struct graph_parent){set->node, set->gateway, set->first, set->n} : (struct graph_parent){0};
 }
 
 struct graph_parent graph_parent(const struct graph *graph, const struct parent_ref *ref)

@@ -122,6 +122,17 @@ const char *decode_ref_namespace(struct decode_reader *reader, const struct node
 	return namespace ? namespace : reader->object->namespace;
 }
 
+void decode_parent_ref(struct decode_reader *reader, const struct node *in, struct parent_ref *ret)
+{
+	ret->group = decode_text(reader, in, "group");
+	ret->kind = decode_text(reader, in, "kind");
+	ret->name = decode_text(reader, in, "name");
+	ret->namespace_given = node_get(in, "namespace") != NULL;
+	ret->namespace = decode_ref_namespace(reader, in);
+	ret->section_name = decode_text(reader, in, "sectionName");
+	ret->port = (uint16_t)node_integer(in, "port", 0);
+}
+
 void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref)
 {
 	ref->group = decode_text(reader, in, "group");

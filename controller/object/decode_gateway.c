@@ -487,11 +487,8 @@ static const struct schema set_schema = {SCHEMA_OBJECT, .fields = set_fields};
 static void decode_set_into(struct decode_reader *reader, const struct node *document, struct object *object)
 {
 	struct listener_set *set = (struct listener_set *)object;
-	const struct node *spec = node_get(document, "spec"), *parent = node_get(spec, "parentRef");
-	set->gateway.group = decode_text(reader, parent, "group");
-	set->gateway.kind = decode_text(reader, parent, "kind");
-	set->gateway.name = decode_text(reader, parent, "name");
-	set->gateway.namespace = decode_ref_namespace(reader, parent);
+	const struct node *spec = node_get(document, "spec");
+	decode_parent_ref(reader, node_get(spec, "parentRef"), &set->gateway);
 	set->listeners = decode_listeners(reader, spec, &set->n_listeners);
 }
 

@@ -54,6 +54,7 @@ struct parameters_ref *decode_parameters_ref(struct decode_reader *reader, const
 bool decode_kept(struct decode_reader *reader, struct kept *kept);
 /* The namespace a reference names: the object's own, if it is not given. */
 const char *decode_ref_namespace(struct decode_reader *reader, const struct node *ref);
+void decode_parent_ref(struct decode_reader *reader, const struct node *in, struct parent_ref *ret);
 /* What a backendRef names: not its filters and weight. */
 void decode_ref(struct decode_reader *reader, const struct node *in, struct backend_ref *ref);
 /* Of the RequestMirrors in a list of filters. */

@@ -144,17 +144,8 @@ static struct http_session *decode_session(struct decode_reader *reader, const s
 static void decode_parent_refs(struct decode_reader *reader, const struct node *list, struct http_route *route)
 {
 	route->parent_refs = DECODE_ARRAY(reader, list, &route->n_parent_refs, struct parent_ref);
-	for (size_t i = 0; i < route->n_parent_refs; i++) {
-		const struct node *in = list->items[i];
-		struct parent_ref *ref = &route->parent_refs[i];
-		ref->group = decode_text(reader, in, "group");
-		ref->kind = decode_text(reader, in, "kind");
-		ref->name = decode_text(reader, in, "name");
-		ref->namespace_given = node_get(in, "namespace") != NULL;
-		ref->namespace = decode_ref_namespace(reader, in);
-		ref->section_name = decode_text(reader, in, "sectionName");
-		ref->port = (uint16_t)node_integer(in, "port", 0);
-	}
+	for (size_t i = 0; i < route->n_parent_refs; i++)
+		decode_parent_ref(reader, list->items[i], &route->parent_refs[i]);
 }
 
 struct value_match *decode_value_tests(struct decode_reader *reader, const struct node *list, uint16_t *ret_n)

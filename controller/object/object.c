@@ -5,9 +5,9 @@
 
 static const struct {
 	const char *name, *group;
-	bool namespaced;
+	bool namespaced, status;
 } kinds[] = {
-#define X(id, name, group, namespaced) {name, group, namespaced},
+#define X(id, name, group, namespaced, status) {name, group, namespaced, status},
     OBJECT_KINDS(X)
 #undef X
 };
@@ -50,6 +50,12 @@ bool object_kind_namespaced(enum object_kind kind)
 {
 	BUG_ON((unsigned)kind >= KIND_COUNT);
 	return kinds[kind].namespaced;
+}
+
+bool object_kind_has_status(enum object_kind kind)
+{
+	BUG_ON((unsigned)kind >= KIND_COUNT);
+	return kinds[kind].status;
 }
 
 struct object *object_ref(struct object *object)

@@ -12,25 +12,25 @@
 #define GATEWAY_API_GROUP "gateway.networking.k8s.io"
 #define HATCHWAY_GROUP "hatchway.dev"
 
-/* kind, group, "is namespaced" */
+/* kind, group, "is namespaced", "has a status that hatchway writes" */
 #define OBJECT_KINDS(X)                                                                                                \
-	X(NAMESPACE, "Namespace", "", false)                                                                           \
-	X(GATEWAYCLASS, "GatewayClass", GATEWAY_API_GROUP, false)                                                      \
-	X(GATEWAY, "Gateway", GATEWAY_API_GROUP, true)                                                                 \
-	X(LISTENERSET, "ListenerSet", GATEWAY_API_GROUP, true)                                                         \
-	X(HTTPROUTE, "HTTPRoute", GATEWAY_API_GROUP, true)                                                             \
-	X(GRPCROUTE, "GRPCRoute", GATEWAY_API_GROUP, true)                                                             \
-	X(REFERENCEGRANT, "ReferenceGrant", GATEWAY_API_GROUP, true)                                                   \
-	X(BACKENDTLSPOLICY, "BackendTLSPolicy", GATEWAY_API_GROUP, true)                                               \
-	X(SERVICE, "Service", "", true)                                                                                \
-	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true)                                                    \
-	X(SECRET, "Secret", "", true)                                                                                  \
-	X(CONFIGMAP, "ConfigMap", "", true)                                                                            \
-	X(PARAMETERS, "HatchwayParameters", HATCHWAY_GROUP, true)                                                      \
-	X(FILTER, "HatchwayFilter", HATCHWAY_GROUP, true)
+	X(NAMESPACE, "Namespace", "", false, false)                                                                    \
+	X(GATEWAYCLASS, "GatewayClass", GATEWAY_API_GROUP, false, true)                                                \
+	X(GATEWAY, "Gateway", GATEWAY_API_GROUP, true, true)                                                           \
+	X(LISTENERSET, "ListenerSet", GATEWAY_API_GROUP, true, true)                                                   \
+	X(HTTPROUTE, "HTTPRoute", GATEWAY_API_GROUP, true, true)                                                       \
+	X(GRPCROUTE, "GRPCRoute", GATEWAY_API_GROUP, true, true)                                                       \
+	X(REFERENCEGRANT, "ReferenceGrant", GATEWAY_API_GROUP, true, false)                                            \
+	X(BACKENDTLSPOLICY, "BackendTLSPolicy", GATEWAY_API_GROUP, true, true)                                         \
+	X(SERVICE, "Service", "", true, false)                                                                         \
+	X(ENDPOINTSLICE, "EndpointSlice", "discovery.k8s.io", true, false)                                             \
+	X(SECRET, "Secret", "", true, false)                                                                           \
+	X(CONFIGMAP, "ConfigMap", "", true, false)                                                                     \
+	X(PARAMETERS, "HatchwayParameters", HATCHWAY_GROUP, true, false)                                               \
+	X(FILTER, "HatchwayFilter", HATCHWAY_GROUP, true, true)
 
 enum object_kind {
-#define X(id, name, group, namespaced) KIND_##id,
+#define X(id, name, group, namespaced, status) KIND_##id,
 	OBJECT_KINDS(X)
 #undef X
 	KIND_COUNT
@@ -44,6 +44,7 @@ static inline bool object_kind_is_route(enum object_kind kind)
 	return kind == KIND_HTTPROUTE || kind == KIND_GRPCROUTE;
 }
 bool object_kind_namespaced(enum object_kind kind);
+bool object_kind_has_status(enum object_kind kind);
 
 struct key_value {
 	const char *key, *value;
@@ -73,7 +74,7 @@ struct object {
 /* ---- shared pieces ---- */
 
 struct parent_ref {
-	const char *group, *kind, *namespace, *name; /* group and kind defaulted; namespace: the route's own if not given */
+	const char *group, *kind, *namespace, *name; /* group and kind defaulted; namespace: the referrer's own if not given */
 	const char *section_name;                    /* NULL */
 	uint16_t port;                               /* 0 = not given */
 	bool namespace_given;                        /* status repeats what was written */
@@ -249,9 +250,7 @@ struct gateway {
 /* Listeners beside a Gateway's own. */
 struct listener_set {
 	struct object object;
-	struct {
-		const char *group, *kind, *namespace, *name; /* namespace: the set's own if not given */
-	} gateway;
+	struct parent_ref gateway; /* sectionName and port are never given */
 	struct listener *listeners;
 	uint32_t n_listeners;
 };

@@ -186,7 +186,7 @@ static uint64_t digest_of(const struct status_api *api, enum object_kind kind, c
 	const struct node *status = text ? read_document(text, &scratch) : NULL;
 	if (status)
 		digest = status_see(kind, status, api->place.controller).digest;
-	if (status && status_counts(kind))
+	if (status && status_has_listeners(kind))
 		uncounted = status_digest_uncounted(kind, status);
 	arena_done(&scratch);
 	*ret_uncounted = uncounted;
@@ -287,7 +287,7 @@ static void rest(struct item *item)
 static void settle_item(struct item *item)
 {
 	forget_turns(item);
-	bool counts = status_counts(item->kind);
+	bool counts = status_has_listeners(item->kind);
 	if (counts)
 		rest(item);
 	if (item->dirty && (!counts || item->text_uncounted != item->uncounted))

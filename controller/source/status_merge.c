@@ -50,11 +50,6 @@ static const struct node *entry_ref(const struct node *entry)
 	return ref ? ref : node_get(entry, "ancestorRef");
 }
 
-bool status_kind(enum object_kind kind)
-{
-	return fields_of(kind) != NULL;
-}
-
 static bool is_list(const struct node *node)
 {
 	return node && node->type == NODE_LIST;
@@ -151,7 +146,7 @@ struct status_seen status_see(enum object_kind kind, const struct node *status, 
 	struct status_seen seen = {0};
 	if (shared_list(kind))
 		seen = see_parents(node_get(status, shared_list(kind)), controller);
-	else if (status_kind(kind))
+	else if (object_kind_has_status(kind))
 		seen.digest = digest_of_fields(kind, status, "");
 	seen.others |= !shared_list(kind) && has_condition(status, is_foreign_condition);
 	seen.digest &= UINT64_MAX >> 1;
@@ -168,24 +163,19 @@ static bool is_others_verdict(const struct node *entry)
 	return at && strcmp(text_of(entry, "manager"), STATUS_MANAGER) != 0;
 }
 
-bool status_asks_writers(enum object_kind kind)
+bool status_has_listeners(enum object_kind kind)
 {
-	return kind == KIND_GATEWAY || kind == KIND_LISTENERSET;
+	return fields_of(kind) == gateway_fields || fields_of(kind) == set_fields;
 }
 
 struct status_seen status_see_object(enum object_kind kind, const struct node *object, const char *controller)
 {
 	struct status_seen seen = status_see(kind, node_get(object, "status"), controller);
 	const struct node *fields = node_get(node_get(object, "metadata"), "managedFields");
-	for (size_t i = 0; status_asks_writers(kind) && is_list(fields) && i < fields->n; i++)
+	for (size_t i = 0; status_has_listeners(kind) && is_list(fields) && i < fields->n; i++)
 		if (fields->items[i]->type == NODE_MAP && is_others_verdict(fields->items[i]))
 			seen.digest = 0;
 	return seen;
-}
-
-bool status_counts(enum object_kind kind)
-{
-	return kind == KIND_GATEWAY || kind == KIND_LISTENERSET;
 }
 
 uint64_t status_digest_uncounted(enum object_kind kind, const struct node *status)

@@ -13,19 +13,15 @@ struct status_seen {
 	bool others;     /* there are parents[] or conditions of others */
 };
 
-/* Whether objects of this kind have a status we write. */
-bool status_kind(enum object_kind kind);
 /* status NULL: there is none. */
 struct status_seen status_see(enum object_kind kind, const struct node *status, const char *controller);
+/* Gateways and ListenerSets: their status counts routes, and who wrote it is looked for in metadata.managedFields. */
+bool status_has_listeners(enum object_kind kind);
 /* The same of an object as the API server gives it, whose metadata.managedFields tell who wrote its status. NULL: none. */
 struct status_seen status_see_object(enum object_kind kind, const struct node *object, const char *controller);
-/* Whether it looks at metadata.managedFields. */
-bool status_asks_writers(enum object_kind kind);
 #define STATUS_MANAGER "hatchway" /* fieldManager of what we write */
 /* The same of a Gateway's, without how many routes are attached. */
 uint64_t status_digest_uncounted(enum object_kind kind, const struct node *status);
-/* Of kinds that count routes. */
-bool status_counts(enum object_kind kind);
 
 /* Appends the body of a merge PATCH that brings old (NULL: none) to wanted (NULL: nothing of ours). lastTransitionTime is
  * old's where a condition's status is. wanted is changed, and lives in scratch. version: the resourceVersion that must

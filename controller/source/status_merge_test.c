@@ -145,13 +145,13 @@ static void digests_tell_what_is_ours_apart(void **state)
 	assert_true(status_digest_uncounted(KIND_GATEWAY, parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}")) ==
 	            status_digest_uncounted(KIND_GATEWAY, parse("{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}")));
 	assert_true(digest(KIND_GATEWAY, "{\"attachedListenerSets\":1}") != digest(KIND_GATEWAY, "{\"attachedListenerSets\":2}"));
-	assert_true(status_kind(KIND_GATEWAY) && !status_kind(KIND_SERVICE) && !digest(KIND_SERVICE, "{\"conditions\":[]}"));
+	assert_true(object_kind_has_status(KIND_GATEWAY) && !object_kind_has_status(KIND_SERVICE) && !digest(KIND_SERVICE, "{\"conditions\":[]}"));
 }
 
 static void a_listener_sets_status_is_a_gateways_without_addresses(void **state)
 {
 	static const char one[] = "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":1}]}", two[] = "{\"listeners\":[{\"name\":\"x\",\"attachedRoutes\":2}]}";
-	assert_true(status_counts(KIND_GATEWAY) && status_counts(KIND_LISTENERSET) && !status_counts(KIND_HTTPROUTE));
+	assert_true(status_has_listeners(KIND_GATEWAY) && status_has_listeners(KIND_LISTENERSET) && !status_has_listeners(KIND_HTTPROUTE));
 	assert_true(digest(KIND_LISTENERSET, one) && digest(KIND_LISTENERSET, one) != digest(KIND_LISTENERSET, two));
 	assert_true(status_digest_uncounted(KIND_LISTENERSET, parse(one)) == status_digest_uncounted(KIND_LISTENERSET, parse(two)));
 	assert_true(!digest(KIND_LISTENERSET, "{\"addresses\":[{\"value\":\"1.2.3.4\"}]}"));

@@ -285,7 +285,7 @@ static bool take_list_metadata(struct watch *watch, const struct node *metadata)
 static int read_piece(struct watch *watch, const char *bytes, size_t n, struct arena *scratch, struct node **ret)
 {
 	int (*const read)(const char *, size_t, struct arena *, struct node **, struct err *) =
-	    status_asks_writers(watch->kind) ? json_node : json_node_unmanaged;
+	    status_has_listeners(watch->kind) ? json_node : json_node_unmanaged;
 	return read(bytes, n, scratch, ret, &watch->err);
 }
 

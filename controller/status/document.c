@@ -232,7 +232,7 @@ static void put_listener(struct document *d, const struct listener_state *s, siz
 /* Of a Gateway or a ListenerSet. */
 static void put_listeners(struct document *d)
 {
-	const struct graph_parent own = graph_parent_of((struct node *)(uintptr_t)d->node);
+	const struct graph_parent own = graph_parent_of(d->node);
 	uint32_t unattached[GRAPH_LISTENERS];
 	status_unattached(&own, d->refusals, unattached);
 	put_conditions(d, 0, "  ", "  ", 0);
@@ -253,7 +253,7 @@ static void put_gateway(struct document *d)
 
 static uint64_t parent_id(const struct parent_ref *ref)
 {
-	const char *parts[] = {parent_ref_kind(ref) == KIND_GATEWAY ? "" : ref->kind, ref->namespace, ref->name, ref->section_name ? ref->section_name : ""};
+	const char *parts[] = {ref->kind, ref->namespace, ref->name, ref->section_name ? ref->section_name : ""};
 	uint64_t id = ref->port;
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		id = hash_bytes(parts[i], strlen(parts[i]) + 1, id);

@@ -60,25 +60,60 @@ static const char *verdict_of_object(const struct shown_list *list, const char *
 	return verdict(&own, type);
 }
 
-static void classes(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+/* What the tables are made of. */
+struct view {
+	const struct graph *graph;
+	const struct refusals *refusals;
+	const char *not_held; /* NULL: the proxy holds it */
+};
+
+/* One object's columns. */
+typedef void row_cb(const struct view *view, const struct node *node, const struct shown_list *shown, struct arena *arena,
+                    const char *row[COLUMNS]);
+
+static void fill(struct grid *grid, const struct view *view, enum object_kind kind, row_cb *cb)
 {
-	struct grid grid = {0};
 	struct node_list nodes = {0};
-	const char *implicit = graph->options.implicit_class;
-	arena_init(&grid.arena);
-	grid_add(&grid, (const char *[COLUMNS]){"GATEWAYCLASS", "CONTROLLER", "ACCEPTED"});
-	store_list(graph->store, KIND_GATEWAYCLASS, &nodes);
+	store_list(view->graph->store, kind, &nodes);
 	for (size_t i = 0; i < nodes.n; i++) {
-		const struct gateway_class *class = (const struct gateway_class *)nodes.items[i]->object;
-		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
-		grid_add(&grid, (const char *[COLUMNS]){class->object.name, class->controller_name, verdict(&shown, "Accepted")});
-		if (implicit && strcmp(implicit, class->object.name) == 0)
-			implicit = NULL;
+		const char *row[COLUMNS] = {arena_printf(&grid->arena, "%s/%s", nodes.items[i]->namespace, nodes.items[i]->name)};
+		struct shown_list shown = shown_new(view->graph, nodes.items[i], view->refusals);
+		cb(view, nodes.items[i], &shown, &grid->arena, row);
+		grid_add(grid, row);
 		shown_done(&shown);
 	}
-	if (implicit)
-		grid_add(&grid, (const char *[COLUMNS]){implicit, graph->options.controller_name, "True"});
 	node_list_done(&nodes);
+}
+
+/* Of namespaced objects. */
+static void table(const struct view *view, enum object_kind kind, const char *const titles[COLUMNS], row_cb *cb, struct buf *out)
+{
+	struct grid grid = {0};
+	arena_init(&grid.arena);
+	grid_add(&grid, titles);
+	fill(&grid, view, kind, cb);
+	grid_print(&grid, out);
+}
+
+static void class_row(const struct view *view, const struct node *node, const struct shown_list *shown, struct arena *arena,
+                      const char *row[COLUMNS])
+{
+	row[0] = node->name;
+	row[1] = ((const struct gateway_class *)node->object)->controller_name;
+	row[2] = verdict(shown, "Accepted");
+}
+
+/* And the one that is there without an object. */
+static void classes(const struct view *view, struct buf *out)
+{
+	const char *implicit = view->graph->options.implicit_class;
+	const struct node *node = implicit ? store_find(view->graph->store, KIND_GATEWAYCLASS, "", implicit) : NULL;
+	struct grid grid = {0};
+	arena_init(&grid.arena);
+	grid_add(&grid, (const char *[COLUMNS]){"GATEWAYCLASS", "CONTROLLER", "ACCEPTED"});
+	fill(&grid, view, KIND_GATEWAYCLASS, class_row);
+	if (implicit && (!node || !node->object))
+		grid_add(&grid, (const char *[COLUMNS]){implicit, view->graph->options.controller_name, "True"});
 	grid_print(&grid, out);
 }
 
@@ -111,115 +146,60 @@ static const char *programmed(const struct node *node, const struct shown_list *
 	return (not_held || node->flags & NODE_CHANGING) && strcmp(v, "True") == 0 ? "Unknown" : v;
 }
 
-static void gateways(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out)
+static void gateway_row(const struct view *view, const struct node *node, const struct shown_list *shown, struct arena *arena,
+                        const char *row[COLUMNS])
 {
-	struct grid grid = {0};
-	struct node_list nodes = {0};
-	arena_init(&grid.arena);
-	grid_add(&grid, (const char *[COLUMNS]){"GATEWAY", "CLASS", "ADDRESS", "ACCEPTED", "PROGRAMMED"});
-	store_list(graph->store, KIND_GATEWAY, &nodes);
-	for (size_t i = 0; i < nodes.n; i++) {
-		const struct gateway *gateway = (const struct gateway *)nodes.items[i]->object;
-		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
-		struct joined addresses;
-		buf_init(&addresses.text, 1024);
-		if (nodes.items[i]->graph)
-			status_addresses(graph, node_gateway(nodes.items[i]), &shown, join_address, &addresses);
-		grid_add(&grid, (const char *[COLUMNS]){
-		                        arena_printf(&grid.arena, "%s/%s", gateway->object.namespace, gateway->object.name),
-		                        gateway->gateway_class_name, joined_take(&addresses, &grid.arena, "-"),
-		                        verdict_of_object(&shown, "Accepted"), programmed(nodes.items[i], &shown, not_held)});
-		shown_done(&shown);
-	}
-	node_list_done(&nodes);
-	grid_print(&grid, out);
+	struct joined addresses;
+	buf_init(&addresses.text, 1024);
+	if (node->graph)
+		status_addresses(view->graph, node_gateway(node), shown, join_address, &addresses);
+	row[1] = ((const struct gateway *)node->object)->gateway_class_name;
+	row[2] = joined_take(&addresses, arena, "-");
+	row[3] = verdict_of_object(shown, "Accepted");
+	row[4] = programmed(node, shown, view->not_held);
 }
 
-static void routes(const struct graph *graph, enum object_kind kind, const char *title, const struct refusals *refusals, struct buf *out)
+static void set_row(const struct view *view, const struct node *node, const struct shown_list *shown, struct arena *arena,
+                    const char *row[COLUMNS])
 {
-	struct grid grid = {0};
-	struct node_list nodes = {0};
-	arena_init(&grid.arena);
-	grid_add(&grid, (const char *[COLUMNS]){title, "HOSTNAMES", "ACCEPTED", "RESOLVEDREFS"});
-	store_list(graph->store, kind, &nodes);
-	for (size_t i = 0; i < nodes.n; i++) {
-		const struct http_route *route = (const struct http_route *)nodes.items[i]->object;
-		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
-		struct joined hostnames;
-		buf_init(&hostnames.text, 8192);
-		for (size_t h = 0; h < route->n_hostnames; h++)
-			join(&hostnames, route->hostnames[h]);
-		grid_add(&grid, (const char *[COLUMNS]){
-		                        arena_printf(&grid.arena, "%s/%s", route->object.namespace, route->object.name),
-		                        joined_take(&hostnames, &grid.arena, "*"), verdict(&shown, "Accepted"),
-		                        verdict(&shown, "ResolvedRefs")});
-		shown_done(&shown);
-	}
-	node_list_done(&nodes);
-	grid_print(&grid, out);
+	const struct parent_ref *gateway = &((const struct listener_set *)node->object)->gateway;
+	const struct set_state *state = node_set(node);
+	row[1] = arena_printf(arena, "%s/%s", gateway->namespace, gateway->name);
+	row[2] = verdict_of_object(shown, "Accepted");
+	row[3] = programmed(state ? state->gateway->node : node, shown, view->not_held);
 }
 
-static void sets(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out)
+static void route_row(const struct view *view, const struct node *node, const struct shown_list *shown, struct arena *arena,
+                      const char *row[COLUMNS])
 {
-	struct grid grid = {0};
-	struct node_list nodes = {0};
-	arena_init(&grid.arena);
-	grid_add(&grid, (const char *[COLUMNS]){"LISTENERSET", "GATEWAY", "ACCEPTED", "PROGRAMMED"});
-	store_list(graph->store, KIND_LISTENERSET, &nodes);
-	for (size_t i = 0; i < nodes.n; i++) {
-		const struct listener_set *set = (const struct listener_set *)nodes.items[i]->object;
-		const struct set_state *state = node_set(nodes.items[i]);
-		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
-		grid_add(&grid, (const char *[COLUMNS]){
-		                        arena_printf(&grid.arena, "%s/%s", set->object.namespace, set->object.name),
-		                        arena_printf(&grid.arena, "%s/%s", set->gateway.namespace, set->gateway.name),
-		                        verdict_of_object(&shown, "Accepted"),
-		                        programmed(state ? state->gateway->node : nodes.items[i], &shown, not_held)});
-		shown_done(&shown);
-	}
-	node_list_done(&nodes);
-	grid_print(&grid, out);
+	const struct http_route *route = (const struct http_route *)node->object;
+	struct joined hostnames;
+	buf_init(&hostnames.text, 8192);
+	for (size_t h = 0; h < route->n_hostnames; h++)
+		join(&hostnames, route->hostnames[h]);
+	row[1] = joined_take(&hostnames, arena, "*");
+	row[2] = verdict(shown, "Accepted");
+	row[3] = verdict(shown, "ResolvedRefs");
 }
 
-static void policies(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+static void policy_row(const struct view *view, const struct node *node, const struct shown_list *shown, struct arena *arena,
+                       const char *row[COLUMNS])
 {
-	struct grid grid = {0};
-	struct node_list nodes = {0};
-	arena_init(&grid.arena);
-	grid_add(&grid, (const char *[COLUMNS]){"BACKENDTLSPOLICY", "SERVICES", "ACCEPTED", "RESOLVEDREFS"});
-	store_list(graph->store, KIND_BACKENDTLSPOLICY, &nodes);
-	for (size_t i = 0; i < nodes.n; i++) {
-		const struct backend_tls_policy *policy = (const struct backend_tls_policy *)nodes.items[i]->object;
-		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
-		struct joined services;
-		buf_init(&services.text, 8192);
-		for (size_t t = 0; t < policy->n_targets; t++)
-			join(&services, policy->targets[t].name);
-		grid_add(&grid, (const char *[COLUMNS]){
-		                        arena_printf(&grid.arena, "%s/%s", policy->object.namespace, policy->object.name),
-		                        joined_take(&services, &grid.arena, "-"), verdict(&shown, "Accepted"),
-		                        verdict(&shown, "ResolvedRefs")});
-		shown_done(&shown);
-	}
-	node_list_done(&nodes);
-	grid_print(&grid, out);
+	const struct backend_tls_policy *policy = (const struct backend_tls_policy *)node->object;
+	struct joined services;
+	buf_init(&services.text, 8192);
+	for (size_t t = 0; t < policy->n_targets; t++)
+		join(&services, policy->targets[t].name);
+	row[1] = joined_take(&services, arena, "-");
+	row[2] = verdict(shown, "Accepted");
+	row[3] = verdict(shown, "ResolvedRefs");
 }
 
-static void filters(const struct graph *graph, const struct refusals *refusals, struct buf *out)
+static void filter_row(const struct view *view, const struct node *node, const struct shown_list *shown, struct arena *arena,
+                       const char *row[COLUMNS])
 {
-	struct grid grid = {0};
-	struct node_list nodes = {0};
-	arena_init(&grid.arena);
-	grid_add(&grid, (const char *[COLUMNS]){"HATCHWAYFILTER", "KIND", "ACCEPTED"});
-	store_list(graph->store, KIND_FILTER, &nodes);
-	for (size_t i = 0; i < nodes.n; i++) {
-		struct shown_list shown = shown_new(graph, nodes.items[i], refusals);
-		grid_add(&grid, (const char *[COLUMNS]){arena_printf(&grid.arena, "%s/%s", nodes.items[i]->namespace, nodes.items[i]->name),
-		                                       "addresses", verdict_of_object(&shown, "Accepted")});
-		shown_done(&shown);
-	}
-	node_list_done(&nodes);
-	grid_print(&grid, out);
+	row[1] = "addresses";
+	row[2] = verdict_of_object(shown, "Accepted");
 }
 
 /* ---- problems ---- */
@@ -307,12 +287,12 @@ static size_t say_not_held(const char *not_held, struct buf *out)
 
 static size_t problems(const struct graph *graph, const struct refusals *refusals, struct buf *out)
 {
-	static const enum object_kind kinds[] = {KIND_GATEWAYCLASS, KIND_GATEWAY, KIND_LISTENERSET, KIND_HTTPROUTE, KIND_GRPCROUTE,
-	                                         KIND_BACKENDTLSPOLICY, KIND_FILTER};
 	size_t n = nobodys_refusals(refusals, out);
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+	for (enum object_kind kind = 0; kind < KIND_COUNT; kind++) {
 		struct node_list nodes = {0};
-		store_list(graph->store, kinds[k], &nodes);
+		if (!object_kind_has_status(kind))
+			continue;
+		store_list(graph->store, kind, &nodes);
 		for (size_t i = 0; i < nodes.n; i++)
 			n += bad_conditions(graph, nodes.items[i], refusals, out) +
 			     missing_references(graph, nodes.items[i], out);
@@ -328,29 +308,30 @@ size_t status_problems(const struct graph *graph, const struct refusals *refusal
 
 size_t status_table(const struct graph *graph, const struct refusals *refusals, const char *not_held, struct buf *out)
 {
+	/* In this order; of some kinds there is no table while there are no objects. */
+	static const struct {
+		enum object_kind kind;
+		bool always;
+		row_cb *row;
+		const char *titles[COLUMNS];
+	} tables[] = {
+	    {KIND_GATEWAY, true, gateway_row, {"GATEWAY", "CLASS", "ADDRESS", "ACCEPTED", "PROGRAMMED"}},
+	    {KIND_LISTENERSET, false, set_row, {"LISTENERSET", "GATEWAY", "ACCEPTED", "PROGRAMMED"}},
+	    {KIND_HTTPROUTE, true, route_row, {"HTTPROUTE", "HOSTNAMES", "ACCEPTED", "RESOLVEDREFS"}},
+	    {KIND_GRPCROUTE, false, route_row, {"GRPCROUTE", "HOSTNAMES", "ACCEPTED", "RESOLVEDREFS"}},
+	    {KIND_BACKENDTLSPOLICY, false, policy_row, {"BACKENDTLSPOLICY", "SERVICES", "ACCEPTED", "RESOLVEDREFS"}},
+	    {KIND_FILTER, false, filter_row, {"HATCHWAYFILTER", "KIND", "ACCEPTED"}},
+	};
+	const struct view view = {graph, refusals, not_held};
 	size_t n = say_not_held(not_held, out);
 	if (n)
 		buf_addc(out, '\n');
-	classes(graph, refusals, out);
-	buf_addc(out, '\n');
-	gateways(graph, refusals, not_held, out);
-	buf_addc(out, '\n');
-	if (graph->store->n_objects[KIND_LISTENERSET]) {
-		sets(graph, refusals, not_held, out);
+	classes(&view, out);
+	for (size_t t = 0; t < ARRAY_LEN(tables); t++) {
+		if (!tables[t].always && !graph->store->n_objects[tables[t].kind])
+			continue;
 		buf_addc(out, '\n');
-	}
-	routes(graph, KIND_HTTPROUTE, "HTTPROUTE", refusals, out);
-	if (graph->store->n_objects[KIND_GRPCROUTE]) {
-		buf_addc(out, '\n');
-		routes(graph, KIND_GRPCROUTE, "GRPCROUTE", refusals, out);
-	}
-	if (graph->store->n_objects[KIND_BACKENDTLSPOLICY]) {
-		buf_addc(out, '\n');
-		policies(graph, refusals, out);
-	}
-	if (graph->store->n_objects[KIND_FILTER]) {
-		buf_addc(out, '\n');
-		filters(graph, refusals, out);
+		table(&view, tables[t].kind, tables[t].titles, tables[t].row, out);
 	}
 	struct buf named;
 	buf_init(&named, out->limit);

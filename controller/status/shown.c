@@ -139,11 +139,12 @@ static bool is_serving(const struct gateway_state *state)
 	return serving;
 }
 
-static void show_gateway(struct shown_list *list, const struct graph *graph, struct node *node, const struct refusals *refusals)
+static void show_gateway(struct shown_list *list, const struct graph *graph, const struct node *node,
+                         const struct refusals *refusals)
 {
 	struct gateway_state *state = node_gateway(node);
 	const struct refusals own = refusals_of(refusals, node);
-	const struct graph_parent parent = graph_parent_of(node), whole = {node, state, 0, state->n_listeners};
+	const struct graph_parent parent = graph_parent_of(node), whole = {state->node, state, 0, state->n_listeners};
 	add(list, 0, &state->accepted);
 	add(list, 0, &state->programmed);
 	if (state->resolved.id)
@@ -161,7 +162,8 @@ static void show_gateway(struct shown_list *list, const struct graph *graph, str
 		condition_set(&list->items[1].condition, COND_GATEWAY_NOT_PROGRAMMED, "HAProxy refused every listener");
 }
 
-static void show_set(struct shown_list *list, const struct graph *graph, struct node *node, const struct refusals *refusals)
+static void show_set(struct shown_list *list, const struct graph *graph, const struct node *node,
+                     const struct refusals *refusals)
 {
 	const struct set_state *set = node_set(node);
 	const struct node *gateway = set->gateway->node;
@@ -332,9 +334,9 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 	if (node->kind == KIND_GATEWAYCLASS)
 		show_class(&list, graph, node);
 	else if (node->kind == KIND_GATEWAY && node_gateway(node))
-		show_gateway(&list, graph, (struct node *)(uintptr_t)node, refusals);
+		show_gateway(&list, graph, node, refusals);
 	else if (node->kind == KIND_LISTENERSET && node_set(node))
-		show_set(&list, graph, (struct node *)(uintptr_t)node, refusals);
+		show_set(&list, graph, node, refusals);
 	else if (object_kind_is_route(node->kind) && node_route(node))
 		show_route(&list, node, refusals);
 	else if (node->kind == KIND_BACKENDTLSPOLICY)
@@ -360,7 +362,7 @@ void shown_scope(const struct graph *graph, const struct node *node, size_t scop
 		say_ancestor(graph, node, scope - 1, out);
 		return;
 	}
-	const struct graph_parent own = graph_parent_of((struct node *)(uintptr_t)node);
+	const struct graph_parent own = graph_parent_of(node);
 	if (own.gateway) {
 		buf_addf(out, "listener %s", own.gateway->listeners[own.first + scope - 1].spec->name);
 		return;

@@ -253,7 +253,7 @@ static void targets_of_set(struct targets *targets, const struct listener_set *s
 {
 	const char *own = set->object.namespace;
 	target(targets, KIND_NAMESPACE, "", own);
-	if (strcmp(set->gateway.group, GATEWAY_API_GROUP) == 0 && strcmp(set->gateway.kind, object_kind_name(KIND_GATEWAY)) == 0)
+	if (parent_ref_kind(&set->gateway) == KIND_GATEWAY)
 		target(targets, KIND_GATEWAY, set->gateway.namespace, set->gateway.name);
 	for (size_t i = 0; i < set->n_listeners; i++)
 		targets_of_listener(targets, own, &set->listeners[i]);
