@@ -274,6 +274,7 @@ static void send_next(struct apply *apply)
 		send_next(apply);
 		return;
 	}
+	BUG_ON(!apply->answers);
 	memset(apply->answers, 0, apply->n_answers * sizeof(*apply->answers));
 	session_send(apply->session, text.data, text.len,
 	             &(struct session_call){.line = on_line, .done = on_done, .ctx = apply, .max_bytes = ANSWERS_MAX});

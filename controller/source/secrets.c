@@ -32,7 +32,7 @@ static struct secret_watch *want(struct secrets *secrets, enum object_kind kind,
 
 static void release(struct secrets *secrets, struct secret_watch *watch)
 {
-	BUG_ON(!watch->uses);
+	BUG_ON(!watch->uses || !secrets->watches);
 	if (--watch->uses)
 		return;
 	HASH_DEL(secrets->watches, watch);

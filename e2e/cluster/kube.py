@@ -57,7 +57,11 @@ def wait(what, seconds=30, text="it", every=0.1):
 # ---- what is installed ----
 
 def crds(version):
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", CRDS / version)
+    """A new release's policy that forbids old ones is obeyed for a moment after it has gone."""
+    words = ("apply", "--server-side", "--force-conflicts", "-f", CRDS / version)
+    with contextlib.suppress(Failure):
+        wait(lambda: kubectl(*words, "--dry-run=server"), 60)
+    kubectl(*words)
     kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 
 
