@@ -182,7 +182,8 @@ static inline bool make_filter(struct walk *w)
 	        "type: CORS, cors: {allowOrigins: ['*'], allowMethods: [PUT]}",
 	        "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}",
 	        "type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f1}",
-	        "type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f2}");
+	        "type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f2}",
+	        "type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f1}}, {type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f2}");
 	if (*filter)
 		say(w, "    filters: [{%s}]\n", filter);
 	return strstr(filter, "requestRedirect") != NULL;
@@ -384,6 +385,12 @@ static inline void make_slice(struct walk *w)
 static inline void make_secret(struct walk *w)
 {
 	head(w, "v1", "Secret", a_namespace(w), PICK(w, "c1", "c2", "c3"));
+	if (!roll(w, 3)) {
+		say(w, "stringData: {%s}\n",
+		    PICK(w, "auth: 'a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ='", "auth: 'b:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ='", "auth: 'a:b'",
+		         ".htpasswd: 'a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ='"));
+		return;
+	}
 	say(w, "type: kubernetes.io/tls\ndata: {tls.crt: %s, tls.key: %s}\n", PICK(w, CORE_A_CRT, CORE_A_CRT, CORE_B_CRT),
 	    PICK(w, CORE_A_KEY, CORE_A_KEY, CORE_B_KEY));
 }
@@ -425,9 +432,11 @@ static inline void make_grant(struct walk *w)
 static inline void make_own_filter(struct walk *w)
 {
 	head(w, "hatchway.dev/v1alpha1", "HatchwayFilter", a_namespace(w), PICK(w, "f1", "f2"));
-	say(w, "spec: {addresses: {%s}}\n",
-	    PICK(w, "allow: [10.0.0.0/8]", "allow: ['::/0', 10.1.2.3/8], deny: [10.1.0.0/16]", "deny: ['2001:db8::1/32']",
-	         "allow: [1.2.3.4/33]", "deny: ['::ffff:10.0.0.0/104']"));
+	say(w, "spec: {%s}\n",
+	    PICK(w, "addresses: {allow: [10.0.0.0/8]}", "addresses: {allow: ['::/0', 10.1.2.3/8], deny: [10.1.0.0/16]}",
+	         "addresses: {deny: ['2001:db8::1/32']}", "addresses: {allow: [1.2.3.4/33]}", "addresses: {deny: ['::ffff:10.0.0.0/104']}",
+	         "rateLimit: {requests: 5, unit: Second}", "rateLimit: {requests: 9, unit: Hour, header: X-Key}",
+	         "basicAuth: {secretRef: {name: c1}}", "basicAuth: {secretRef: {name: c2}}, rateLimit: {requests: 6, unit: Second}"));
 }
 
 static inline void world_drop(struct walk *w, size_t i)

@@ -234,16 +234,40 @@ static void print_networks(const char *what, const struct table_names *list, str
 		buf_addf(out, "%s%s", i ? ", " : what, list->names[i]);
 }
 
+static void print_addresses(const struct table_guard *guard, struct buf *out)
+{
+	if (!guard->deny.n && !guard->allow.n)
+		return;
+	buf_adds(out, "          clients, else 403:");
+	print_networks(" not of ", &guard->deny, out);
+	buf_adds(out, guard->deny.n && guard->allow.n ? ";" : "");
+	print_networks(" only of ", &guard->allow, out);
+	buf_addc(out, '\n');
+}
+
+static void print_limit(const struct table_limit *limit, struct buf *out)
+{
+	static const char *const units[] = {"a second", "a minute", "an hour"};
+	if (!limit)
+		return;
+	buf_addf(out, "          %u requests %s of one ", limit->requests, units[limit->unit]);
+	if (limit->header)
+		buf_addf(out, "value of header %s", limit->header);
+	else
+		buf_adds(out, "client");
+	buf_addf(out, ", else 429; counted for %s\n", limit->scope);
+}
+
 static void print_guards(const struct table_edits *edits, struct buf *out)
 {
-	for (size_t i = 0; i < edits->n_guards; i++) {
-		const struct table_guard *guard = &edits->guards[i];
-		buf_adds(out, "          clients, else 403:");
-		print_networks(" not of ", &guard->deny, out);
-		buf_adds(out, guard->deny.n && guard->allow.n ? ";" : "");
-		print_networks(" only of ", &guard->allow, out);
-		buf_addc(out, '\n');
-	}
+	for (size_t i = 0; i < edits->n_guards; i++)
+		print_addresses(&edits->guards[i], out);
+	for (size_t i = 0; i < edits->n_guards; i++)
+		print_limit(edits->guards[i].limit, out);
+	for (size_t i = 0; i < edits->n_guards; i++)
+		if (edits->guards[i].auth)
+			buf_addf(out, "          users of realm \"%s\" (%u), else 401\n", edits->guards[i].auth->realm,
+			         edits->guards[i].auth->users.n);
 }
 
 static void print_retry(const struct table_retry *retry, struct buf *out)

@@ -87,6 +87,14 @@ bool encode_address(const char *address, uint16_t port, struct buf *out)
 	return true;
 }
 
+bool encode_realm_ok(const char *realm)
+{
+	for (const char *c = realm; *c; c++)
+		if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
+			return false;
+	return *realm;
+}
+
 bool encode_network_ok(const char *network)
 {
 	unsigned char bytes[16];

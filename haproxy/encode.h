@@ -26,6 +26,9 @@ bool encode_host_ok(const char *host);
 /* RFC 9110 token. */
 bool encode_token_ok(const char *name);
 
+/* Of a quoted string, as it is: printable, without '"' and '\\'. */
+bool encode_realm_ok(const char *realm);
+
 /* "127.0.0.1:80", "[::1]:80"; false: not an IP address, or port 0. */
 MUST_CHECK bool encode_address(const char *address, uint16_t port, struct buf *out);
 

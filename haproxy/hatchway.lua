@@ -400,16 +400,46 @@ local function compile_networks(text)
 	return list
 end
 
--- "addresses allow=10.0.0.0/8 deny=10.1.0.0/16,2001:db8::/32;addresses …"
+-- What a limit counts by is in a variable that the configuration tracks, by this counter and in this table.
+local UNITS = {
+	second = {var = "txn.q1", counter = 0, table = "limit-second", seconds = 1},
+	minute = {var = "txn.q2", counter = 1, table = "limit-minute", seconds = 60},
+	hour = {var = "txn.q3", counter = 2, table = "limit-hour", seconds = 3600},
+}
+
+local function compile_limit(text)
+	local requests, unit, scope, header = string.match(text, "^(%d+):(%a+):([^:]+):?(.*)$")
+	return {requests = tonumber(requests), unit = UNITS[unit] or error("limit " .. text), scope = decode(scope),
+		header = header ~= "" and decode(header) or nil}
+end
+
+local function compile_users(text)
+	local users = {}
+	for name, verifier in string.gmatch(text, "([^,:]+):([^,]+)") do users[decode(name)] = verifier end
+	return users
+end
+
+local COMPILE = {allow = compile_networks, deny = compile_networks, limit = compile_limit, realm = decode, salt = decode, users = compile_users}
+
+-- "guard allow=10.0.0.0/8 deny=10.1.0.0/16,2001:db8::/32;guard limit=5:second:ns/f realm=x salt=ns/f users=…", see rule.c
 local function compile_guards(text)
 	local list = {}
 	for one in string.gmatch(text, "[^;]+") do
-		local guard = {}
-		for key, networks in string.gmatch(one, " (%a+)=(%S+)") do guard[key] = compile_networks(networks) end
-		if not (guard.allow or guard.deny) then error("guard " .. one) end
+		local guard, known = {}, false
+		for key, value in string.gmatch(one, " (%a+)=(%S+)") do
+			guard[key] = COMPILE[key](value)
+			known = true
+		end
+		if not known or (guard.realm and not guard.users) then error("a guard without anything") end
 		list[#list + 1] = guard
 	end
 	return keep(guards, text, list)
+end
+
+-- The guards are the last field of the rule.
+local function guards_of(txn)
+	local text = string.match(txn:get_var("txn.v"), "[^|]*$")
+	return guards[text] or compile_guards(text)
 end
 
 local function inside(networks, address)
@@ -420,19 +450,75 @@ local function inside(networks, address)
 end
 
 -- One that is told as IPv6 and is IPv4 is IPv4.
-local function client_address(f)
+local function plain_address(f)
 	local text = f:src() or ""
-	return core.parse_addr(string.match(text, "^::[fF][fF][fF][fF]:(%d+%.%d+%.%d+%.%d+)$") or text)
+	return string.match(text, "^::[fF][fF][fF][fF]:(%d+%.%d+%.%d+%.%d+)$") or text
 end
 
--- Whom a guard does not let in, it need not know: the reply for them, or nil. The guards are the last field of the rule.
-local function refusal(txn)
-	local text = string.match(txn:get_var("txn.v"), "[^|]*$")
-	local address, list = client_address(txn.f), guards[text] or compile_guards(text)
+-- As one client counts: whoever has an IPv6 address has all of its /64, so only its first four groups matter.
+local function client_name(f)
+	local text = plain_address(f)
+	if not find(text, ":", 1, true) then return text end
+	local head, tail = string.match(text, "^(.-)::(.*)$")
+	local groups, behind = {}, {}
+	for group in string.gmatch(head or text, "[^:]+") do groups[#groups + 1] = group end
+	for group in string.gmatch(tail or "", "[^:]+") do behind[#behind + 1] = group end
+	-- The last two may be told as "1.2.3.4".
+	local missing = 8 - #groups - #behind - (find(text, ".", 1, true) and 1 or 0)
+	for _ = 1, tail and missing or 0 do groups[#groups + 1] = "0" end
+	for i = 1, #behind do groups[#groups + 1] = behind[i] end
+	return table.concat(groups, ":", 1, 4) .. "::/64"
+end
+
+-- Whose request it is, for the limit: short, and whatever a client sends.
+local function counted_as(txn, limit)
+	local value = limit.header and txn.f:req_fhdr_cnt(limit.header) > 0 and txn.f:req_fhdr(limit.header)
+	if not value then return limit.scope .. " " .. client_name(txn.f) end
+	if #value > 40 or find(value, "[^%w%p]") then value = "~" .. txn.c:hex(txn.c:sha1(value)) end
+	return limit.scope .. " =" .. value
+end
+
+-- Whom a guard's addresses do not let in: status, gRPC's code and text for them. Else nil, and what else there is to ask is prepared.
+local function keep_out(txn)
+	local address, list = core.parse_addr(plain_address(txn.f)), guards_of(txn)
 	for i = 1, #list do
 		local guard = list[i]
 		if not address or (guard.deny and inside(guard.deny, address)) or (guard.allow and not inside(guard.allow, address)) then
 			return 403, 7, "refused by a filter of the route"
+		end
+		if guard.limit then txn:set_var(guard.limit.unit.var, counted_as(txn, guard.limit)) end
+		if guard.limit or guard.users then txn:set_var("txn.q", "1") end
+	end
+end
+
+-- RFC 7617. One Authorization header is enough for everybody.
+local function is_user(txn, guard)
+	if txn.f:req_fhdr_cnt("authorization") ~= 1 then return false end
+	local base64 = string.match(txn.f:req_fhdr("authorization"), "^[Bb][Aa][Ss][Ii][Cc] +(%S+)$")
+	local name, password = string.match(base64 and txn.c:b64dec(base64) or "", "^([^:]+):(.*)$")
+	local verifier = name and guard.users[name]
+	return verifier and txn.c:base64(txn.c:sha2(guard.salt .. ":" .. name .. ":" .. txn.c:base64(txn.c:sha1(password)), 256)) == verifier
+end
+
+-- The same of limits and users: status, code, text, and a header.
+local function refuse(txn)
+	local f, list = txn.f, guards_of(txn)
+	for i = 1, #list do
+		local limit = list[i].limit
+		local unit = limit and limit.unit
+		if limit and (f:sc_gpc_rate(0, unit.counter, unit.table) or 0) >= limit.requests then
+			return 429, 8, "too many requests", "retry-after", tostring(math.ceil(unit.seconds / limit.requests))
+		end
+	end
+	for i = 1, #list do
+		local unit = list[i].limit and list[i].limit.unit
+		if unit then f:sc_inc_gpc(0, unit.counter, unit.table) end
+	end
+	for i = 1, #list do
+		local guard = list[i]
+		-- Browsers ask by a preflight whether they may show who they are.
+		if guard.users and txn:get_var("txn.r") ~= "!204" and not is_user(txn, guard) then
+			return 401, 16, "a user's name and password are needed", "www-authenticate", 'Basic realm="' .. guard.realm .. '", charset="UTF-8"'
 		end
 	end
 end
@@ -441,18 +527,20 @@ local function is_grpc(f)
 	return string.match(lower(f:req_fhdr("content-type") or ""), "^application/grpc%f[;+%z ]") ~= nil
 end
 
-local function guard(txn)
-	local ok, status, code, text = pcall(refusal, txn)
-	if not ok then
-		core.Alert("hatchway: guard: " .. tostring(status))
-		status, code, text = 500, 14, "this rule cannot be served"
+-- An error lets nobody in.
+local function answered(refusal)
+	return function(txn)
+		local ok, status, code, text, header, value = pcall(refusal, txn)
+		if not ok then
+			core.Alert("hatchway: guard: " .. tostring(status))
+			status, code, text, header = 500, 14, "this rule cannot be served", nil
+		end
+		if not status then return end
+		local grpc, headers = is_grpc(txn.f), {["content-type"] = {"text/plain"}}
+		if grpc then headers = {["content-type"] = {"application/grpc"}, ["grpc-status"] = {tostring(code)}, ["grpc-message"] = {text}} end
+		if header then headers[header] = {value} end
+		txn:done(txn:reply({status = grpc and 200 or status, headers = headers, body = not grpc and text .. "\n" or nil}))
 	end
-	if not status then return end
-	if is_grpc(txn.f) then
-		txn:done(txn:reply({status = 200, headers = {["content-type"] = {"application/grpc"},
-			["grpc-status"] = {tostring(code)}, ["grpc-message"] = {text}}}))
-	end
-	txn:done(txn:reply({status = status, headers = {["content-type"] = {"text/plain"}}, body = text .. "\n"}))
 end
 
 -- ---- mirrors ----
@@ -617,7 +705,8 @@ end
 
 core.register_action("hatchway_choose", {"http-req"}, guarded(choose))
 core.register_action("hatchway_cors", {"http-req"}, guarded(cors))
-core.register_action("hatchway_guard", {"http-req"}, guard) -- an error of it lets nobody in
+core.register_action("hatchway_guard", {"http-req"}, answered(keep_out))
+core.register_action("hatchway_admit", {"http-req"}, answered(refuse))
 core.register_action("hatchway_mirror", {"http-req"}, mirror)
 core.register_action("hatchway_draw", {"http-req"}, guarded(draw))
 core.register_action("hatchway_session", {"http-req"}, guarded(session))

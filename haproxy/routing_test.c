@@ -790,6 +790,12 @@ static bool is_nowhere(const struct table_rule *rule)
 	return rule->action == TABLE_STATUS || (rule->action == TABLE_FORWARD && (!valid || !rule_total(rule)));
 }
 
+static bool is_preflight(const struct table_request *request)
+{
+	return !strcmp(request->method, "OPTIONS") && header_of(request, "origin") &&
+	       header_of(request, "access-control-request-method");
+}
+
 /* true: answered here, there is nothing else to check. */
 static bool check_rule_cors(const struct table_rule *rule, const struct table_request *request, const struct answer *answer)
 {
@@ -799,10 +805,8 @@ static bool check_rule_cors(const struct table_rule *rule, const struct table_re
 		check_line(answer->head, "access-control-allow-origin", answer->status == 200 ? "server" : NULL);
 		return false;
 	}
-	bool preflight = !strcmp(request->method, "OPTIONS") && header_of(request, "origin") &&
-			 header_of(request, "access-control-request-method");
-	check_cors(rule->cors, request, answer, preflight);
-	if (!preflight)
+	check_cors(rule->cors, request, answer, is_preflight(request));
+	if (!is_preflight(request))
 		return false;
 	assert_int_equal(answer->status, 204);
 	check_headers(answer->head, &rule->edits->response, "");
@@ -836,6 +840,15 @@ static bool is_kept_out(const struct table_rule *rule, const struct table_reques
 	return false;
 }
 
+/* None of the requests shows who it is of. Browsers cannot with a preflight. */
+static bool is_unknown(const struct table_rule *rule, const struct table_request *request)
+{
+	bool unknown = false;
+	for (size_t i = 0; i < rule->edits->n_guards; i++)
+		unknown |= rule->edits->guards[i].auth != NULL;
+	return unknown && !(rule->cors && is_preflight(request));
+}
+
 static void check_answer(const struct table *table, const struct table_request *request, const struct answer *answer)
 {
 	const struct table_entry *entry = table_match(table, request, NULL);
@@ -846,6 +859,8 @@ static void check_answer(const struct table *table, const struct table_request *
 		assert_int_equal(answer->status, 500);
 	else if (!is_nowhere(rule) && is_kept_out(rule, request))
 		assert_int_equal(answer->status, 403);
+	else if (!is_nowhere(rule) && is_unknown(rule, request))
+		assert_int_equal(answer->status, 401);
 	else if (check_rule_cors(rule, request, answer))
 		return;
 	else if (rule->action == TABLE_STATUS)
@@ -1130,13 +1145,13 @@ static void sessions_end(void **state)
 static const char guards_text[] =
 	"listener 80 port 80 bind 21500 origin ns/g\n"
 	"backend ns.s:80 http1\n\tendpoint e 127.0.0.1 21510\n"
-	"rule in forward\n\torigin ns.r\n\tguard addresses\n\tallow 127.0.0.0/8\n\tto ns.s:80 weight 1\n"
-	"rule out forward\n\torigin ns.r\n\tguard addresses\n\tallow 127.0.0.0/8\n\tdeny 127.0.0.1/32\n\tto ns.s:80 weight 1\n"
-	"rule two forward\n\torigin ns.r\n\tguard addresses\n\tallow 0.0.0.0/0\n\tguard addresses\n\tdeny 127.0.0.0/31\n\tto ns.s:80 weight 1\n"
-	"rule six forward\n\torigin ns.r\n\tguard addresses\n\tallow ::/0\n\tto ns.s:80 weight 1\n"
-	"rule move redirect code 302\n\torigin ns.r\n\tguard addresses\n\tdeny 127.0.0.0/8\n\trewrite-host other\n"
-	"rule cors forward\n\torigin ns.r\n\tguard addresses\n\tdeny 127.0.0.0/8\n\tcors max-age 5\n\tcors origin http://o\n\tto ns.s:80 weight 1\n"
-	"rule refused forward\n\torigin ns.r\n\tguard addresses\n\tdeny 127.0.0.0/8;allow=0.0.0.0/0\n\tto ns.s:80 weight 1\n"
+	"rule in forward\n\torigin ns.r\n\tguard\n\tallow 127.0.0.0/8\n\tto ns.s:80 weight 1\n"
+	"rule out forward\n\torigin ns.r\n\tguard\n\tallow 127.0.0.0/8\n\tdeny 127.0.0.1/32\n\tto ns.s:80 weight 1\n"
+	"rule two forward\n\torigin ns.r\n\tguard\n\tallow 0.0.0.0/0\n\tguard\n\tdeny 127.0.0.0/31\n\tto ns.s:80 weight 1\n"
+	"rule six forward\n\torigin ns.r\n\tguard\n\tallow ::/0\n\tto ns.s:80 weight 1\n"
+	"rule move redirect code 302\n\torigin ns.r\n\tguard\n\tdeny 127.0.0.0/8\n\trewrite-host other\n"
+	"rule cors forward\n\torigin ns.r\n\tguard\n\tdeny 127.0.0.0/8\n\tcors max-age 5\n\tcors origin http://o\n\tto ns.s:80 weight 1\n"
+	"rule refused forward\n\torigin ns.r\n\tguard\n\tdeny 127.0.0.0/8;allow=0.0.0.0/0\n\tto ns.s:80 weight 1\n"
 	"host 80 \"\"\n\tprefix /refused -> refused\n\tprefix /cors -> cors\n\tprefix /move -> move\n\tprefix /two -> two\n"
 	"\tprefix /six -> six\n\tprefix /out -> out\n\tprefix /in -> in\n";
 
@@ -1147,6 +1162,106 @@ static int guarded(const char *method, const char *path, const char *name, const
 	                                      .headers = headers, .n_headers = !name ? 0 : strcmp(name, "Origin") ? 1 : 2};
 	ask(&request, answer);
 	return answer->status;
+}
+
+#define ANNA "3zamuaZGU5D0CJd68ZrTSkJ+l4gZXER+Roa7esaijNQ="
+#define ZOE "n/On6SruMHyswGxS3+1DtRVVP4jg7wbKB+xbUh0NCno="
+/* "secret" is anna's password, "b:c d" is zoe's; digests made with openssl. */
+static const char admitted_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"listener 127.0.0.2:80 address 127.0.0.2 port 80 bind 21501 origin ns/g\n"
+	"backend ns.s:80 http1\n\tendpoint e 127.0.0.1 21510\n"
+	"rule three forward\n\torigin ns.r\n\tguard\n\tlimit 3 hour ns/three\n\tto ns.s:80 weight 1\n"
+	"rule same redirect code 302\n\torigin ns.r\n\tguard\n\tlimit 5 hour ns/three\n\trewrite-host other\n"
+	"rule key forward\n\torigin ns.r\n\tguard\n\tlimit 2 minute ns/key header X-Key\n\tguard\n\tlimit 100 hour ns/all\n\tto ns.s:80 weight 1\n"
+	"rule short forward\n\torigin ns.r\n\tguard\n\tlimit 1 second ns/short\n\tto ns.s:80 weight 1\n"
+	"rule staff forward\n\torigin ns.r\n\tguard\n\tauth ns/staff realm \"Staff only\"\n"
+	"\tuser anna:" ANNA "\n\tuser \"z \xc3\xb6:" ZOE "\"\n\tcors max-age 5\n\tcors origin http://o\n\tto ns.s:80 weight 1\n"
+	"rule guess forward\n\torigin ns.r\n\tguard\n\tlimit 2 hour ns/guess\n\tauth ns/staff realm x\n\tuser anna:" ANNA "\n\tto ns.s:80 weight 1\n"
+	"rule both forward\n\torigin ns.r\n\tguard\n\tlimit 2 hour ns/x\n\tguard\n\tlimit 2 hour ns/y\n\tto ns.s:80 weight 1\n"
+	"rule realm forward\n\torigin ns.r\n\tguard\n\tauth ns/staff realm \"a\\\"b\"\n\tuser anna:" ANNA "\n\tto ns.s:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /three -> three\n\tprefix /staff -> staff\n\tprefix /short -> short\n\tprefix /realm -> realm\n"
+	"\tprefix /guess -> guess\n\tprefix /same -> same\n\tprefix /both -> both\n\tprefix /key -> key\n"
+	"host 127.0.0.2:80 \"\"\n\tprefix /three -> three\n";
+
+static int asked_of(const char *listener, const char *path, const char *name, const char *value, struct answer *answer)
+{
+	const struct table_header headers[] = {{name, value}};
+	const struct table_request request = {.listener = listener, .host = "a", .method = "GET", .path = path, .query = "",
+	                                      .headers = headers, .n_headers = name ? 1 : 0};
+	ask(&request, answer);
+	return answer->status;
+}
+
+static void limits_hold(void **state)
+{
+	static struct answer answer;
+	load_text(admitted_text);
+	/* Of one client; those that are refused do not count, and rules of one scope count together. */
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(asked_of("80", "/three", NULL, NULL, &answer), i < 3 ? 200 : 429);
+	check_line(answer.head, "retry-after", "1200");
+	assert_string_equal(answer.body, "too many requests\n");
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(asked_of("80", "/same", NULL, NULL, &answer), i < 2 ? 302 : 429);
+	check_line(answer.head, "retry-after", "720");
+	/* Another client, and what one says of itself. */
+	assert_int_equal(asked_of("127.0.0.2:80", "/three", NULL, NULL, &answer), 200);
+	assert_int_equal(asked_of("80", "/three", "X-Forwarded-For", "1.2.3.4", &answer), 429);
+	assert_int_equal(asked_of("80", "/three", "Content-Type", "application/grpc", &answer), 200);
+	check_line(answer.head, "grpc-status", "8");
+	/* By a header, of any length, in any case of its name; without it, by the address. A second unit of time counts, too. */
+	static char long_one[300], other[300];
+	memset(long_one, 'x', sizeof(long_one) - 1);
+	memcpy(other, long_one, sizeof(other));
+	other[298] = 'y';
+	const char *const keys[] = {"a", "b", long_one, other, "x y", "x z"};
+	for (size_t k = 0; k < ARRAY_LEN(keys); k++)
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(asked_of("80", "/key", i ? "x-key" : "X-KEY", keys[k], &answer), i < 2 ? 200 : 429);
+	check_line(answer.head, "retry-after", "30");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(asked_of("80", "/key", NULL, NULL, &answer), i < 2 ? 200 : 429);
+	/* Time heals: HAProxy's mean is over the last two seconds. */
+	assert_int_equal(asked_of("80", "/short", NULL, NULL, &answer), 200);
+	assert_int_equal(asked_of("80", "/short", NULL, NULL, &answer), 429);
+	usleep(2100000);
+	assert_int_equal(asked_of("80", "/short", NULL, NULL, &answer), 200);
+	assert_int_equal(asked_of("80", "/both", NULL, NULL, &answer), 500);
+}
+
+static void users_are_known(void **state)
+{
+	static struct answer answer;
+	/* The scheme in any case; a password with ":" and a blank; a name beyond ASCII. */
+	static const char *const good[] = {"Basic YW5uYTpzZWNyZXQ=", "bAsIC YW5uYTpzZWNyZXQ=", "Basic eiDDtjpiOmMgZA=="};
+	/* anna:secre, anna:, anna:secret\n, anna, :secret, nobody, zoe with anna's, the verifier itself, and no base64 at all. */
+	static const char *const bad[] = {"Basic YW5uYTpzZWNyZQ==", "Basic YW5uYTo=", "Basic YW5uYTpzZWNyZXQK", "Basic YW5uYQ==",
+	                                  "Basic OnNlY3JldA==", "Basic bm9ib2R5OnNlY3JldA==", "Basic eiDDtjpzZWNyZXQ=",
+	                                  "Basic " ANNA, "Basic %", "Basic", "Basic ", "Bearer YW5uYTpzZWNyZXQ=", "YW5uYTpzZWNyZXQ=", ""};
+	load_text(admitted_text);
+	assert_int_equal(asked_of("80", "/staff", NULL, NULL, &answer), 401);
+	check_line(answer.head, "www-authenticate", "Basic realm=\"Staff only\", charset=\"UTF-8\"");
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		assert_int_equal(asked_of("80", "/staff", "Authorization", good[i], &answer), 200);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(asked_of("80", "/staff", "Authorization", bad[i], &answer), 401);
+	assert_int_equal(asked_of("80", "/staff", "Content-Type", "application/grpc", &answer), 200);
+	check_line(answer.head, "grpc-status", "16");
+	/* Two headers: one of them could be another's. */
+	const struct table_header twice[] = {{"Authorization", good[0]}, {"Authorization", good[0]}};
+	ask(&(const struct table_request){.listener = "80", .host = "a", .method = "GET", .path = "/staff", .query = "", .headers = twice,
+	                                  .n_headers = 2}, &answer);
+	assert_int_equal(answer.status, 401);
+	/* Browsers show nothing with a preflight, and scripts may read that a password is wanted. */
+	assert_int_equal(guarded("OPTIONS", "/staff", "Origin", "http://o", &answer), 204);
+	assert_int_equal(guarded("GET", "/staff", "Origin", "http://o", &answer), 401);
+	check_line(answer.head, "access-control-allow-origin", "http://o");
+	/* Whoever guesses is counted before being asked. */
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(asked_of("80", "/guess", "Authorization", bad[0], &answer), i < 2 ? 401 : 429);
+	assert_int_equal(asked_of("80", "/guess", "Authorization", good[0], &answer), 429);
+	assert_int_equal(asked_of("80", "/realm", "Authorization", good[0], &answer), 500);
 }
 
 static void guards_keep_out(void **state)
@@ -1379,6 +1494,8 @@ int main(void)
 		cmocka_unit_test(sessions_stay),
 		cmocka_unit_test(sessions_end),
 		cmocka_unit_test(guards_keep_out),
+		cmocka_unit_test(limits_hold),
+		cmocka_unit_test(users_are_known),
 		cmocka_unit_test(deadlines_hold),
 		cmocka_unit_test(retries_are_made),
 		cmocka_unit_test(mirrors_are_sent),

@@ -299,7 +299,74 @@ static int add_networks(struct buf *out, const char *word, const struct table_na
 	return 0;
 }
 
-/* "addresses allow=10.0.0.0/8,2001:db8::/32 deny=10.1.0.0/16;addresses …", read by hatchway.lua. */
+/* Of a length that leaves room for a client in the tables of routing.cfg; it is read by people, so the longest only are cut. */
+static void add_scope(struct buf *out, const char *scope)
+{
+	enum { room = 76, kept = 50 };
+	struct digest digest = digest_of(scope, strlen(scope));
+	char text[room + 1];
+	if (strlen(scope) <= room)
+		snprintf(text, sizeof(text), "%s", scope);
+	else
+		snprintf(text, sizeof(text), "%.*s~%.20s", kept, scope, digest.text);
+	encode_text(text, out);
+}
+
+/* " limit=<requests>:<unit>:<scope>[:<header>]" */
+static int add_limit(struct buf *out, const struct table_limit *limit, struct err *reterr)
+{
+	static const char *const units[] = {"second", "minute", "hour"};
+	if (!limit)
+		return 0;
+	if (limit->header && !encode_token_ok(limit->header))
+		return err_set(reterr, -EINVAL, "\"%.100s\" is no name of a header", limit->header);
+	buf_addf(out, " limit=%u:%s:", limit->requests, units[limit->unit]);
+	add_scope(out, limit->scope);
+	if (limit->header) {
+		buf_addc(out, ':');
+		encode_text(limit->header, out);
+	}
+	return 0;
+}
+
+/* " realm=<text> salt=<text> users=<name>:<verifier>,…" */
+static int add_auth(struct buf *out, const struct table_auth *auth, struct err *reterr)
+{
+	static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+	if (!auth)
+		return 0;
+	if (!encode_realm_ok(auth->realm))
+		return err_set(reterr, -EINVAL, "the realm cannot be told");
+	buf_adds(out, " realm=");
+	encode_text(auth->realm, out);
+	buf_adds(out, " salt=");
+	encode_text(auth->salt, out);
+	for (size_t i = 0; i < auth->users.n; i++) {
+		const char *user = auth->users.names[i], *colon = strchr(user, ':');
+		if (!colon || colon == user || strspn(colon + 1, base64) != 44 || colon[45])
+			return err_set(reterr, -EINVAL, "user %zu of realm \"%s\" is none", i, auth->realm);
+		buf_adds(out, i ? "," : " users=");
+		struct arena scratch;
+		arena_init(&scratch);
+		encode_text(arena_strndup(&scratch, user, (size_t)(colon - user)), out);
+		arena_done(&scratch);
+		buf_adds(out, colon);
+	}
+	return 0;
+}
+
+static bool has_two_limits(const struct table_edits *edits)
+{
+	unsigned seen = 0, twice = 0;
+	for (size_t i = 0; i < edits->n_guards; i++) {
+		unsigned bit = edits->guards[i].limit ? 1u << edits->guards[i].limit->unit : 0;
+		twice |= seen & bit;
+		seen |= bit;
+	}
+	return twice;
+}
+
+/* "guard allow=10.0.0.0/8,2001:db8::/32 deny=10.1.0.0/16;guard limit=… realm=…", read by hatchway.lua. */
 static int set_guards(struct fields *fields, const struct table_edits *edits, struct err *reterr)
 {
 	struct buf text;
@@ -308,13 +375,19 @@ static int set_guards(struct fields *fields, const struct table_edits *edits, st
 		return 0;
 	buf_init(&text, ENCODE_VALUE_LIMIT);
 	for (size_t i = 0; i < edits->n_guards && !r; i++) {
-		buf_addf(&text, "%saddresses", i ? ";" : "");
+		buf_addf(&text, "%sguard", i ? ";" : "");
 		r = add_networks(&text, "allow", &edits->guards[i].allow, reterr);
 		if (!r)
 			r = add_networks(&text, "deny", &edits->guards[i].deny, reterr);
+		if (!r)
+			r = add_limit(&text, edits->guards[i].limit, reterr);
+		if (!r)
+			r = add_auth(&text, edits->guards[i].auth, reterr);
 	}
+	if (!r && has_two_limits(edits))
+		r = err_set(reterr, -EINVAL, "two limits have one unit of time");
 	if (!r && buf_failed(&text))
-		r = err_set(reterr, -EINVAL, "the lists of addresses are too long");
+		r = err_set(reterr, -EINVAL, "the lists of addresses and users are too long");
 	fields->text[FIELD_GUARD] = arena_strndup(fields->arena, text.data, text.len);
 	buf_done(&text);
 	return r;

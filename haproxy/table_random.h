@@ -181,7 +181,10 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 		own.session = &session;
 	/* Clients of the tests come from 127.0.0.1 and 127.0.0.2. */
 	static const char *const networks[] = {"127.0.0.0/8", "127.0.0.2/32", "127.0.0.0/31", "10.0.0.0/8", "::/0", "0.0.0.0/0"};
+	static const char *const users[] = {"anna:o3wf9UHesKhlTWu0Z+EazzjJgg1zofC1U1hjmO2n8vw=", "b c:oiYWJZw4CQgmdWpze671GDaoOy0BWLtHWE/RTHFVtJs="};
 	struct table_guard guards[2] = {0};
+	struct table_limit limits[2];
+	struct table_auth auth = {"Staff only", "ns/f", {(const char **)(uintptr_t)users, 2}};
 	if (dice_one_in(dice, 6)) {
 		own.guards = guards;
 		own.n_guards = 1 + dice_below(dice, 2);
@@ -190,6 +193,10 @@ UNUSED static struct table_unit *random_rule(struct dice *dice, unsigned i)
 		struct table_names *list = dice_one_in(dice, 2) ? &guards[g].allow : &guards[g].deny;
 		unsigned first = dice_below(dice, 6);
 		*list = (struct table_names){(const char **)(uintptr_t)(networks + first), (uint16_t)(1 + dice_below(dice, 6 - first))};
+		/* More than any test asks for. */
+		limits[g] = (struct table_limit){"ns/f", dice_one_in(dice, 2) ? "X-Key" : NULL, 1000000, (enum table_unit_of_time)g};
+		guards[g].limit = dice_one_in(dice, 3) ? &limits[g] : NULL;
+		guards[g].auth = dice_one_in(dice, 4) ? &auth : NULL;
 	}
 	struct table_retry retry = {.attempts = 2, .n_codes = 1, .codes = (uint16_t[]){503}, .backoff_ms = dice_one_in(dice, 2) ? 1 : -1};
 	if (dice_one_in(dice, 6) && rule.action == TABLE_FORWARD)

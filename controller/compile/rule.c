@@ -290,6 +290,31 @@ static struct table_names networks(struct arena *scratch, const char *const *lis
 	return (struct table_names){names, (uint16_t)n};
 }
 
+/* NULL: it has none. */
+static struct table_limit *limit(struct arena *scratch, const struct own_filter *filter)
+{
+	static const enum table_unit_of_time units[] = {
+	        [LIMIT_SECOND] = TABLE_SECOND, [LIMIT_MINUTE] = TABLE_MINUTE, [LIMIT_HOUR] = TABLE_HOUR};
+	if (!filter->requests)
+		return NULL;
+	struct table_limit *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_limit){graph_filter_scope(scratch, filter), filter->header, filter->requests, units[filter->unit]};
+	return to;
+}
+
+/* NULL: it has none. */
+static struct table_auth *auth(struct arena *scratch, const struct compile *compile, const struct own_filter *filter)
+{
+	size_t n;
+	if (!filter->secret)
+		return NULL;
+	const char **users = graph_users(compile->graph, filter, scratch, &n, NULL);
+	BUG_ON(!users); /* graph_rule_filters_good() */
+	struct table_auth *to = arena_alloc(scratch, sizeof(*to));
+	*to = (struct table_auth){filter->realm, graph_filter_scope(scratch, filter), {users, (uint16_t)n}};
+	return to;
+}
+
 /* The HatchwayFilters that the rule names, in their order. */
 static void fill_guards(struct arena *scratch, const struct compile *compile, const struct http_route *route,
                         const struct http_rule *rule, struct table_edits *to)
@@ -299,10 +324,13 @@ static void fill_guards(struct arena *scratch, const struct compile *compile, co
 		enum condition_id why;
 		if (rule->filters[i].type != FILTER_EXTENSION_REF)
 			continue;
-		const struct own_filter *filter = graph_filter(compile->graph, &route->object, rule->filters[i].extension, &why, NULL);
-		struct table_guard *guard = &to->guards[to->n_guards++];
-		guard->allow = networks(scratch, filter->allow, filter->n_allow);
-		guard->deny = networks(scratch, filter->deny, filter->n_deny);
+		const struct own_filter *filter = graph_filter(compile->graph, &route->object, rule, i, &why, NULL);
+		to->guards[to->n_guards++] = (struct table_guard){
+		        .allow = networks(scratch, filter->allow, filter->n_allow),
+		        .deny = networks(scratch, filter->deny, filter->n_deny),
+		        .limit = limit(scratch, filter),
+		        .auth = auth(scratch, compile, filter),
+		};
 	}
 }
 

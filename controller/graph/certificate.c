@@ -46,17 +46,9 @@ static int no_password(char *buf, int size, int writing, void *ctx)
 	return -1;
 }
 
-static const struct data_item *find(const struct secret *secret, const char *key)
-{
-	for (size_t i = 0; i < secret->n_data; i++)
-		if (strcmp(secret->data[i].key, key) == 0)
-			return &secret->data[i];
-	return NULL;
-}
-
 static BIO *open_item(struct reading *reading, const struct secret *secret, const char *key)
 {
-	const struct data_item *item = find(secret, key);
+	const struct data_item *item = secret_item(secret, key);
 	if (!item || !item->size)
 		fail(reading, "it has no %s", key);
 	else if (item->size > TEXT_MAX)

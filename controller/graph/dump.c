@@ -98,21 +98,21 @@ static void dump_mirror(const struct graph *graph, const struct http_route *rout
 	buf_addc(out, '\n');
 }
 
-static void dump_extension(const struct graph *graph, const struct http_route *route, const struct extension_ref *ref, size_t r,
-                           struct buf *out)
+static void dump_extension(const struct graph *graph, const struct http_route *route, size_t r, size_t i, struct buf *out)
 {
+	const struct extension_ref *ref = route->rules[r].filters[i].extension;
 	enum condition_id why;
 	buf_addf(out, "  rule %zu filtered by %s %s/%s", r, ref->kind, route->object.namespace, ref->name);
-	if (!graph_filter(graph, &route->object, ref, &why, NULL))
+	if (!graph_filter(graph, &route->object, &route->rules[r], i, &why, NULL))
 		buf_addf(out, ": %s", condition_kind(why)->reason);
 	buf_addc(out, '\n');
 }
 
-static void dump_filter(const struct node *node, struct buf *out)
+static void dump_filter(const struct graph *graph, const struct node *node, struct buf *out)
 {
 	struct condition accepted = {0};
 	buf_addf(out, "HatchwayFilter %s/%s\n", node->namespace, node->name);
-	graph_filter_judge((const struct own_filter *)node->object, &accepted);
+	graph_filter_judge(graph, (const struct own_filter *)node->object, &accepted);
 	dump_condition(&accepted, "  ", out);
 	condition_done(&accepted);
 }
@@ -129,7 +129,7 @@ static void dump_route(const struct graph *graph, const struct node *node, struc
 	for (size_t r = 0; r < route->n_rules; r++) {
 		for (size_t i = 0; i < route->rules[r].n_filters; i++)
 			if (route->rules[r].filters[i].type == FILTER_EXTENSION_REF)
-				dump_extension(graph, route, route->rules[r].filters[i].extension, r, out);
+				dump_extension(graph, route, r, i, out);
 		for (size_t i = 0; i < route->rules[r].n_backend_refs; i++)
 			dump_ref(graph, route, &route->rules[r].backend_refs[i], r, out);
 		for (size_t i = 0; i < route->rules[r].n_mirrors; i++)
@@ -175,7 +175,7 @@ static void dump_node(const struct graph *graph, const struct node *node, struct
 	else if (node->kind == KIND_BACKENDTLSPOLICY)
 		dump_policy(graph, node, out);
 	else if (node->kind == KIND_FILTER)
-		dump_filter(node, out);
+		dump_filter(graph, node, out);
 	else
 		dump_route(graph, node, out);
 }

@@ -1,4 +1,4 @@
-/* Judges HatchwayFilters, and the ExtensionRefs of rules that name them. All of it is a function of the object: nothing is kept. */
+/* Judges HatchwayFilters, and the ExtensionRefs of rules that name them. All of it is a function of the objects: nothing is kept. */
 #include "controller/graph/graph.h"
 
 #include <arpa/inet.h>
@@ -39,20 +39,43 @@ static bool find_bad(const char *const *list, size_t n, const char *field, struc
 	return false;
 }
 
-static bool is_bad(const struct own_filter *filter, struct buf *message)
+static bool has_no_users(const struct graph *graph, const struct own_filter *filter, struct buf *message)
 {
-	return find_bad(filter->allow, filter->n_allow, "allow", message) || find_bad(filter->deny, filter->n_deny, "deny", message);
+	struct arena scratch;
+	struct buf why;
+	size_t n;
+	if (!filter->secret)
+		return false;
+	arena_init(&scratch);
+	buf_init(&why, CONDITION_MESSAGE);
+	bool none = !graph_users(graph, filter, &scratch, &n, &why);
+	if (none && message)
+		buf_adds(message, why.data);
+	buf_done(&why);
+	arena_done(&scratch);
+	return none;
 }
 
-void graph_filter_judge(const struct own_filter *filter, struct condition *accepted)
+static bool is_bad(const struct graph *graph, const struct own_filter *filter, struct buf *message)
+{
+	return find_bad(filter->allow, filter->n_allow, "allow", message) ||
+	       find_bad(filter->deny, filter->n_deny, "deny", message) || has_no_users(graph, filter, message);
+}
+
+void graph_filter_judge(const struct graph *graph, const struct own_filter *filter, struct condition *accepted)
 {
 	struct buf message;
 	buf_init(&message, CONDITION_MESSAGE);
-	if (is_bad(filter, &message))
+	if (is_bad(graph, filter, &message))
 		condition_set(accepted, COND_FILTER_INVALID, "%s", message.data);
 	else
 		condition_set(accepted, COND_FILTER_ACCEPTED, NULL);
 	buf_done(&message);
+}
+
+const char *graph_filter_scope(struct arena *arena, const struct own_filter *filter)
+{
+	return arena_printf(arena, "%s/%s", filter->object.namespace, filter->object.name);
 }
 
 static void say(struct buf *message, const char *namespace, const char *name, const char *what)
@@ -61,9 +84,31 @@ static void say(struct buf *message, const char *namespace, const char *name, co
 		buf_addf(message, "%s %s/%s%s", object_kind_name(KIND_FILTER), namespace, name, what);
 }
 
-const struct own_filter *graph_filter(const struct graph *graph, const struct object *route, const struct extension_ref *ref,
+static const struct own_filter *find_filter(const struct graph *graph, const struct object *route, const struct extension_ref *ref)
+{
+	const struct node *node =
+	        extension_ref_is_ours(ref) ? store_find(graph->store, KIND_FILTER, route->namespace, ref->name) : NULL;
+	return node ? (const struct own_filter *)node->object : NULL;
+}
+
+/* HAProxy counts a request once for each unit of time: does one of the filters before it have this one's? */
+static bool is_counted(const struct graph *graph, const struct object *route, const struct http_rule *rule, size_t i,
+                       const struct own_filter *filter)
+{
+	for (size_t before = 0; before < i && filter->requests; before++) {
+		if (rule->filters[before].type != FILTER_EXTENSION_REF)
+			continue;
+		const struct own_filter *other = find_filter(graph, route, rule->filters[before].extension);
+		if (other && other->requests && other->unit == filter->unit)
+			return true;
+	}
+	return false;
+}
+
+const struct own_filter *graph_filter(const struct graph *graph, const struct object *route, const struct http_rule *rule, size_t i,
                                       enum condition_id *ret_why, struct buf *message)
 {
+	const struct extension_ref *ref = rule->filters[i].extension;
 	if (!extension_ref_is_ours(ref)) {
 		if (message)
 			buf_addf(message, "kind %s/%s is not supported, only %s/%s is", ref->group, ref->kind,
@@ -71,14 +116,18 @@ const struct own_filter *graph_filter(const struct graph *graph, const struct ob
 		*ret_why = COND_ROUTE_INVALID_KIND;
 		return NULL;
 	}
-	const struct node *node = store_find(graph->store, KIND_FILTER, route->namespace, ref->name);
-	const struct own_filter *filter = node ? (const struct own_filter *)node->object : NULL;
-	if (filter && !is_bad(filter, NULL))
-		return filter;
-	say(message, route->namespace, ref->name, filter ? ": " : " not found");
-	if (filter)
-		is_bad(filter, message);
+	const struct own_filter *filter = find_filter(graph, route, ref);
 	*ret_why = filter ? COND_ROUTE_INVALID_FILTER : COND_ROUTE_BACKEND_NOT_FOUND;
+	if (!filter) {
+		say(message, route->namespace, ref->name, " not found");
+	} else if (is_bad(graph, filter, NULL)) {
+		say(message, route->namespace, ref->name, ": ");
+		is_bad(graph, filter, message);
+	} else if (is_counted(graph, route, rule, i, filter)) {
+		say(message, route->namespace, ref->name, ": spec.rateLimit.unit: another filter of the rule has a limit of this unit");
+	} else {
+		return filter;
+	}
 	return NULL;
 }
 
@@ -86,8 +135,7 @@ bool graph_rule_filters_good(const struct graph *graph, const struct object *rou
 {
 	enum condition_id why;
 	for (size_t i = 0; i < rule->n_filters; i++)
-		if (rule->filters[i].type == FILTER_EXTENSION_REF &&
-		    !graph_filter(graph, route, rule->filters[i].extension, &why, NULL))
+		if (rule->filters[i].type == FILTER_EXTENSION_REF && !graph_filter(graph, route, rule, i, &why, NULL))
 			return false;
 	return true;
 }

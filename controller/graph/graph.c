@@ -214,6 +214,17 @@ static void expand_config_map(struct node *node, struct graph_delta *delta)
 	}
 }
 
+/* Who may come in by a HatchwayFilter changed. */
+static void expand_users(struct node *secret, struct graph_delta *delta)
+{
+	for (const struct edge *e = secret->in[EDGE_USER]; e; e = e->next) {
+		if (e->from->kind != KIND_FILTER)
+			continue;
+		graph_touch(delta->status, e->from);
+		graph_queue_routes(e->from, delta);
+	}
+}
+
 /* One dirty node; true: Gateways must be judged again. */
 static bool expand(struct graph *graph, struct node *node, struct graph_delta *delta)
 {
@@ -244,6 +255,7 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 			return false;
 		certificate_unref(node->graph);
 		node->graph = NULL;
+		expand_users(node, delta);
 		return is_used_by_gateway(node);
 	case KIND_SERVICE:
 		if (object || (node->flags & NODE_POLICY)) {

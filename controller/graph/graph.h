@@ -220,13 +220,20 @@ void graph_policy_ancestors(const struct graph *graph, const struct node *policy
 #define GRAPH_NETWORK 64
 bool graph_network(const char *text, char ret[GRAPH_NETWORK]);
 /* For its status. */
-void graph_filter_judge(const struct own_filter *filter, struct condition *accepted);
-/* The one that an ExtensionRef of a rule of the route names. NULL: it is no use, *ret_why, and `message` (may be NULL) has the
+void graph_filter_judge(const struct graph *graph, const struct own_filter *filter, struct condition *accepted);
+/* The one that filters[i] of the rule, an ExtensionRef, names. NULL: it is no use, *ret_why, and `message` (may be NULL) has the
  * sentence. */
-const struct own_filter *graph_filter(const struct graph *graph, const struct object *route, const struct extension_ref *ref,
+const struct own_filter *graph_filter(const struct graph *graph, const struct object *route, const struct http_rule *rule, size_t i,
                                       enum condition_id *ret_why, struct buf *message);
+/* "namespace/name": whose requests it counts, and what its passwords are salted with. */
+const char *graph_filter_scope(struct arena *arena, const struct own_filter *filter);
 /* All that the rule names are of use; else it answers 500. */
 bool graph_rule_filters_good(const struct graph *graph, const struct object *route, const struct http_rule *rule);
+
+/* users.c: of a filter with basicAuth, sorted, as table_auth has them. NULL: its Secret is no use, and `message` (may be NULL) has
+ * the sentence. */
+const char **graph_users(const struct graph *graph, const struct own_filter *filter, struct arena *arena, size_t *ret_n,
+                         struct buf *message);
 
 /* ---- listener_set.c: ListenerSet ---- */
 

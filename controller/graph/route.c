@@ -368,7 +368,7 @@ static void judge_extensions(const struct graph *graph, const struct route_state
 			continue;
 		buf_init(&what, CONDITION_MESSAGE);
 		snprintf(where, sizeof(where), "spec.rules[%zu].filters[%zu].extensionRef", r, i);
-		if (!graph_filter(graph, &state->route->object, rule->filters[i].extension, &id, &what))
+		if (!graph_filter(graph, &state->route->object, rule, i, &id, &what))
 			bad_ref(id, where, what.data, first, message);
 		buf_done(&what);
 	}

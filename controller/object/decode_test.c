@@ -859,7 +859,19 @@ static void test_own_filter(void **state)
 	    {"{addresses: {allow: [10.0.0.0/8, '2001:DB8::/32']}}", NULL},
 	    {"{addresses: {deny: [10.0.0.0/8], allow: [0.0.0.0/0]}}", NULL},
 	    {"{addresses: {deny: [10.0.0.0/99]}}", NULL}, /* the graph's concern, as the API server lets it in */
-	    {"{}", "spec.addresses: Required value"},
+	    {"{rateLimit: {requests: 1, unit: Second}}", NULL},
+	    {"{rateLimit: {requests: 1000000, unit: Hour, header: X-Key}, basicAuth: {secretRef: {name: s}, realm: 'a b'}}", NULL},
+	    {"{}", "spec: one of addresses, rateLimit and basicAuth must be specified"},
+	    {"{rateLimit: {}}", "spec.rateLimit.requests: Required value"},
+	    {"{rateLimit: {requests: 0, unit: Second}}", "spec.rateLimit.requests: Invalid value: 0: should be greater than or equal to 1"},
+	    {"{rateLimit: {requests: 1000001, unit: Second}}", "spec.rateLimit.requests: Invalid value"},
+	    {"{rateLimit: {requests: 1, unit: second}}", "spec.rateLimit.unit: Unsupported value: \"second\""},
+	    {"{rateLimit: {requests: 1, unit: Day}}", "spec.rateLimit.unit: Unsupported value"},
+	    {"{rateLimit: {requests: 1, unit: Second, header: 'a b'}}", "spec.rateLimit.header: Invalid value"},
+	    {"{basicAuth: {}}", "spec.basicAuth.secretRef: Required value"},
+	    {"{basicAuth: {secretRef: {}}}", "spec.basicAuth.secretRef.name: Required value"},
+	    {"{basicAuth: {secretRef: {name: s}, realm: ''}}", "spec.basicAuth.realm: Invalid value"},
+	    {"{basicAuth: {secretRef: {name: s}, realm: 'a\"b'}}", "spec.basicAuth.realm: Invalid value"},
 	    {"{addresses: {}}", "spec.addresses: one of allow and deny must be specified"},
 	    {"{addresses: {allow: []}}", "spec.addresses.allow: Invalid value: 0: should have at least 1 items"},
 	    {"{addresses: {allow: [10.0.0.1]}}", "spec.addresses.allow[0]: Invalid value: \"10.0.0.1\""},
@@ -1256,6 +1268,17 @@ static void test_own_filter_decoded(void **state)
 	assert_string_equal(filter->allow[0], "::/0");
 	assert_int_equal(filter->n_deny, 2);
 	assert_string_equal(filter->deny[1], "2.3.4.5/6");
+	assert_int_equal(filter->requests, 0);
+	assert_null(filter->secret);
+	assert_null(filter->realm);
+	object_unref(&filter->object);
+	filter = (struct own_filter *)decode_good(
+	    "{apiVersion: hatchway.dev/v1alpha1, kind: HatchwayFilter, metadata: {name: f}, spec: {rateLimit: {requests: 7, unit: Hour, header: X}, basicAuth: {secretRef: {name: s}}}}");
+	assert_int_equal(filter->requests, 7);
+	assert_int_equal(filter->unit, LIMIT_HOUR);
+	assert_string_equal(filter->header, "X");
+	assert_string_equal(filter->secret, "s");
+	assert_string_equal(filter->realm, "f");
 	object_unref(&filter->object);
 }
 

@@ -290,6 +290,17 @@ static bool matches_network(const char *s)
 	return n && digits >= 1 && digits <= 3 && !s[n + 1 + digits];
 }
 
+static bool is_realm_char(char c)
+{
+	return c >= ' ' && c <= '~' && c != '"' && c != '\\';
+}
+
+/* Of a quoted string, RFC 9110, 5.6.4: what needs no backslash. */
+static bool matches_realm(const char *s)
+{
+	return *s && is_all(s, is_realm_char);
+}
+
 /* The pattern's end is not anchored: whatever follows "scheme://" is good. */
 static bool matches_absolute_uri(const char *s)
 {

@@ -36,6 +36,7 @@ struct format {
 	X(qualified_name, "^(" FORMAT_DOMAIN_PATTERN "/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$")              \
 	X(label_value, "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")                                                \
 	X(network, "^[0-9a-fA-F:.]+/[0-9]{1,3}$")                                                                      \
+	X(realm, "^[ !#-\\[\\]-~]+$")                                                                                     \
 	X(data_key, "^[-._a-zA-Z0-9]+$")                                                                               \
 	X(absolute_uri, "^(([^:/?#]+):)(//([^/?#]*))([^?#]*)(\\?([^#]*))?(#(.*))?")                                     \
 	X(well_known_ca, "^(System|(" FORMAT_DOMAIN_PATTERN "/([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]))$")

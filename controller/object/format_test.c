@@ -69,6 +69,10 @@ static const char *const pieces[] = {
     "System",
     "::/",
     "10.1.0.0/1",
+    "Staff only!",
+    "a\\b",
+    "~\"",
+    "\x7f",
 };
 
 static void random_text(uint64_t *state, char *out, size_t size)

@@ -41,6 +41,14 @@ enum object_kind parent_ref_kind(const struct parent_ref *ref)
 	return strcmp(ref->kind, kinds[KIND_LISTENERSET].name) == 0 ? KIND_LISTENERSET : KIND_COUNT;
 }
 
+const struct data_item *secret_item(const struct secret *secret, const char *key)
+{
+	for (size_t i = 0; i < secret->n_data; i++)
+		if (strcmp(secret->data[i].key, key) == 0)
+			return &secret->data[i];
+	return NULL;
+}
+
 bool extension_ref_is_ours(const struct extension_ref *ref)
 {
 	return strcmp(ref->group, kinds[KIND_FILTER].group) == 0 && strcmp(ref->kind, kinds[KIND_FILTER].name) == 0;

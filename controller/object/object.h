@@ -422,6 +422,8 @@ struct secret { /* never logged, never dumped */
 	uint32_t n_data;
 };
 
+const struct data_item *secret_item(const struct secret *secret, const char *key); /* NULL: it has none */
+
 struct config_map {
 	struct object object;
 	struct data_item *data;
@@ -438,11 +440,17 @@ struct parameters {
 	bool no_node_ports; /* allocateLoadBalancerNodePorts: false */
 };
 
+enum limit_unit { LIMIT_SECOND, LIMIT_MINUTE, LIMIT_HOUR, LIMIT_UNITS };
+
 /* hatchway's own: what rules name with ExtensionRef. Networks as written. */
 struct own_filter {
 	struct object object;
 	const char **allow, **deny; /* spec.addresses */
+	const char *header;         /* spec.rateLimit: whose value tells clients apart; NULL: their addresses do */
+	const char *realm, *secret; /* spec.basicAuth; NULL: none. The Secret is of the filter's namespace */
 	uint32_t n_allow, n_deny;
+	uint32_t requests;          /* spec.rateLimit; 0: none */
+	enum limit_unit unit;
 };
 
 /* The name of the Service that belongs to a Gateway, GATEWAY-CLASS (GEP-1762); longer ones are cut and end in a digest. */

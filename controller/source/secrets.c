@@ -49,14 +49,19 @@ static void drop(struct secrets *secrets, struct secret_referrer *referrer)
 	free(referrer);
 }
 
+static void add_name(struct secrets *secrets, struct secret_referrer *referrer, enum object_kind kind, const char *namespace,
+                     const char *name)
+{
+	referrer->list = xrealloc(referrer->list, (referrer->n + 1) * sizeof(*referrer->list));
+	referrer->list[referrer->n++] = want(secrets, kind, namespace, name);
+}
+
 /* Of the kind, in the core group. */
 static void add_ref(struct secrets *secrets, struct secret_referrer *referrer, enum object_kind kind,
                     const struct certificate_ref *ref)
 {
-	if (strcmp(ref->group, "") != 0 || strcmp(ref->kind, object_kind_name(kind)) != 0)
-		return;
-	referrer->list = xrealloc(referrer->list, (referrer->n + 1) * sizeof(*referrer->list));
-	referrer->list[referrer->n++] = want(secrets, kind, ref->namespace, ref->name);
+	if (strcmp(ref->group, "") == 0 && strcmp(ref->kind, object_kind_name(kind)) == 0)
+		add_name(secrets, referrer, kind, ref->namespace, ref->name);
 }
 
 static void add_validation(struct secrets *secrets, struct secret_referrer *referrer, const struct client_validation *validation)
@@ -97,6 +102,8 @@ static void add(struct secrets *secrets, const char *path, const struct object *
 		for (size_t i = 0; i < policy->n_ca_refs; i++)
 			add_ref(secrets, referrer, KIND_CONFIGMAP, &policy->ca_refs[i]);
 	}
+	if (object->kind == KIND_FILTER && ((const struct own_filter *)object)->secret)
+		add_name(secrets, referrer, KIND_SECRET, object->namespace, ((const struct own_filter *)object)->secret);
 	HASH_ADD_STR(secrets->referrers, path, referrer);
 }
 
@@ -106,7 +113,7 @@ void secrets_refer(struct secrets *secrets, enum object_kind kind, const char *n
 {
 	char path[512];
 	struct secret_referrer *old;
-	if (kind != KIND_GATEWAY && kind != KIND_LISTENERSET && kind != KIND_BACKENDTLSPOLICY)
+	if (kind != KIND_GATEWAY && kind != KIND_LISTENERSET && kind != KIND_BACKENDTLSPOLICY && kind != KIND_FILTER)
 		return;
 	path_of(path, kind, namespace, name);
 	HASH_FIND_STR(secrets->referrers, path, old);

@@ -1,4 +1,5 @@
-/* Which Secrets and ConfigMaps the Gateways and BackendTLSPolicies refer to: only these are watched, each by its name. */
+/* Which Secrets and ConfigMaps the Gateways, ListenerSets, BackendTLSPolicies and HatchwayFilters refer to: only these are
+ * watched, each by its name. */
 #ifndef HATCHWAY_SOURCE_SECRETS_H
 #define HATCHWAY_SOURCE_SECRETS_H
 

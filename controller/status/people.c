@@ -198,7 +198,16 @@ static void policy_row(const struct view *view, const struct node *node, const s
 static void filter_row(const struct view *view, const struct node *node, const struct shown_list *shown, struct arena *arena,
                        const char *row[COLUMNS])
 {
-	row[1] = "addresses";
+	const struct own_filter *filter = (const struct own_filter *)node->object;
+	struct joined parts;
+	buf_init(&parts.text, 8192);
+	if (filter->n_allow || filter->n_deny)
+		join(&parts, "addresses");
+	if (filter->requests)
+		join(&parts, "rateLimit");
+	if (filter->secret)
+		join(&parts, "basicAuth");
+	row[1] = joined_take(&parts, arena, "-");
 	row[2] = verdict_of_object(shown, "Accepted");
 }
 

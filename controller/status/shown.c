@@ -318,10 +318,10 @@ static void show_policy(struct shown_list *list, const struct graph *graph, cons
 	node_list_done(&ancestors);
 }
 
-static void show_filter(struct shown_list *list, const struct node *node)
+static void show_filter(struct shown_list *list, const struct graph *graph, const struct node *node)
 {
 	struct condition accepted = {0};
-	graph_filter_judge((const struct own_filter *)node->object, &accepted);
+	graph_filter_judge(graph, (const struct own_filter *)node->object, &accepted);
 	add(list, 0, &accepted);
 	condition_done(&accepted);
 }
@@ -342,7 +342,7 @@ struct shown_list shown_new(const struct graph *graph, const struct node *node, 
 	else if (node->kind == KIND_BACKENDTLSPOLICY)
 		show_policy(&list, graph, node);
 	else if (node->kind == KIND_FILTER)
-		show_filter(&list, node);
+		show_filter(&list, graph, node);
 	return list;
 }
 

@@ -15,7 +15,7 @@ static void say_extensions(const struct graph *graph, const struct node *node, s
 		if (source->filters[i].type != FILTER_EXTENSION_REF || !extension_ref_is_ours(ref))
 			continue;
 		buf_init(&what, CONDITION_MESSAGE);
-		if (!graph_filter(graph, node->object, ref, &id, &what))
+		if (!graph_filter(graph, node->object, source, i, &id, &what))
 			buf_addf(out, "%s %s/%s: spec.rules[%zu].filters[%zu].extensionRef: %s: %s\n", object_kind_name(node->kind),
 			         node->namespace, node->name, rule, i, condition_kind(id)->reason, what.data);
 		buf_done(&what);

@@ -289,6 +289,10 @@ static void targets_of(struct targets *targets, const struct object *object)
 	case KIND_BACKENDTLSPOLICY:
 		targets_of_policy(targets, (const struct backend_tls_policy *)object);
 		break;
+	case KIND_FILTER:
+		if (((const struct own_filter *)object)->secret)
+			target(targets, KIND_SECRET, object->namespace, ((const struct own_filter *)object)->secret);
+		break;
 	case KIND_REFERENCEGRANT:
 		target(targets, KIND_REFERENCEGRANT, object->namespace, "");
 		break;

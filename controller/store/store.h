@@ -9,7 +9,7 @@
  *   Gateway → GatewayClass, its Service, its parameters, the Secrets of its listeners   users of the target
  *     and its own, ConfigMaps (whom clients come from), the grants of a foreign namespace
  *   ListenerSet → its Gateway, its Namespace, the Secrets of its listeners              users of the target
- *   GatewayClass → its parameters                                                       users of the target
+ *   GatewayClass → its parameters, HatchwayFilter → its Secret                          users of the target
  *   EndpointSlice → Service (by label), ReferenceGrant → the grants of its namespace    parts of the target
  *   BackendTLSPolicy → Services, ConfigMaps                                             policies of the target
  *

@@ -362,7 +362,9 @@ def parameters(controller):
 def own_filters(controller):
     document = "{{apiVersion: hatchway.dev/v1alpha1, kind: HatchwayFilter, metadata: {{name: f, namespace: sample-ingress}}, spec: {0}}}"
     for bad in ("{}", "{addresses: {}}", "{addresses: {allow: []}}", "{addresses: {allow: [10.0.0.1]}}", "{addresses: {deny: ['10.0.0.0/8 ']}}",
-                "{addresses: {deny: [\"10.0.0.0/8\\n\"]}}", "{addresses: {deny: [10.0.0.0/8, 10.0.0.0/8]}}", "{addresses: {deny: [10.0.0.0/8], alow: ['::/0']}}"):
+                "{addresses: {deny: [\"10.0.0.0/8\\n\"]}}", "{addresses: {deny: [10.0.0.0/8, 10.0.0.0/8]}}", "{addresses: {deny: [10.0.0.0/8], alow: ['::/0']}}",
+                "{rateLimit: {requests: 0, unit: Second}}", "{rateLimit: {requests: 1, unit: Day}}", "{rateLimit: {requests: 1, unit: Hour, header: 'a b'}}",
+                "{basicAuth: {}}", "{basicAuth: {secretRef: {}}}", "{basicAuth: {secretRef: {name: s}, realm: 'a\"b'}}"):
         refused = inside(*KUBECTL, "apply", "-f", "-", text=document.format(bad), check=False)
         assert not refused, (bad, refused)
     ok("the CRD refuses what a folder's filters may not say")
@@ -385,6 +387,14 @@ def own_filters(controller):
     apply(document.format("{addresses: {allow: [10.0.0.0/99]}}"))
     until("what only looks like a network is told of the filter", filter_says("Accepted", "False", "2", "spec.addresses.allow[0]"))
     until("and of the route", route_says("False", "InvalidFilter"))
+    # A Secret is watched by its name, from when a filter names it.
+    apply(document.format("{rateLimit: {requests: 5, unit: Minute, header: X-Key}, basicAuth: {secretRef: {name: users}, realm: Staff only!}}"))
+    until("users that are not there are told", filter_says("Accepted", "False", "3", "Secret sample-ingress/users not found"))
+    apply("{apiVersion: v1, kind: Secret, metadata: {name: users, namespace: sample-ingress}, type: kubernetes.io/basic-auth, stringData: {username: a, password: b}}")
+    until("once they are, the filter is accepted", filter_says("Accepted", "True", "3"))
+    until("and the route resolved", route_says("True"))
+    kubectl("-n", "sample-ingress", "delete", "secret", "users")
+    until("and without them no more", route_says("False", "InvalidFilter"))
     kubectl("-n", "sample-ingress", "delete", "hatchwayfilter", "f")
     until("and so is one that is gone", route_says("False", "BackendNotFound"))
     kubectl("-n", "sample-ingress", "delete", "httproute", "filtered")

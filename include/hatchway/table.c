@@ -126,6 +126,24 @@ static struct table_names copy_names(struct arena *a, const struct table_names *
 	return (struct table_names){copy_texts(a, from->names, from->n), from->n};
 }
 
+static struct table_guard copy_guard(struct arena *a, const struct table_guard *from)
+{
+	struct table_guard to = {copy_names(a, &from->allow), copy_names(a, &from->deny), NULL, NULL};
+	if (from->limit) {
+		to.limit = arena_alloc(a, sizeof(*to.limit));
+		*to.limit = *from->limit;
+		to.limit->scope = arena_strdup(a, from->limit->scope);
+		to.limit->header = arena_strdup(a, from->limit->header);
+	}
+	if (from->auth) {
+		to.auth = arena_alloc(a, sizeof(*to.auth));
+		to.auth->realm = arena_strdup(a, from->auth->realm);
+		to.auth->salt = arena_strdup(a, from->auth->salt);
+		to.auth->users = copy_names(a, &from->auth->users);
+	}
+	return to;
+}
+
 static struct table_edits *copy_edits(struct arena *a, const struct table_edits *from)
 {
 	if (!from)
@@ -144,10 +162,8 @@ static struct table_edits *copy_edits(struct arena *a, const struct table_edits 
 		to->session->name = arena_strdup(a, from->session->name);
 	}
 	to->guards = arena_array(a, from->n_guards, sizeof(*to->guards));
-	for (size_t i = 0; i < from->n_guards; i++) {
-		to->guards[i].allow = copy_names(a, &from->guards[i].allow);
-		to->guards[i].deny = copy_names(a, &from->guards[i].deny);
-	}
+	for (size_t i = 0; i < from->n_guards; i++)
+		to->guards[i] = copy_guard(a, &from->guards[i]);
 	return to;
 }
 

@@ -173,10 +173,32 @@ struct table_session {
 	bool permanent;      /* the cookie outlives the browser, until absolute_ms */
 };
 
+enum table_unit_of_time { TABLE_SECOND, TABLE_MINUTE, TABLE_HOUR, TABLE_UNITS_OF_TIME };
+
+/* So many requests of one client are let through in any such time (HAProxy's sliding mean over two of them); others are answered
+ * 429 (of gRPC: RESOURCE_EXHAUSTED) and not counted. */
+struct table_limit {
+	const char *scope;  /* requests are counted together by limits of one scope and unit, whichever rule they are of */
+	const char *header; /* what tells clients apart is its value; NULL, or where a request has none: the address, of IPv6 its /64 */
+	uint32_t requests;  /* at least 1 */
+	enum table_unit_of_time unit;
+};
+
+/* RFC 7617: who does not show name and password of one of the users is answered 401 (of gRPC: UNAUTHENTICATED), but for CORS
+ * preflights, which cannot. A user is "<name>:<verifier>", the verifier the base64 of
+ * SHA-256("<salt>:<name>:" base64(SHA-1(password))). No log or error has one. */
+struct table_auth {
+	const char *realm; /* printable, without '"' and '\\' */
+	const char *salt;
+	struct table_names users;
+};
+
 /* Who may come in: a client whose address is in `deny`, or that is not in `allow` where there is one, is answered 403 (of gRPC:
- * PERMISSION_DENIED) before anything else is done with its request. Networks as "10.0.0.0/8", "2001:db8::/32". */
+ * PERMISSION_DENIED). Networks as "10.0.0.0/8", "2001:db8::/32". */
 struct table_guard {
-	struct table_names allow, deny; /* with one entry at least together */
+	struct table_names allow, deny;
+	struct table_limit *limit; /* NULL: none */
+	struct table_auth *auth;   /* NULL: none */
 };
 
 /* What header modifiers, a rewrite and a redirect do. A reference's are done to requests after the rule's own, to responses
@@ -187,7 +209,9 @@ struct table_edits {
 	struct table_rewrite rewrite;  /* of the request; with a redirect of the location (hostname, path) */
 	struct table_redirect redirect; /* of a rule: REDIRECT only; of a reference: instead of its backend's answer */
 	struct table_session *session; /* a rule's alone, FORWARD only, and none of its references has edits; NULL: none */
-	struct table_guard *guards;    /* a rule's alone, every action but STATUS; each must let the client in */
+	/* A rule's alone, every action but STATUS; each must let the client in, before anything else is done with the request. First
+	 * the addresses of all, then their limits (of a unit of time one at most), then their users. */
+	struct table_guard *guards;
 	uint32_t n_guards;
 };
 extern const struct table_edits table_no_edits;

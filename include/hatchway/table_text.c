@@ -7,6 +7,7 @@ static const char *const kind_names[] = {"listener", "backend", "rule", "host", 
 static const char *const protocol_names[] = {"http1", "h2c", "websocket"};
 static const char *const action_names[] = {"forward", "redirect", "status"};
 static const char *const path_names[] = {"prefix", "exact", "regex"};
+static const char *const unit_names[] = {"second", "minute", "hour"};
 static const char *const cors_names[] = {"origin", "method", "header", "expose"};
 
 /* ---- dump ---- */
@@ -189,11 +190,27 @@ static void dump_session(const struct table_session *session, struct buf *out)
 
 static void dump_guard(const struct table_guard *guard, struct buf *out)
 {
-	buf_adds(out, "\tguard addresses\n");
+	buf_adds(out, "\tguard\n");
 	for (size_t i = 0; i < guard->allow.n; i++)
 		dump_part(out, "allow", guard->allow.names[i]);
 	for (size_t i = 0; i < guard->deny.n; i++)
 		dump_part(out, "deny", guard->deny.names[i]);
+	if (guard->limit) {
+		buf_addc(out, '\t');
+		add_number(out, "limit", guard->limit->requests);
+		add_pair(out, unit_names[guard->limit->unit], guard->limit->scope);
+		if (guard->limit->header)
+			add_pair(out, "header", guard->limit->header);
+		buf_addc(out, '\n');
+	}
+	if (guard->auth) {
+		buf_addc(out, '\t');
+		add_pair(out, "auth", guard->auth->salt);
+		add_pair(out, "realm", guard->auth->realm);
+		buf_addc(out, '\n');
+	}
+	for (size_t i = 0; guard->auth && i < guard->auth->users.n; i++)
+		dump_part(out, "user", guard->auth->users.names[i]);
 }
 
 static void dump_rule(const struct table_rule *rule, struct buf *out)
@@ -591,28 +608,69 @@ static bool parse_session(struct parser *p, struct table_edits *edits)
 	return true;
 }
 
-/* "guard addresses" begins one, networks go on. */
+/* "guard" begins one, what it is made of goes on. */
 static bool parse_guard(struct parser *p, struct table_edits *edits)
 {
-	if (!accept(p, "addresses"))
-		return false;
 	edits->guards = list_add(&p->arena, edits->guards, edits->n_guards, sizeof(*edits->guards));
 	edits->guards[edits->n_guards++] = (struct table_guard){0};
 	return true;
 }
 
-static bool parse_network(struct parser *p, struct table_edits *edits, bool allow)
+static bool parse_name(struct parser *p, struct table_names *list)
+{
+	const char *name = next(p);
+	if (!name || list->n == UINT16_MAX)
+		return false;
+	list->names = list_add(&p->arena, list->names, list->n, sizeof(name));
+	list->names[list->n++] = name;
+	return true;
+}
+
+static bool parse_limit(struct parser *p, struct table_guard *guard)
+{
+	struct table_limit limit = {.unit = TABLE_SECOND};
+	long long requests;
+	if (guard->limit || !number(p, UINT32_MAX, &requests))
+		return false;
+	limit.requests = (uint32_t)requests;
+	while (limit.unit < TABLE_UNITS_OF_TIME && !accept(p, unit_names[limit.unit]))
+		limit.unit++;
+	if (limit.unit == TABLE_UNITS_OF_TIME || !(limit.scope = next(p)))
+		return false;
+	if (accept(p, "header") && !(limit.header = next(p)))
+		return false;
+	guard->limit = arena_alloc(&p->arena, sizeof(limit));
+	*guard->limit = limit;
+	return true;
+}
+
+static bool parse_auth(struct parser *p, struct table_guard *guard)
+{
+	struct table_auth auth = {.salt = next(p)};
+	if (guard->auth || !auth.salt || !accept(p, "realm") || !(auth.realm = next(p)))
+		return false;
+	guard->auth = arena_alloc(&p->arena, sizeof(auth));
+	*guard->auth = auth;
+	return true;
+}
+
+/* Of the guard before it. */
+static bool parse_guard_part(struct parser *p, struct table_edits *edits, bool *ret_known)
 {
 	struct table_guard *last = edits->n_guards ? &edits->guards[edits->n_guards - 1] : NULL;
-	const char *network = next(p);
-	if (!last || !network)
-		return false;
-	struct table_names *list = allow ? &last->allow : &last->deny;
-	if (list->n == UINT16_MAX)
-		return false;
-	list->names = list_add(&p->arena, list->names, list->n, sizeof(network));
-	list->names[list->n++] = network;
-	return true;
+	*ret_known = last;
+	if (last && accept(p, "allow"))
+		return parse_name(p, &last->allow);
+	if (last && accept(p, "deny"))
+		return parse_name(p, &last->deny);
+	if (last && accept(p, "limit"))
+		return parse_limit(p, last);
+	if (last && accept(p, "auth"))
+		return parse_auth(p, last);
+	if (last && last->auth && accept(p, "user"))
+		return parse_name(p, &last->auth->users);
+	*ret_known = false;
+	return false;
 }
 
 static bool parse_port(struct parser *p, uint16_t *ret)
@@ -680,6 +738,8 @@ static bool parse_rule_part(struct parser *p)
 	bool ok = parse_edit(p, "", &p->edits, &known);
 	if (!known)
 		ok = parse_ref_edit(p, rule, &known);
+	if (!known)
+		ok = parse_guard_part(p, &p->edits, &known);
 	if (known)
 		return ok;
 	if (accept(p, "origin"))
@@ -696,10 +756,6 @@ static bool parse_rule_part(struct parser *p)
 		return parse_cors(p, rule);
 	if (accept(p, "guard"))
 		return parse_guard(p, &p->edits);
-	if (accept(p, "allow"))
-		return parse_network(p, &p->edits, true);
-	if (accept(p, "deny"))
-		return parse_network(p, &p->edits, false);
 	if (accept(p, "scheme"))
 		return (p->edits.redirect.scheme = next(p));
 	if (accept(p, "request-timeout"))
