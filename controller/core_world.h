@@ -287,6 +287,8 @@ static inline void make_grpc_route(struct walk *w)
 		if (!roll(w, 4))
 			say(w, "    filters: [{%s}]\n",
 			    PICK(w, "type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: s, value: v}]}",
+			         "type: RequestMirror, requestMirror: {backendRef: {name: s1, port: 80}}",
+			         "type: RequestMirror, requestMirror: {percent: 3, backendRef: {name: s2, namespace: a, port: 443}}",
 			         "type: ExtensionRef, extensionRef: {group: hatchway.dev, kind: HatchwayFilter, name: f1}",
 			         "type: ExtensionRef, extensionRef: {group: x.y, kind: K, name: n}"));
 		make_backend_refs(w);

@@ -11,6 +11,10 @@ local CHAINS_MAX = 20000 -- compiled chains, regexes, draws, policies, mirrors, 
 local DEPTH_MAX = 200    -- chains that continue chains
 local MIRRORS_MAX = 200  -- copies on their way, of this thread; more are not made
 local MIRROR_WAIT = 30   -- seconds a copy may take
+local BODY_MAX = 12000   -- bytes of a body that is copied
+local BODY_WAIT = 1000   -- ms that a body of known length is waited for
+local END_WAIT = 25      -- ms that the end of any other is waited for
+local FULL = 1100        -- bytes of a buffer behind which nothing more comes in: tune.maxrewrite, and a little
 local BUCKETS = 8        -- files the regexes are spread over, by the first byte of their id
 
 local mirrors_address = ... -- frontend mirrors of this HAProxy
@@ -560,26 +564,57 @@ local function compile_mirrors(text)
 	return keep(mirrors, text, list)
 end
 
--- Exact over every `denominator` requests of this thread.
-local function is_due(mirror)
-	mirror.due = mirror.due + mirror.numerator
-	if mirror.due < mirror.denominator then return false end
-	mirror.due = mirror.due - mirror.denominator
-	return true
+-- Those that are to get a copy of this request: exact over every `denominator` requests of this thread.
+local function due_of(list)
+	local due = {}
+	for i = 1, #list do
+		local one = list[i]
+		one.due = one.due + one.numerator
+		if one.due >= one.denominator then
+			one.due = one.due - one.denominator
+			due[#due + 1] = one
+		end
+	end
+	return due
 end
 
--- The body, or nil: it is not here as a whole, and half of a request is worse than none.
-local function whole_body(f)
-	if f:req_fhdr("transfer-encoding") and f:req_fhdr_cnt("transfer-encoding") > 0 then return nil end
-	local length = tonumber(f:req_fhdr("content-length") or "")
-	if not length then
-		-- HTTP/1 says so when there is a body.
-		local method = f:method()
-		return (method == "GET" or method == "HEAD" or method == "OPTIONS" or sub(f:req_ver(), 1, 1) == "1") and "" or nil
+-- They get one of the next request instead: as if this one had not come. Of many at a time, one is owed at most.
+local function put_off(due)
+	for i = 1, #due do
+		local one = due[i]
+		one.due = math.min(one.due + one.denominator - one.numerator, one.denominator - 1)
 	end
-	if length == 0 then return "" end
+end
+
+local function now_ms()
+	local now = core.now()
+	return now.sec * 1000 + now.usec // 1000
+end
+
+-- The body, or nil: half of a request is worse than none. One that says its length, and is short, is waited for. What says none
+-- may be a call, whose end comes with its headers or right behind them, or a stream that stays open: that is hardly held up.
+local function whole_body(f)
+	local length, start = tonumber(f:req_fhdr("content-length") or ""), now_ms()
+	if length and length > BODY_MAX then return nil end
+	local wait = length and BODY_WAIT or END_WAIT
+	while not f:internal_htx_has_eom() do
+		local past = now_ms() - start
+		if past < 0 or past >= wait or f:req_body_len() > BODY_MAX or f:internal_htx_free_data() <= FULL then return nil end
+		core.wait(wait - past) -- or until more of it is here
+	end
 	local body = f:req_body() or ""
-	return #body == length and body or nil
+	return #body <= BODY_MAX and body or nil
+end
+
+-- With a length where the client said one, and only there.
+local function framed(f, body, lines)
+	if f:req_fhdr("content-length") then
+		lines[#lines + 1] = "content-length: " .. #body
+	elseif #body > 0 then
+		lines[#lines + 1] = "transfer-encoding: chunked"
+		return string.format("%x\r\n", #body) .. body .. "\r\n0\r\n\r\n"
+	end
+	return body
 end
 
 -- Behind the first line, before the headers: the backend goes there.
@@ -591,9 +626,11 @@ local function copy_of(txn, body)
 		end
 	end
 	if f:src() then lines[#lines + 1] = "x-forwarded-for: " .. f:src() end
-	if #body > 0 or f:req_fhdr("content-length") then lines[#lines + 1] = "content-length: " .. #body end
+	-- What of TE is for the server, too. Those of gRPC refuse a request without it.
+	if find(lower(f:req_fhdr("te") or ""), "trailers", 1, true) then lines[#lines + 1] = "te: trailers" end
+	local framed_body = framed(f, body, lines)
 	return f:method() .. " " .. f:pathq() .. " HTTP/1.1\r\n",
-		"connection: close\r\n" .. table.concat(lines, "\r\n") .. "\r\n\r\n" .. body
+		"connection: close\r\n" .. table.concat(lines, "\r\n") .. "\r\n\r\n" .. framed_body
 end
 
 -- The answer's first line is waited for, so that the server gets the request for certain; the rest is nobody's.
@@ -612,13 +649,14 @@ end
 local function mirror(txn)
 	local ok, why = pcall(function()
 		local text = txn:get_var("txn.m")
-		local list, line, rest = mirrors[text] or compile_mirrors(text), nil, nil
-		local body = whole_body(txn.f)
-		for i = 1, body and #list or 0 do
-			if is_due(list[i]) and n_mirrors < MIRRORS_MAX then
-				if not line then line, rest = copy_of(txn, body) end
+		local due = due_of(mirrors[text] or compile_mirrors(text))
+		local body = #due > 0 and whole_body(txn.f)
+		if not body then return put_off(due) end
+		local line, rest = copy_of(txn, body)
+		for i = 1, #due do
+			if n_mirrors < MIRRORS_MAX then
 				n_mirrors = n_mirrors + 1
-				core.register_task(send_copy, line .. "x-hatchway-mirror: " .. list[i].to .. "\r\n" .. rest)
+				core.register_task(send_copy, line .. "x-hatchway-mirror: " .. due[i].to .. "\r\n" .. rest)
 			end
 		end
 	end)

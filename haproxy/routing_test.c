@@ -5,6 +5,7 @@
  * thread listens on one port per backend and answers with that port and the request's head. */
 #include "haproxy/command.h"
 #include "haproxy/config.h"
+#include "haproxy/h2_client.h"
 #include "haproxy/render.h"
 #include "haproxy/rule.h"
 #include "haproxy/table_random.h"
@@ -12,6 +13,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -66,71 +68,112 @@ static bool echo_fails(int fd, bool *ret_open)
 /* How many requests each port had, and the last of one that said "x-keep". Read by the tests when they have settled. */
 static atomic_int ports_seen[ECHO_PORTS];
 static char kept[HEAD_LIMIT + 1];
+static size_t kept_n; /* a body may hold zeros */
 static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void echo_note(uint16_t port, const char *head)
+/* A connection, and what has come of its request. */
+struct echo {
+	int fd;
+	uint16_t port;
+	bool answered; /* a stream, before it has ended */
+	size_t n;
+	char head[HEAD_LIMIT + 1];
+};
+
+static void echo_note(const struct echo *echo)
 {
-	ports_seen[port - ECHO_PORT]++;
-	if (!strcasestr(head, "\r\nx-keep:") || port == ECHO_PORT)
+	ports_seen[echo->port - ECHO_PORT]++;
+	if (!strcasestr(echo->head, "\r\nx-keep:") || echo->port == ECHO_PORT)
 		return;
 	pthread_mutex_lock(&kept_lock);
-	snprintf(kept, sizeof(kept), "%s", head);
+	memcpy(kept, echo->head, echo->n + 1);
+	kept_n = echo->n;
 	pthread_mutex_unlock(&kept_lock);
 }
 
 /* Is the request whole? */
-static bool echo_whole(const char *head, size_t n)
+static bool echo_whole(const struct echo *echo)
 {
-	const char *end = strstr(head, "\r\n\r\n"), *length = strcasestr(head, "\r\ncontent-length: ");
-	return end && n >= (size_t)(end + 4 - head) + (length && length < end ? strtoul(length + 18, NULL, 10) : 0);
+	const char *head = echo->head, *end = strstr(head, "\r\n\r\n"), *length = strcasestr(head, "\r\ncontent-length: ");
+	const char *chunked = strcasestr(head, "\r\ntransfer-encoding: chunked");
+	if (end && chunked && chunked < end)
+		return !memcmp(head + echo->n - 5, "0\r\n\r\n", 5);
+	return end && echo->n >= (size_t)(end + 4 - head) + (length && length < end ? strtoul(length + 18, NULL, 10) : 0);
 }
 
-/* One request in, one answer out. */
-static bool echo_answer(int fd, uint16_t port)
+/* Is it to be answered with its head? */
+static bool echo_streams(const struct echo *echo)
 {
-	static char head[HEAD_LIMIT + 1], answer[HEAD_LIMIT + 256];
-	size_t n = 0;
-	head[0] = 0;
-	while (!echo_whole(head, n)) {
-		ssize_t r = read(fd, head + n, HEAD_LIMIT - n);
-		if (r <= 0)
-			return false;
-		n += (size_t)r;
-		head[n] = 0;
-	}
-	echo_note(port, head);
+	return strstr(echo->head, " /stream") && strstr(echo->head, "\r\n\r\n");
+}
+
+static bool echo_answer(const struct echo *echo)
+{
+	static char answer[HEAD_LIMIT + 512];
 	bool open;
-	if (strstr(head, " /try") && echo_fails(fd, &open))
+	if (strstr(echo->head, " /try") && echo_fails(echo->fd, &open))
 		return open;
-	if (strstr(head, "/slow"))
+	if (strstr(echo->head, "/slow"))
 		return true; /* never answers */
+	/* The next request must not come right behind a stream's end. */
 	int length = snprintf(answer, sizeof(answer),
-	                      "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\nX-A: server\r\nX-B: server\r\nX-C: server\r\n"
-	                      "Access-Control-Allow-Origin: server\r\nAccess-Control-Max-Age: 1\r\n\r\n%u\n%s",
-	                      n + 6, port, head);
-	return write(fd, answer, (size_t)length) == length;
+	                      "HTTP/1.1 200 OK\r\n%sContent-Length: %zu\r\nX-A: server\r\nX-B: server\r\nX-C: server\r\n"
+	                      "Access-Control-Allow-Origin: server\r\nAccess-Control-Max-Age: 1\r\n\r\n%u\n",
+	                      echo_streams(echo) ? "Connection: close\r\n" : "", echo->n + 6, echo->port);
+	memcpy(answer + length, echo->head, echo->n);
+	return write(echo->fd, answer, (size_t)length + echo->n) == length + (ssize_t)echo->n;
+}
+
+/* What has come. A request is answered when it is whole. */
+static bool echo_read(struct echo *echo)
+{
+	ssize_t r = read(echo->fd, echo->head + echo->n, HEAD_LIMIT - echo->n);
+	if (r <= 0)
+		return false;
+	echo->n += (size_t)r;
+	echo->head[echo->n] = 0;
+	bool whole = echo_whole(echo);
+	if ((whole || echo_streams(echo)) && !echo->answered) {
+		echo->answered = true;
+		echo_note(echo);
+		if (!echo_answer(echo))
+			return false;
+	}
+	if (whole) {
+		echo->answered = false;
+		echo->n = 0;
+	}
+	return true;
+}
+
+static struct echo *echo_new(int fd, uint16_t port)
+{
+	struct echo *echo = calloc(1, sizeof(*echo));
+	echo->fd = fd;
+	echo->port = port;
+	return echo;
 }
 
 static void *echo_serve(void *arg)
 {
 	struct pollfd fds[512];
-	uint16_t ports[512];
+	struct echo *echos[512];
 	nfds_t n = ECHO_PORTS;
-	for (nfds_t i = 0; i < n; i++) {
+	for (nfds_t i = 0; i < n; i++)
 		fds[i] = (struct pollfd){.fd = ((int *)arg)[i], .events = POLLIN};
-		ports[i] = (uint16_t)(ECHO_PORT + i);
-	}
 	while (poll(fds, n, -1) >= 0) {
 		for (nfds_t i = n; i-- > 0;) {
 			if (!fds[i].revents)
 				continue;
 			if (i < ECHO_PORTS && n < ARRAY_LEN(fds)) {
 				fds[n] = (struct pollfd){.fd = accept4(fds[i].fd, NULL, NULL, SOCK_CLOEXEC), .events = POLLIN};
-				ports[n++] = ports[i];
-			} else if (i >= ECHO_PORTS && !echo_answer(fds[i].fd, ports[i])) {
+				echos[n] = echo_new(fds[n].fd, (uint16_t)(ECHO_PORT + i));
+				n++;
+			} else if (i >= ECHO_PORTS && !echo_read(echos[i])) {
 				close(fds[i].fd);
+				free(echos[i]);
 				fds[i] = fds[--n];
-				ports[i] = ports[n];
+				echos[i] = echos[n];
 			}
 		}
 	}
@@ -1464,6 +1507,196 @@ static void mirrors_are_sent(void **state)
 	table_free(table);
 }
 
+/* What comes in pieces: `first`, and after so many ms `second`. */
+static void raw_late(const char *first, unsigned ms, const char *second, struct answer *ret)
+{
+	int fd = client_connect(false), on = 1;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	assert_int_equal(write(fd, first, strlen(first)), strlen(first));
+	usleep(ms * 1000);
+	assert_int_equal(write(fd, second, strlen(second)), strlen(second));
+	assert_true(read_answer(fd, ret));
+	close(fd);
+}
+
+static void raw_long(size_t length, struct answer *ret)
+{
+	struct buf text;
+	buf_init(&text, HEAD_LIMIT);
+	buf_addf(&text, "POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n%0*d", length, (int)length, 7);
+	raw(text.data, ret);
+	buf_done(&text);
+	assert_int_equal(ret->status, 200);
+}
+
+static void raw_expecting(struct answer *ret)
+{
+	static const char head[] = "POST /m HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+	int fd = client_connect(false);
+	assert_int_equal(write(fd, head, strlen(head)), strlen(head));
+	assert_true(read_answer(fd, ret));
+	assert_int_equal(ret->status, 100);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	assert_true(read_answer(fd, ret));
+	assert_int_equal(ret->status, 200);
+	close(fd);
+}
+
+/* A copy is made of what is whole, and short, soon enough; nothing is refused for being late. */
+static void whole_requests_are_mirrored(void **state)
+{
+	static const char chunks[] = "POST /m HTTP/1.1\r\nHost: a\r\nX-Keep: 1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+	static const char length[] = "POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe";
+	static struct answer answer;
+	char text[sizeof(chunks) + 16];
+	load_text(mirrors_text);
+	for (size_t i = 0; i < ECHO_PORTS; i++)
+		ports_seen[i] = 0;
+	snprintf(text, sizeof(text), "%s3\r\nyou\r\n0\r\n\r\n", chunks);
+	raw(text, &answer);
+	assert_int_equal(answer.status, 200);
+	wait_seen(2, 1);
+	pthread_mutex_lock(&kept_lock);
+	if (!strcasestr(kept, "\r\ntransfer-encoding: chunked\r\n") || !strstr(kept, "\r\n\r\n8\r\nhelloyou\r\n0\r\n\r\n"))
+		fail_msg("not the chunks of the request:\n%s", kept);
+	pthread_mutex_unlock(&kept_lock);
+	raw_late(chunks, 300, "0\r\n\r\n", &answer);
+	assert_int_equal(answer.status, 200);
+	wait_seen(2, 1);
+	raw_late(length, 300, "llo", &answer);
+	assert_int_equal(answer.status, 200);
+	wait_seen(2, 2);
+	raw_late(length, 1500, "llo", &answer);
+	assert_int_equal(answer.status, 200);
+	wait_seen(2, 2);
+	raw_expecting(&answer);
+	wait_seen(2, 3);
+	raw_long(12000, &answer);
+	wait_seen(2, 4);
+	raw_long(12001, &answer);
+	wait_seen(2, 4);
+	wait_seen(0, 7);
+}
+
+/* Copies come back to HAProxy, over HTTP/2, and go from there to ns.c. */
+static const char calls_text[] =
+	"listener 80 port 80 bind 21500 origin ns/g\n"
+	"backend ns.a:80-grpc http1\n\tendpoint a 127.0.0.1 21510\n"
+	"backend ns.b:80-grpc h2c\n\tendpoint a 127.0.0.1 21500\n"
+	"backend ns.c:80 http1\n\tendpoint a 127.0.0.1 21512\n"
+	"rule call forward\n\torigin ns.m\n\trewrite-prefix /call /\n\tmirror ns.b:80-grpc share 1 of 1\n\tto ns.a:80-grpc weight 1\n"
+	"rule half forward\n\torigin ns.m\n\trewrite-prefix /half /\n\tmirror ns.b:80-grpc share 1 of 2\n\tto ns.a:80-grpc weight 1\n"
+	"rule rare forward\n\torigin ns.m\n\trewrite-prefix /rare /\n\tmirror ns.b:80-grpc share 1 of 1000000\n"
+	"\tto ns.a:80-grpc weight 1\n"
+	"rule copied forward\n\torigin ns.m\n\tto ns.c:80 weight 1\n"
+	"host 80 \"\"\n\tprefix /call -> call\n\tprefix /half -> half\n\tprefix /rare -> rare\n\tprefix / -> copied\n";
+
+static const char call_body[] = "\0\0\0\0\5he\0\r\n";
+
+/* Sends a call's headers and, ms later, its body; without end the client may go on. */
+static int call_open(const char *path, unsigned ms, bool end)
+{
+	const struct table_header headers[] = {{":method", "POST"}, {":scheme", "http"}, {":path", path}, {":authority", "a"},
+	                                       {"content-type", "application/grpc"}, {"te", "trailers"}, {"x-keep", "1"}};
+	int fd = client_connect(false), on = 1;
+	struct buf text;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	buf_init(&text, HEAD_LIMIT);
+	h2_request(&text, headers, ARRAY_LEN(headers), false);
+	if (ms) {
+		assert_int_equal(write(fd, text.data, text.len), text.len);
+		buf_clear(&text);
+		usleep(ms * 1000);
+	}
+	h2_data(&text, call_body, sizeof(call_body) - 1, end);
+	assert_int_equal(write(fd, text.data, text.len), text.len);
+	buf_done(&text);
+	return fd;
+}
+
+static void call(const char *path, unsigned ms)
+{
+	int fd = call_open(path, ms, true);
+	assert_true(h2_await(fd, H2_DATA));
+	close(fd);
+}
+
+/* A stream that is open for a while. After how many ms is it answered? */
+static long hold(const char *path)
+{
+	struct buf end;
+	long start = now_ms();
+	int fd = call_open(path, 0, false);
+	assert_true(h2_await(fd, H2_HEADERS));
+	long took = now_ms() - start;
+	buf_init(&end, HEAD_LIMIT);
+	usleep(50000);
+	h2_data(&end, call_body, sizeof(call_body) - 1, true);
+	assert_int_equal(write(fd, end.data, end.len), end.len);
+	buf_done(&end);
+	close(fd);
+	return took;
+}
+
+/* The least of some, for a machine that has other things to do, too. */
+static long hold_some(const char *path)
+{
+	long least = hold(path);
+	for (int i = 0; i < 4; i++) {
+		long took = hold(path);
+		least = took < least ? took : least;
+	}
+	return least;
+}
+
+static void check_copied_call(void)
+{
+	static const char *const parts[] = {"POST /copy HTTP/1.1\r\n", "\r\ncontent-type: application/grpc\r\n", "\r\nte: trailers\r\n"};
+	struct buf body;
+	buf_init(&body, 100);
+	buf_adds(&body, "\r\n\r\nA\r\n");
+	buf_add(&body, call_body, sizeof(call_body) - 1);
+	buf_adds(&body, "\r\n0\r\n\r\n");
+	pthread_mutex_lock(&kept_lock);
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		if (!strcasestr(kept, parts[i]))
+			fail_msg("the copy has no %s:\n%s", parts[i], kept);
+	if (strcasestr(kept, "content-length") || strcasestr(kept, "hatchway"))
+		fail_msg("the copy has too much:\n%s", kept);
+	if (kept_n < body.len || memcmp(kept + kept_n - body.len, body.data, body.len) != 0)
+		fail_msg("the copy has another body:\n%s", kept);
+	pthread_mutex_unlock(&kept_lock);
+	buf_done(&body);
+}
+
+/* A call is mirrored; a stream is not, and hardly held up. */
+static void calls_are_mirrored(void **state)
+{
+	load_text(calls_text);
+	for (size_t i = 0; i < ECHO_PORTS; i++)
+		ports_seen[i] = 0;
+	call("/call/copy", 0);
+	wait_seen(2, 1);
+	check_copied_call();
+	/* Its body comes when HAProxy has seen its headers: in time, if this machine is not too busy. */
+	for (int i = 0; i < 10 && ports_seen[2] == 1; i++) {
+		call("/call/copy", 4);
+		usleep(100000);
+	}
+	assert_int_equal(ports_seen[2], 2);
+	long took = hold_some("/call/stream"), untouched = hold_some("/rare/stream");
+	fprintf(stderr, "a stream was held up for %ld ms, one that is not mirrored for %ld ms\n", took, untouched);
+	wait_seen(2, 2);
+	assert_in_range(took, 0, 100);
+	assert_in_range(untouched, 0, 20);
+	/* A share is one of what can be copied: the streams between do not take it away. */
+	for (int i = 0; i < 10; i++) {
+		call("/half/copy", 0);
+		hold("/half/stream");
+	}
+	wait_seen(2, 2 + 9);
+}
+
 /* ---- lengths ---- */
 
 static void long_requests_pass(void **state)
@@ -1499,6 +1732,8 @@ int main(void)
 		cmocka_unit_test(deadlines_hold),
 		cmocka_unit_test(retries_are_made),
 		cmocka_unit_test(mirrors_are_sent),
+		cmocka_unit_test(whole_requests_are_mirrored),
+		cmocka_unit_test(calls_are_mirrored),
 		cmocka_unit_test(long_requests_pass),
 		cmocka_unit_test(haproxy_does_what_the_table_means),
 	};

@@ -203,18 +203,17 @@ static bool is_session_unsupported(const struct http_rule *rule, struct buf *mes
 	return false;
 }
 
-/* gRPC is mirrored by nobody yet: GRPCRoutes have the filter, and no mirrors. */
-static bool is_filter_unsupported(const struct http_rule *rule, const struct http_filter *filter)
+static bool is_filter_unsupported(const struct http_filter *filter)
 {
 	if (filter->type == FILTER_EXTENSION_REF)
 		return !extension_ref_is_ours(filter->extension);
-	return filter->type >= FILTER_EXTERNAL_AUTH || (filter->type == FILTER_REQUEST_MIRROR && !rule->n_mirrors);
+	return filter->type >= FILTER_EXTERNAL_AUTH;
 }
 
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 {
 	for (size_t i = 0; i < rule->n_filters; i++)
-		if (is_filter_unsupported(rule, &rule->filters[i])) {
+		if (is_filter_unsupported(&rule->filters[i])) {
 			if (message)
 				buf_addf(message, "filters[%zu]: %s is not supported", i, rule->filters[i].type_name);
 			return true;

@@ -218,7 +218,6 @@ static struct http_retry *decode_retry(struct decode_reader *reader, const struc
 static void decode_rule(struct decode_reader *reader, const struct node *in, struct http_rule *rule)
 {
 	decode_matches(reader, node_get(in, "matches"), rule);
-	rule->mirrors = decode_http_mirrors(reader, node_get(in, "filters"), &rule->n_mirrors);
 	rule->request_timeout_ms = decode_duration_ms(node_get(in, "timeouts"), "request");
 	rule->backend_timeout_ms = decode_duration_ms(node_get(in, "timeouts"), "backendRequest");
 	rule->retry = decode_retry(reader, node_get(in, "retry"));

@@ -175,6 +175,7 @@ static void decode_rule(struct decode_reader *reader, const struct node *in, str
 {
 	rule->name = decode_text(reader, in, "name");
 	rule->filters = decode_http_filters(reader, node_get(in, "filters"), &rule->n_filters);
+	rule->mirrors = decode_http_mirrors(reader, node_get(in, "filters"), &rule->n_mirrors);
 	decode_backend_refs(reader, node_get(in, "backendRefs"), rule);
 	rule->request_timeout_ms = rule->backend_timeout_ms = -1;
 	rule->session = decode_session(reader, node_get(in, "sessionPersistence"));

@@ -1147,13 +1147,9 @@ static void test_cors_decoded(void **state)
 	object_unref(&route->object);
 }
 
-static void test_mirrors_decoded(void **state)
+static void check_mirrors(const char *text)
 {
-	struct http_route *route = (struct http_route *)decode_good(
-	    "apiVersion: " API "\nkind: HTTPRoute\nmetadata: {name: r}\nspec: {rules: [{filters: [{type: CORS, cors: {}}, "
-	    "{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 80}}}, "
-	    "{type: RequestMirror, requestMirror: {backendRef: {name: b, namespace: o, port: 81}, percent: 20}}, "
-	    "{type: RequestMirror, requestMirror: {backendRef: {name: c, port: 82}, fraction: {numerator: 1}}}]}]}\n");
+	struct http_route *route = (struct http_route *)decode_good(text);
 	const struct http_rule *rule = &route->rules[0];
 	assert_int_equal(rule->n_mirrors, 3);
 	assert_string_equal(rule->mirrors[0].ref.name, "a");
@@ -1169,6 +1165,18 @@ static void test_mirrors_decoded(void **state)
 	assert_int_equal(rule->mirrors[2].numerator, 1);
 	assert_int_equal(rule->mirrors[2].denominator, 100);
 	object_unref(&route->object);
+}
+
+#define MIRRORS(kind, filter)                                                                                          \
+	"apiVersion: " API "\nkind: " kind "\nmetadata: {name: r}\nspec: {rules: [{filters: [{" filter "}, "             \
+	"{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 80}}}, "                                    \
+	"{type: RequestMirror, requestMirror: {backendRef: {name: b, namespace: o, port: 81}, percent: 20}}, "         \
+	"{type: RequestMirror, requestMirror: {backendRef: {name: c, port: 82}, fraction: {numerator: 1}}}]}]}\n"
+
+static void test_mirrors_decoded(void **state)
+{
+	check_mirrors(MIRRORS("HTTPRoute", "type: CORS, cors: {}"));
+	check_mirrors(MIRRORS("GRPCRoute", "type: RequestHeaderModifier, requestHeaderModifier: {}"));
 }
 
 static void test_route_defaults(void **state)

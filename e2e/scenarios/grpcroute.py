@@ -1,10 +1,11 @@
 """GRPCRoutes with gRPC's own client and servers: methods, metadata, shares, headers, what is answered where nobody serves,
-HTTPRoutes beside them, and streams in both directions held open across 1,000 changes."""
+HTTPRoutes beside them, mirrors, and streams in both directions held open across 1,000 changes."""
 import concurrent.futures
 import os
 import pathlib
 import queue
 import sys
+import time
 
 DEBIANS_PYTHON = "/usr/bin/python3"
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -18,10 +19,14 @@ except ImportError:  # Debian's python3-grpcio is for Debian's python3
     os.execv(DEBIANS_PYTHON, [DEBIANS_PYTHON, *sys.argv])
 
 ECHO = "pkg.Echo"
+KEPT = bytes(range(256))
 UNIMPLEMENTED, UNAVAILABLE = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE
 
 
 # ---- a server: every service, every method; bytes in, bytes out ----
+
+seen = []  # what servers were asked: name, path, whether the metadata was there that mirrored() sends, request
+
 
 def server(name):
     """Answers with its name, the path and the metadata of the request; a method that begins with Stream answers each message."""
@@ -30,11 +35,13 @@ def server(name):
             head = "\n".join([name, details.method, *(f"{k}: {v}" for k, v in details.invocation_metadata if isinstance(v, str))])
 
             def unary(request, context):
+                seen.append((name, details.method, ("x-keep-bin", KEPT) in details.invocation_metadata, request))
                 context.set_trailing_metadata((("x-trailer", name),))
                 return head.encode() + b"\n" + request
 
             def stream(requests, context):
                 for request in requests:
+                    seen.append((name, details.method, True, request))
                     yield name.encode() + b" " + request
 
             if details.method.split("/")[-1].startswith("Stream"):
@@ -61,6 +68,10 @@ def method(service, name=None, **more):
 
 def grpc_rule(refs, *matches, **more):
     return {**({"matches": list(matches)} if matches else {}), "backendRefs": [{"name": n, "port": 80, "weight": w} for n, w in refs.items()], **more}
+
+
+def mirror(name, **share):
+    return {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": name, "port": 80}, **share}}
 
 
 # ---- clients ----
@@ -154,6 +165,36 @@ def beside_http(bed, both):
         check(status == 404 and "pod has no /any.Service/Any" in body, (headers, status, body))
 
 
+def mirrored(bed, client):
+    """Calls reach the mirror's server byte by byte, long ones and streams only the route's own, and that at once."""
+    def copies(path, request):
+        return seen.count(("copies", path, True, request))
+
+    for path, n, request in (("/pkg.Mirrored/One", 20, KEPT), ("/pkg.Mirrored/Long", 10, b"x" * 11900), ("/pkg.Mirrored/TooLong", 5, b"y" * 12000),
+                             ("/pkg.MirroredShare/One", 500, b""), ("/pkg.MirroredShare/Two", 500, KEPT)):
+        for _ in range(n):
+            answer = client.channel.unary_unary(path)(request, timeout=10, metadata=(("x-keep-bin", KEPT),))
+            check(answer.startswith(b"a\n") and answer.endswith(b"\n" + request), f"{path}: {answer}")
+    wait(lambda: copies("/pkg.Mirrored/One", KEPT) == 20 and copies("/pkg.Mirrored/Long", b"x" * 11900) == 10, text="the copies")
+    waits = []
+    for i in range(10):
+        begin, stream = time.monotonic(), Stream(client, f"/pkg.Mirrored/Stream{i}")
+        check(stream.exchange("first") == "a first", "a stream that is not mirrored")
+        waits.append(time.monotonic() - begin)
+        check(stream.exchange("second") == "a second" and stream.end() is None, "a stream that is not mirrored")
+    print(f"a stream's first answer beside a mirror: {min(waits) * 1000:.1f} to {max(waits) * 1000:.1f} ms")
+    check(min(waits) < 0.2, f"streams wait for a mirror: {waits}")
+    time.sleep(0.5)
+    copied = [one for one in seen if one[0] == "copies"]
+    check(copies("/pkg.Mirrored/One", KEPT) == 20 and not [one for one in copied if one[1].startswith(("/pkg.Mirrored/Stream", "/pkg.Mirrored/TooLong"))],
+          f"copied: {[one[1] for one in copied]}")
+    code, out = bed.command("explain", "--state-dir", bed.state, f"{HOST}/pkg.MirroredShare/One")
+    check(code == 0 and "mirrored to default.copies:80-grpc, 25 of 100" in out, f"explain: {out}")
+    # Shares are exact for each of HAProxy's threads.
+    for path, request, expected in (("/pkg.MirroredShare/One", b"", 125), ("/pkg.MirroredShare/Two", KEPT, 125)):
+        check(abs(copies(path, request) - expected) <= 8, f"{path}: {copies(path, request)} copies, not {expected}")
+
+
 def streams(bed, client):
     """1,000 changes of the route itself, of its shares, and of its server's neighbours; then the route goes."""
     held = [Stream(client, f"/{ECHO}/Stream{i}") for i in range(4)] + [Stream(Client(bed), f"/{ECHO}/Stream9")]
@@ -175,7 +216,7 @@ def streams(bed, client):
 
 
 def scenario(bed):
-    servers = {name: server(name) for name in "abc"}
+    servers = {name: server(name) for name in ("a", "b", "c", "copies")}
     made = [s for name, (_, port) in servers.items()
             for s in service(name, [(f"pod-{name}", "127.0.0.1", port)], app_protocol="kubernetes.io/h2c" if name == "c" else None)]
     bed.save("base.yaml", gateway(), *made, *service("empty", []), *service("refusing", [("pod-r", "127.0.0.1", free_port())]),
@@ -194,6 +235,8 @@ def scenario(bed):
         grpc_rule({"gone": 1}, method("pkg.Gone")), grpc_rule({"empty": 1}, method("pkg.Empty")), grpc_rule({"refusing": 1}, method("pkg.Refusing")),
         grpc_rule({"a": 1, "gone": 1}, method("pkg.Half")), grpc_rule({"a": 1, "empty": 1}, method("pkg.HalfEmpty")),
         grpc_rule({"a": 70, "b": 30, "c": 0}, method("pkg.Shares")),
+        grpc_rule({"a": 1}, method("pkg.Mirrored"), filters=[mirror("copies"), mirror("gone"), mirror("refusing")]),
+        grpc_rule({"a": 1}, method("pkg.MirroredShare"), filters=[mirror("copies", percent=25)]),
     ]), grpc_route("both", [grpc_rule({"c": 1})], ["both.sample.com"]), route("both", [rule({"web": 1})], ["both.sample.com"]))
     bed.save("streams.yaml", grpc_route("streams", [grpc_rule({"a": 1}, *[method(ECHO, f"Stream{m}") for m in range(10)])]))
     bed.start()
@@ -202,6 +245,7 @@ def scenario(bed):
     headers(client)
     nobody(client)
     shares(client)
+    mirrored(bed, client)
     check(Client(bed, "elsewhere.org").name(f"/{ECHO}/One") == UNIMPLEMENTED, "another host")
     beside_http(bed, Client(bed, "both.sample.com"))
     streams(bed, client)

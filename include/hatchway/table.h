@@ -134,8 +134,8 @@ struct table_cors {
 };
 
 /* Gateway API HTTPRequestMirrorFilter: so many of the rule's requests are sent there, too, as they are after the rule's own
- * filters; what comes of it is nobody's concern. A request whose body is longer than 12,000 bytes, or of a length not said
- * beforehand, is not. */
+ * filters; what comes of it is nobody's concern. A request whose body is longer than 12,000 bytes, or not whole in time (a second
+ * if its length was said beforehand, else 25 ms), is not; it goes on then, and another one gets the share. */
 struct table_mirror {
 	const char *backend; /* NULL: an invalid reference, which mirrors nothing */
 	uint32_t numerator, denominator;
