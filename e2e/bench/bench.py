@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make bench [FIGURES='throughput start change canary loss'] [QUICK=1]: the figures of README.md, measured on this machine.
+"""make bench [FIGURES='throughput instructions change start canary loss'] [QUICK=1]: the figures of README.md, measured on this machine.
 
 A table on stdout and build/bench/results.json, a list of {figure, unit, value, goal, met, samples}. A goal that is not met
 is printed as such; the exit code is only about whether measuring worked. QUICK=1: fewer routes and samples, for trying
@@ -197,6 +197,55 @@ def throughput():
                  {"pairs": rows, "columns": "ours 1/s, us; hand-written 1/s, us"})
             told(f"CPU per request, {n} routes, of a hand-written config", "%", round(cost, 1), "<= 103", cost <= 103,
                  {"ours_us": statistics.median(r[1] for r in rows), "hand_us": statistics.median(r[3] for r in rows)})
+
+
+# ---- instructions per request ----
+
+def filtered(name, **spec):
+    """A rule's filters with one HatchwayFilter, and that."""
+    own = {"apiVersion": "hatchway.dev/v1alpha1", "kind": "HatchwayFilter", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+    return [{"type": "ExtensionRef", "extensionRef": {"group": "hatchway.dev", "kind": "HatchwayFilter", "name": name}}], [own]
+
+
+def instructions_of(bed, command, port, hostname):
+    """User instructions of one keep-alive request: what 2,000 more of them cost."""
+    counts = []
+    for n in (500, 2500):
+        out = bed.dir / "callgrind.out"
+        proxy = bed.spawn("valgrind", "--tool=callgrind", "--trace-children=yes", f"--callgrind-out-file={out}", b.HAPROXY, "-db", *command, cwd=bed.state,
+                          stderr=subprocess.DEVNULL)
+        wait(lambda: bed.get("/hello", host=hostname, port=port)[0], 60, text="HAProxy in valgrind")
+        poller = Poller(port)
+        check({poller.get(hostname, "/hello")[0] for _ in range(n)} == {200}, hostname)
+        poller.close()
+        proxy.send_signal(signal.SIGTERM)
+        proxy.wait(60)
+        bed.processes.remove(proxy)
+        counts.append(int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[1]))
+    return (counts[1] - counts[0]) / 2000
+
+
+def instructions():
+    """A plain rule, a hand-written configuration, and what each kind of filter adds. Each on the files of a hatchway that is gone."""
+    header = lambda kind: [{"type": kind, kind[0].lower() + kind[1:]: {"set": [{"name": "a", "value": "b"}]}}]
+    kinds = {"plain": ([], []), "request header": (header("RequestHeaderModifier"), []), "response header": (header("ResponseHeaderModifier"), []),
+             "addresses": filtered("addresses", addresses={"deny": ["10.0.0.0/8"]}),
+             "rate limit": filtered("limit", rateLimit={"requests": 1000000, "unit": "Hour"})}
+    with Bed("bench") as bed:
+        port, listen, counts = application(bed), b.free_port(), {}
+        bed.save("world.yaml", gateway(), *service("web", [("pod", "127.0.0.1", port)]))
+        for i, (filters, objects) in enumerate(kinds.values()):
+            bed.save(f"route-{i}.yaml", route(f"route-{i}", [rule({"web": 1}, filters=filters)], hostnames=(host(i),)), *objects)
+        bed.start("--threads", "1", "--haproxy-stop-on-exit")
+        wait(lambda: all(bed.get("/hello", host=host(i))[0] == 200 for i in range(len(kinds))), 30, text="the routes")
+        time.sleep(2)  # what is written lags by a second
+        bed.end()
+        for i, kind in enumerate(kinds):
+            counts[kind] = instructions_of(bed, ["-C", bed.state, "-f", "haproxy.cfg", "-f", "backends"], bed.port, host(i))
+        (bed.dir / "hand.cfg").write_text(HAND_WRITTEN.format(listen=listen, port=port, socket=bed.dir / "hand.sock"))
+        counts["hand-written"] = instructions_of(bed, ["-f", bed.dir / "hand.cfg"], listen, host(0))
+    for kind, count in counts.items():
+        told(f"user instructions per request, {kind}", "thousand", round(count / 1000, 1), "told only", True, {})
 
 
 # ---- saved → served ----
@@ -549,7 +598,7 @@ def loss():
         told("reloads of HAProxy meanwhile", "reloads", bed.reloads() - reloads, "0", bed.reloads() == reloads and same, {"same_processes": same})
 
 
-FIGURES = {"throughput": throughput, "change": change, "start": starting, "canary": canary, "loss": loss}
+FIGURES = {"throughput": throughput, "instructions": instructions, "change": change, "start": starting, "canary": canary, "loss": loss}
 
 
 def table():

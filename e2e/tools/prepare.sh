@@ -60,6 +60,7 @@ for what in "${@:-build}"; do
 		command_from wrk wrk
 		command_from h2load nghttp2-client
 		command_from taskset util-linux
+		command_from valgrind valgrind
 		;;
 	lint)
 		command_from cppcheck cppcheck
