@@ -17,12 +17,11 @@ file_from() { # glob package
 	compgen -G "$1" >/dev/null || missing+=("$2")
 }
 
-# A package of their own since clang 15; clang only recommends it.
+# A package of their own; clang only recommends it.
 sanitizers_from_clang() {
 	local version
 	version=$(clang -dumpversion 2>/dev/null | cut -d . -f 1)
 	[ -n "$version" ] || version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p' | head -n 1)
-	[ "${version:-0}" -ge 15 ] || return 0 # part of libclang-common, which clang needs anyway
 	file_from "/usr/lib/llvm-$version/lib/clang/*/lib/linux/libclang_rt.asan*.a" "libclang-rt-$version-dev"
 }
 
