@@ -1281,7 +1281,7 @@ static void users_are_known(void **state)
 	/* anna:secre, anna:, anna:secret\n, anna, :secret, nobody, zoe with anna's, the verifier itself, and no base64 at all. */
 	static const char *const bad[] = {"Basic YW5uYTpzZWNyZQ==", "Basic YW5uYTo=", "Basic YW5uYTpzZWNyZXQK", "Basic YW5uYQ==",
 	                                  "Basic OnNlY3JldA==", "Basic bm9ib2R5OnNlY3JldA==", "Basic eiDDtjpzZWNyZXQ=",
-	                                  "Basic " ANNA, "Basic %", "Basic", "Basic ", "Bearer YW5uYTpzZWNyZXQ=", "YW5uYTpzZWNyZXQ=", ""};
+	                                  ("Basic " ANNA), "Basic %", "Basic", "Basic ", "Bearer YW5uYTpzZWNyZXQ=", "YW5uYTpzZWNyZXQ=", ""};
 	load_text(admitted_text);
 	assert_int_equal(asked_of("80", "/staff", NULL, NULL, &answer), 401);
 	check_line(answer.head, "www-authenticate", "Basic realm=\"Staff only\", charset=\"UTF-8\"");
