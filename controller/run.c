@@ -4,6 +4,7 @@
 
 #include "controller/admin.h"
 #include "controller/condition_log.h"
+#include "controller/refusal_log.h"
 #include "controller/health.h"
 #include "controller/question.h"
 #include "controller/source/cluster.h"
@@ -52,6 +53,7 @@ struct run {
 	bool down;                    /* status says that HAProxy serves nothing */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
 	struct condition_log conditions;
+	struct refusal_log refusals;
 	struct problem *problems;     /* of files */
 	uint64_t readings;            /* bursts of the source so far */
 	int exit_code;
@@ -171,8 +173,7 @@ static void on_applied(void *ctx, uint64_t generation, const struct haproxy_refu
 	else
 		log_line(LOG_INFO, "applied again", "generation", text, NULL);
 	run->served = true;
-	for (size_t i = 0; i < n; i++)
-		log_line(LOG_WARN, "refused", "object", refusals[i].key, "error", refusals[i].text, NULL);
+	refusal_log(&run->refusals, refusals, n);
 	core_refused(run->core, refusals, n);
 	write_status(run);
 }
@@ -586,6 +587,7 @@ int run(const struct options *options)
 	uv_run(&run->loop, UV_RUN_DEFAULT);
 	BUG_ON(uv_loop_close(&run->loop));
 	core_free(run->core);
+	refusal_log_done(&run->refusals);
 	problems_drop(run, NULL, UINT64_MAX);
 	int code = run->exit_code;
 	free(run);
