@@ -10,6 +10,7 @@ collectgarbage("generational")
 local CHAINS_MAX = 20000 -- compiled chains, regexes, draws, policies, mirrors, sessions and guards kept; when full, all are forgotten and made again
 local DEPTH_MAX = 200    -- chains that continue chains
 local MIRRORS_MAX = 200  -- copies on their way, of this thread; more are not made
+local MIRRORS_EACH = 50  -- of them to one backend: one that does not answer is not to be in the way of the others
 local MIRROR_WAIT = 30   -- seconds a copy may take
 local BODY_MAX = 12000   -- bytes of a body that is copied
 local BODY_WAIT = 1000   -- ms that a body of known length is waited for
@@ -404,16 +405,18 @@ local function compile_networks(text)
 	return list
 end
 
--- What a limit counts by is in a variable that the configuration tracks, by this counter and in this table.
+-- What a limit counts by is in a variable (of addresses, of headers) that the configuration tracks, by this counter.
 local UNITS = {
-	second = {var = "txn.q1", counter = 0, table = "limit-second", seconds = 1},
-	minute = {var = "txn.q2", counter = 1, table = "limit-minute", seconds = 60},
-	hour = {var = "txn.q3", counter = 2, table = "limit-hour", seconds = 3600},
+	second = {address = "txn.q1", header = "txn.q4", counter = 0, seconds = "1"},
+	minute = {address = "txn.q2", header = "txn.q5", counter = 1, seconds = "60"},
+	hour = {address = "txn.q3", header = "txn.q6", counter = 2, seconds = "3600"},
 }
 
+-- HAProxy's mean takes a single request for one until the next time is over, too: then each is counted twice.
 local function compile_limit(text)
 	local requests, unit, scope, header = string.match(text, "^(%d+):(%a+):([^:]+):?(.*)$")
-	return {requests = tonumber(requests), unit = UNITS[unit] or error("limit " .. text), scope = decode(scope),
+	local times = tonumber(requests) == 1 and 2 or 1
+	return {most = tonumber(requests) * times, times = times, unit = UNITS[unit] or error("limit " .. text), scope = decode(scope),
 		header = header ~= "" and decode(header) or nil}
 end
 
@@ -474,12 +477,14 @@ local function client_name(f)
 	return table.concat(groups, ":", 1, 4) .. "::/64"
 end
 
--- Whose request it is, for the limit: short, and whatever a client sends.
-local function counted_as(txn, limit)
+-- Whose request it is, for the limit. What a header says may be a secret, and of any length.
+local function count_by(txn, limit)
 	local value = limit.header and txn.f:req_fhdr_cnt(limit.header) > 0 and txn.f:req_fhdr(limit.header)
-	if not value then return limit.scope .. " " .. client_name(txn.f) end
-	if #value > 40 or find(value, "[^%w%p]") then value = "~" .. txn.c:hex(txn.c:sha1(value)) end
-	return limit.scope .. " =" .. value
+	if value then
+		txn:set_var(limit.unit.header, limit.scope .. " " .. lower(txn.c:hex(txn.c:sha1(value))))
+	else
+		txn:set_var(limit.unit.address, limit.scope .. " " .. client_name(txn.f))
+	end
 end
 
 -- Whom a guard's addresses do not let in: status, gRPC's code and text for them. Else nil, and what else there is to ask is prepared.
@@ -490,7 +495,12 @@ local function keep_out(txn)
 		if not address or (guard.deny and inside(guard.deny, address)) or (guard.allow and not inside(guard.allow, address)) then
 			return 403, 7, "refused by a filter of the route"
 		end
-		if guard.limit then txn:set_var(guard.limit.unit.var, counted_as(txn, guard.limit)) end
+	end
+	-- A preflight never gets to the Service, and browsers ask by it whether they may show who they are.
+	if txn:get_var("txn.r") == "!204" then return end
+	for i = 1, #list do
+		local guard = list[i]
+		if guard.limit then count_by(txn, guard.limit) end
 		if guard.limit or guard.users then txn:set_var("txn.q", "1") end
 	end
 end
@@ -504,24 +514,22 @@ local function is_user(txn, guard)
 	return verifier and txn.c:base64(txn.c:sha2(guard.salt .. ":" .. name .. ":" .. txn.c:base64(txn.c:sha1(password)), 256)) == verifier
 end
 
--- The same of limits and users: status, code, text, and a header.
+-- The same of limits and users: status, code, text, and a header. A client that comes back when the time is over is let in.
 local function refuse(txn)
 	local f, list = txn.f, guards_of(txn)
 	for i = 1, #list do
 		local limit = list[i].limit
-		local unit = limit and limit.unit
-		if limit and (f:sc_gpc_rate(0, unit.counter, unit.table) or 0) >= limit.requests then
-			return 429, 8, "too many requests", "retry-after", tostring(math.ceil(unit.seconds / limit.requests))
+		if limit and (f:sc_gpc_rate(0, limit.unit.counter) or 0) >= limit.most then
+			return 429, 8, "too many requests", "retry-after", limit.unit.seconds
 		end
 	end
 	for i = 1, #list do
-		local unit = list[i].limit and list[i].limit.unit
-		if unit then f:sc_inc_gpc(0, unit.counter, unit.table) end
+		local limit = list[i].limit
+		for _ = 1, limit and limit.times or 0 do f:sc_inc_gpc(0, limit.unit.counter) end
 	end
 	for i = 1, #list do
 		local guard = list[i]
-		-- Browsers ask by a preflight whether they may show who they are.
-		if guard.users and txn:get_var("txn.r") ~= "!204" and not is_user(txn, guard) then
+		if guard.users and not is_user(txn, guard) then
 			return 401, 16, "a user's name and password are needed", "www-authenticate", 'Basic realm="' .. guard.realm .. '", charset="UTF-8"'
 		end
 	end
@@ -554,7 +562,7 @@ local OWN = {}
 for name in string.gmatch("connection content-length expect http2-settings keep-alive proxy-connection te trailer " ..
 		"transfer-encoding upgrade x-hatchway-mirror", "%S+") do OWN[name] = true end
 
-local n_mirrors = 0
+local n_mirrors, on_way = 0, {} -- on_way: by backend
 
 local function compile_mirrors(text)
 	local list = {}
@@ -595,7 +603,8 @@ end
 -- may be a call, whose end comes with its headers or right behind them, or a stream that stays open: that is hardly held up.
 local function whole_body(f)
 	local length, start = tonumber(f:req_fhdr("content-length") or ""), now_ms()
-	if length and length > BODY_MAX then return nil end
+	-- Who asks before sending a body is answered by the Service.
+	if (length and length > BODY_MAX) or f:req_fhdr_cnt("expect") > 0 then return nil end
 	local wait = length and BODY_WAIT or END_WAIT
 	while not f:internal_htx_has_eom() do
 		local past = now_ms() - start
@@ -634,14 +643,14 @@ local function copy_of(txn, body)
 end
 
 -- The answer's first line is waited for, so that the server gets the request for certain; the rest is nobody's.
-local function send_copy(text)
+local function send_copy(text, to)
 	local ok, why = pcall(function()
 		local socket = core.tcp()
 		socket:settimeout(MIRROR_WAIT)
 		if socket:connect(mirrors_address) and socket:send(text) then socket:receive("*l") end
 		socket:close()
 	end)
-	n_mirrors = n_mirrors - 1
+	n_mirrors, on_way[to] = n_mirrors - 1, on_way[to] > 1 and on_way[to] - 1 or nil
 	if not ok then core.Alert("hatchway: mirror: " .. tostring(why)) end
 end
 
@@ -654,9 +663,10 @@ local function mirror(txn)
 		if not body then return put_off(due) end
 		local line, rest = copy_of(txn, body)
 		for i = 1, #due do
-			if n_mirrors < MIRRORS_MAX then
-				n_mirrors = n_mirrors + 1
-				core.register_task(send_copy, line .. "x-hatchway-mirror: " .. due[i].to .. "\r\n" .. rest)
+			local to = due[i].to
+			if n_mirrors < MIRRORS_MAX and (on_way[to] or 0) < MIRRORS_EACH then
+				n_mirrors, on_way[to] = n_mirrors + 1, (on_way[to] or 0) + 1
+				core.register_task(send_copy, line .. "x-hatchway-mirror: " .. to .. "\r\n" .. rest, to)
 			end
 		end
 	end)

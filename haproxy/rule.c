@@ -24,6 +24,8 @@ static const char field_letters[FIELDS] = {
 
 const uint16_t rule_statuses[] = {404, 503, 500, 403, 421, 429, 501, 502, 504, 0};
 
+#define USERS " users="
+
 /* A day: HAProxy has no "never" that a rule could set. */
 #define TIMEOUT_OFF_MS ((int64_t)24 * 3600 * 1000)
 
@@ -203,6 +205,11 @@ static int set_mirrors(struct fields *fields, const struct table_rule *rule, str
 	return r;
 }
 
+const char *rule_told(const char *value)
+{
+	return strstr(value, USERS) ? "(with users)" : value;
+}
+
 bool rule_mirrors(const struct table_mirror *mirror)
 {
 	return mirror->backend && encode_name_ok(mirror->backend) && mirror->numerator && mirror->denominator;
@@ -345,7 +352,7 @@ static int add_auth(struct buf *out, const struct table_auth *auth, struct err *
 		const char *user = auth->users.names[i], *colon = strchr(user, ':');
 		if (!colon || colon == user || strspn(colon + 1, base64) != 44 || colon[45])
 			return err_set(reterr, -EINVAL, "user %zu of realm \"%s\" is none", i, auth->realm);
-		buf_adds(out, i ? "," : " users=");
+		buf_adds(out, i ? "," : USERS);
 		struct arena scratch;
 		arena_init(&scratch);
 		encode_text(arena_strndup(&scratch, user, (size_t)(colon - user)), out);
@@ -387,7 +394,8 @@ static int set_guards(struct fields *fields, const struct table_edits *edits, st
 	if (!r && has_two_limits(edits))
 		r = err_set(reterr, -EINVAL, "two limits have one unit of time");
 	if (!r && buf_failed(&text))
-		r = err_set(reterr, -EINVAL, "the lists of addresses and users are too long");
+		r = err_set(reterr, -EINVAL, "addresses and users come to more than %d bytes as HAProxy is told them: fewer of them, or shorter names",
+		            ENCODE_VALUE_LIMIT);
 	fields->text[FIELD_GUARD] = arena_strndup(fields->arena, text.data, text.len);
 	buf_done(&text);
 	return r;

@@ -18,6 +18,9 @@ struct rule_properties {
 extern const uint16_t rule_statuses[];
 bool rule_status_ok(uint16_t status);
 
+/* A value as it may be told in a log: not one with users. */
+const char *rule_told(const char *value);
+
 /* Does it ever send anything? */
 bool rule_mirrors(const struct table_mirror *mirror);
 

@@ -10,6 +10,7 @@
 #include "haproxy/disk.h"
 #include "haproxy/keyset.h"
 #include "haproxy/process.h"
+#include "haproxy/rule.h"
 #include "haproxy/watch.h"
 #include "hatchway/base/hash.h"
 #include "hatchway/base/log.h"
@@ -722,7 +723,7 @@ static void on_step(void *ctx, const struct step *step, enum reply reply, const 
 	const char *because = backend_refused(sync, step);
 
 	sync->counters.commands++;
-	log_line(LOG_DEBUG, "step", "step", step_names[step->op], "of", step->key, "value", item_shown(step->kind, step->value),
+	log_line(LOG_DEBUG, "step", "step", step_names[step->op], "of", step->key, "value", rule_told(item_shown(step->kind, step->value)),
 	         "said", text, (const char *)NULL);
 	if (reply == REPLY_OK) {
 		took(sync, step);

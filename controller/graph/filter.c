@@ -33,7 +33,8 @@ static bool find_bad(const char *const *list, size_t n, const char *field, struc
 		if (graph_network(list[i], network))
 			continue;
 		if (message)
-			buf_addf(message, "spec.addresses.%s[%zu]: \"%s\" is not a network of IPv4 or IPv6", field, i, list[i]);
+			buf_addf(message, "spec.addresses.%s[%zu]: \"%s\" is not a network of IPv4 or IPv6%s", field, i, list[i],
+			         strncasecmp(list[i], "::ffff:", 7) == 0 ? ": write it as one of IPv4" : "");
 		return true;
 	}
 	return false;
@@ -124,7 +125,7 @@ const struct own_filter *graph_filter(const struct graph *graph, const struct ob
 		say(message, route->namespace, ref->name, ": ");
 		is_bad(graph, filter, message);
 	} else if (is_counted(graph, route, rule, i, filter)) {
-		say(message, route->namespace, ref->name, ": spec.rateLimit.unit: another filter of the rule has a limit of this unit");
+		say(message, route->namespace, ref->name, ": spec.rateLimit.unit: the rule has a limit of this unit already");
 	} else {
 		return filter;
 	}

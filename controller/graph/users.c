@@ -86,13 +86,22 @@ static bool is_sha1(const char *text, size_t n)
 	return strlen(base64) == n && format_base64(base64, bytes) == 20;
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r';
+}
+
 /* "name:{SHA}<base64>"; empty ones, and comments, say nothing. */
 static bool read_line(struct reading *reading, size_t line, const char *text, size_t n)
 {
 	static const char scheme[] = "{SHA}";
 	const size_t skip = sizeof(scheme) - 1;
-	while (n && (text[n - 1] == '\r' || text[n - 1] == ' '))
+	while (n && is_blank(text[n - 1]))
 		n--;
+	while (n && is_blank(*text)) {
+		text++;
+		n--;
+	}
 	if (!n || *text == '#')
 		return true;
 	const char *colon = memchr(text, ':', n);
@@ -107,7 +116,9 @@ static bool read_line(struct reading *reading, size_t line, const char *text, si
 
 static bool read_htpasswd(struct reading *reading, const struct data_item *item)
 {
+	static const char mark[] = "\xef\xbb\xbf"; /* of UTF-8, as some editors put it in front */
 	const char *at = item->bytes, *end = at + item->size;
+	at += item->size >= strlen(mark) && memcmp(at, mark, strlen(mark)) == 0 ? strlen(mark) : 0;
 	for (size_t line = 1; at < end; line++) {
 		const char *stop = memchr(at, '\n', (size_t)(end - at));
 		stop = stop ? stop : end;
@@ -124,6 +135,8 @@ static bool read_pair(struct reading *reading, const struct data_item *name, con
 	char sha1[64];
 	if (!name || !password || !password->size)
 		return fail(reading, 0, "it has no username or no password");
+	if (password->bytes[password->size - 1] == '\n')
+		return fail(reading, 0, "its password ends with a line break, which nobody can type");
 	digest_text(EVP_sha1(), password->bytes, password->size, sha1);
 	return add_user(reading, 0, name->bytes, name->size, sha1);
 }

@@ -27,7 +27,7 @@ static const struct schema addresses_schema = {SCHEMA_OBJECT, .fields = addresse
 static const char *const units[] = {[LIMIT_SECOND] = "Second", [LIMIT_MINUTE] = "Minute", [LIMIT_HOUR] = "Hour", [LIMIT_UNITS] = NULL};
 static const struct schema requests_schema = {SCHEMA_INTEGER, .min = 1, .max = 1000000};
 static const struct schema unit_schema = {SCHEMA_STRING, .choices = units};
-static const struct schema header_schema = {SCHEMA_STRING, .min = 1, .max = 256, .format = &format_header_name};
+static const struct schema header_schema = {SCHEMA_STRING, .min = 1, .max = 255, .format = &format_header_name};
 static const struct schema_field limit_fields[] = {
     {"requests", &requests_schema, SCHEMA_REQUIRED, NULL},
     {"unit", &unit_schema, SCHEMA_REQUIRED, NULL},
