@@ -305,13 +305,12 @@ static struct table_limit *limit(struct arena *scratch, const struct own_filter 
 /* NULL: it has none. */
 static struct table_auth *auth(struct arena *scratch, const struct compile *compile, const struct own_filter *filter)
 {
-	size_t n;
 	if (!filter->secret)
 		return NULL;
-	const char **users = graph_users(compile->graph, filter, scratch, &n, NULL);
-	BUG_ON(!users); /* graph_rule_filters_good() */
+	const struct graph_users *users = graph_users(compile->graph, filter);
+	BUG_ON(!users->n); /* graph_rule_filters_good() */
 	struct table_auth *to = arena_alloc(scratch, sizeof(*to));
-	*to = (struct table_auth){filter->realm, graph_filter_scope(scratch, filter), {users, (uint16_t)n}};
+	*to = (struct table_auth){filter->realm, graph_filter_scope(scratch, filter), {users->list, (uint16_t)users->n}};
 	return to;
 }
 

@@ -1,4 +1,5 @@
-/* Judges HatchwayFilters, and the ExtensionRefs of rules that name them. All of it is a function of the objects: nothing is kept. */
+/* Judges HatchwayFilters, and the ExtensionRefs of rules that name them. All of it is a function of the objects; only
+ * a filter's users are kept, see users.c. */
 #include "controller/graph/graph.h"
 
 #include <arpa/inet.h>
@@ -42,19 +43,12 @@ static bool find_bad(const char *const *list, size_t n, const char *field, struc
 
 static bool has_no_users(const struct graph *graph, const struct own_filter *filter, struct buf *message)
 {
-	struct arena scratch;
-	struct buf why;
-	size_t n;
-	if (!filter->secret)
+	const struct graph_users *users = filter->secret ? graph_users(graph, filter) : NULL;
+	if (!users || users->n)
 		return false;
-	arena_init(&scratch);
-	buf_init(&why, CONDITION_MESSAGE);
-	bool none = !graph_users(graph, filter, &scratch, &n, &why);
-	if (none && message)
-		buf_adds(message, why.data);
-	buf_done(&why);
-	arena_done(&scratch);
-	return none;
+	if (message)
+		buf_adds(message, users->error);
+	return true;
 }
 
 static bool is_bad(const struct graph *graph, const struct own_filter *filter, struct buf *message)

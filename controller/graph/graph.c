@@ -214,15 +214,20 @@ static void expand_config_map(struct node *node, struct graph_delta *delta)
 	}
 }
 
-/* Who may come in by a HatchwayFilter changed. */
+/* A HatchwayFilter changed, or who may come in by it. */
+static void expand_filter(struct node *filter, struct graph_delta *delta)
+{
+	graph_users_free(filter->graph);
+	filter->graph = NULL;
+	graph_touch(delta->status, filter);
+	graph_queue_routes(filter, delta);
+}
+
 static void expand_users(struct node *secret, struct graph_delta *delta)
 {
-	for (const struct edge *e = secret->in[EDGE_USER]; e; e = e->next) {
-		if (e->from->kind != KIND_FILTER)
-			continue;
-		graph_touch(delta->status, e->from);
-		graph_queue_routes(e->from, delta);
-	}
+	for (const struct edge *e = secret->in[EDGE_USER]; e; e = e->next)
+		if (e->from->kind == KIND_FILTER)
+			expand_filter(e->from, delta);
 }
 
 /* One dirty node; true: Gateways must be judged again. */
@@ -274,10 +279,8 @@ static bool expand(struct graph *graph, struct node *node, struct graph_delta *d
 			expand_config_map(node, delta);
 		return object && is_used_by_gateway(node);
 	case KIND_FILTER:
-		if (object) {
-			graph_touch(delta->status, node);
-			graph_queue_routes(node, delta);
-		}
+		if (object)
+			expand_filter(node, delta);
 		return false;
 	case KIND_PARAMETERS:
 		touch_classes(node, delta);
@@ -365,6 +368,8 @@ void graph_done(struct graph *graph)
 			certificate_unref(node->graph);
 		else if (node->kind == KIND_CONFIGMAP)
 			ca_unref(node->graph);
+		else if (node->kind == KIND_FILTER)
+			graph_users_free(node->graph);
 		else
 			continue;
 		node->graph = NULL;

@@ -230,10 +230,15 @@ const char *graph_filter_scope(struct arena *arena, const struct own_filter *fil
 /* All that the rule names are of use; else it answers 500. */
 bool graph_rule_filters_good(const struct graph *graph, const struct object *route, const struct http_rule *rule);
 
-/* users.c: of a filter with basicAuth, sorted, as table_auth has them. NULL: its Secret is no use, and `message` (may be NULL) has
- * the sentence. */
-const char **graph_users(const struct graph *graph, const struct own_filter *filter, struct arena *arena, size_t *ret_n,
-                         struct buf *message);
+/* users.c: of a filter with basicAuth, sorted, as table_auth has them; made once for the filter and its Secret as they are. */
+struct graph_users {
+	struct arena arena;
+	const char **list;
+	size_t n;          /* 0: the Secret is no use, see error */
+	const char *error; /* the sentence */
+};
+const struct graph_users *graph_users(const struct graph *graph, const struct own_filter *filter);
+void graph_users_free(struct graph_users *users); /* ignores NULL */
 
 /* ---- listener_set.c: ListenerSet ---- */
 

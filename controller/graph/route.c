@@ -203,21 +203,23 @@ static bool is_session_unsupported(const struct http_rule *rule, struct buf *mes
 	return false;
 }
 
-static bool is_filter_unsupported(const struct http_filter *filter)
+static bool is_filter_unsupported(const struct http_rule *rule, size_t i, struct buf *message)
 {
-	if (filter->type == FILTER_EXTENSION_REF)
-		return !extension_ref_is_ours(filter->extension);
-	return filter->type >= FILTER_EXTERNAL_AUTH;
+	const struct http_filter *filter = &rule->filters[i];
+	const struct extension_ref *ref = filter->extension;
+	bool unsupported = filter->type == FILTER_EXTENSION_REF ? !extension_ref_is_ours(ref) : filter->type >= FILTER_EXTERNAL_AUTH;
+	if (unsupported && message && filter->type == FILTER_EXTENSION_REF)
+		buf_addf(message, "filters[%zu]: ExtensionRef to a %s of %s is not supported", i, ref->kind, *ref->group ? ref->group : "the core group");
+	else if (unsupported && message)
+		buf_addf(message, "filters[%zu]: %s is not supported", i, filter->type_name);
+	return unsupported;
 }
 
 bool graph_rule_unsupported(const struct http_rule *rule, struct buf *message)
 {
 	for (size_t i = 0; i < rule->n_filters; i++)
-		if (is_filter_unsupported(&rule->filters[i])) {
-			if (message)
-				buf_addf(message, "filters[%zu]: %s is not supported", i, rule->filters[i].type_name);
+		if (is_filter_unsupported(rule, i, message))
 			return true;
-		}
 	for (size_t i = 0; i < rule->n_backend_refs; i++)
 		if (is_ref_unsupported(rule, i, message))
 			return true;

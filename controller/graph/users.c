@@ -12,22 +12,18 @@
 #define NAME_MAX_BYTES 128
 #define SHA1_TEXT 28 /* 20 bytes in base64 */
 
-/* Where the users of a Secret go; list NULL: they are only judged. */
 struct reading {
 	const char *salt;
-	struct arena *arena;
-	const char **list;
-	size_t n;
-	struct buf *message;
+	struct graph_users *to;
+	struct buf *error;
 };
 
 /* line 0: none. False, for the callers' return. */
 static bool fail(struct reading *reading, size_t line, const char *what)
 {
-	if (reading->message && line)
-		buf_addf(reading->message, "line %zu: %s", line, what);
-	else if (reading->message)
-		buf_adds(reading->message, what);
+	if (line)
+		buf_addf(reading->error, "line %zu: ", line);
+	buf_adds(reading->error, what);
 	return false;
 }
 
@@ -43,9 +39,9 @@ static void digest_text(const EVP_MD *md, const void *bytes, size_t n, char ret[
 static const char *user_text(struct reading *reading, const char *name, size_t n, const char *sha1)
 {
 	char verifier[64];
-	const char *text = arena_printf(reading->arena, "%s:%.*s:%.*s", reading->salt, (int)n, name, SHA1_TEXT, sha1);
+	const char *text = arena_printf(&reading->to->arena, "%s:%.*s:%.*s", reading->salt, (int)n, name, SHA1_TEXT, sha1);
 	digest_text(EVP_sha256(), text, strlen(text), verifier);
-	return arena_printf(reading->arena, "%.*s:%s", (int)n, name, verifier);
+	return arena_printf(&reading->to->arena, "%.*s:%s", (int)n, name, verifier);
 }
 
 static bool is_name(const char *name, size_t n)
@@ -58,8 +54,8 @@ static bool is_name(const char *name, size_t n)
 
 static bool is_named(const struct reading *reading, const char *name, size_t n)
 {
-	for (size_t i = 0; i < reading->n; i++)
-		if (strncmp(reading->list[i], name, n) == 0 && reading->list[i][n] == ':')
+	for (size_t i = 0; i < reading->to->n; i++)
+		if (strncmp(reading->to->list[i], name, n) == 0 && reading->to->list[i][n] == ':')
 			return true;
 	return false;
 }
@@ -70,9 +66,9 @@ static bool add_user(struct reading *reading, size_t line, const char *name, siz
 		return fail(reading, line, "a user's name has 1 to 128 bytes, and no \":\" or control characters");
 	if (is_named(reading, name, n))
 		return fail(reading, line, "the user was named before");
-	if (reading->n == USERS_MAX)
+	if (reading->to->n == USERS_MAX)
 		return fail(reading, line, "there are more than 128 users");
-	reading->list[reading->n++] = user_text(reading, name, n, sha1);
+	reading->to->list[reading->to->n++] = user_text(reading, name, n, sha1);
 	return true;
 }
 
@@ -126,7 +122,7 @@ static bool read_htpasswd(struct reading *reading, const struct data_item *item)
 			return false;
 		at = stop + 1;
 	}
-	return reading->n || fail(reading, 0, "it names no user");
+	return reading->to->n || fail(reading, 0, "it names no user");
 }
 
 /* A Secret of type kubernetes.io/basic-auth has these. */
@@ -155,23 +151,39 @@ static int cmp_text(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-const char **graph_users(const struct graph *graph, const struct own_filter *filter, struct arena *arena, size_t *ret_n,
-                         struct buf *message)
+static void read_users(struct graph_users *to, const struct own_filter *filter, const struct node *secret)
+{
+	struct buf error;
+	buf_init(&error, CONDITION_MESSAGE);
+	buf_addf(&error, "spec.basicAuth.secretRef: Secret %s/%s", filter->object.namespace, filter->secret);
+	buf_adds(&error, secret && secret->object ? ": " : " not found");
+	to->list = arena_array(&to->arena, USERS_MAX, sizeof(*to->list));
+	struct reading reading = {graph_filter_scope(&to->arena, filter), to, &error};
+	if (secret && secret->object && read_secret(&reading, (const struct secret *)secret->object))
+		qsort(to->list, to->n, sizeof(*to->list), cmp_text);
+	else
+		to->n = 0;
+	to->error = arena_strdup(&to->arena, error.data);
+	buf_done(&error);
+}
+
+const struct graph_users *graph_users(const struct graph *graph, const struct own_filter *filter)
 {
 	const struct object *object = &filter->object;
-	const struct node *node = store_find(graph->store, KIND_SECRET, object->namespace, filter->secret);
-	struct reading reading = {
-	        .salt = graph_filter_scope(arena, filter),
-	        .arena = arena,
-	        .list = arena_array(arena, USERS_MAX, sizeof(*reading.list)),
-	        .message = message,
-	};
-	if (message)
-		buf_addf(message, "spec.basicAuth.secretRef: Secret %s/%s%s", object->namespace, filter->secret,
-		         node && node->object ? ": " : " not found");
-	if (!node || !node->object || !read_secret(&reading, (const struct secret *)node->object))
-		return NULL;
-	qsort(reading.list, reading.n, sizeof(*reading.list), cmp_text);
-	*ret_n = reading.n;
-	return reading.list;
+	struct node *node = store_find(graph->store, KIND_FILTER, object->namespace, object->name);
+	if (!node->graph) {
+		struct graph_users *users = xcalloc(1, sizeof(*users));
+		arena_init(&users->arena);
+		read_users(users, filter, store_find(graph->store, KIND_SECRET, object->namespace, filter->secret));
+		node->graph = users;
+	}
+	return node->graph;
+}
+
+void graph_users_free(struct graph_users *users)
+{
+	if (!users)
+		return;
+	arena_done(&users->arena);
+	free(users);
 }
