@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """make bench-cluster [FIGURES='served busy start ready weight loss'] [QUICK=1]: hatchway's figures on a real kube-apiserver and etcd,
-in a network namespace of their own. A table on stdout and build/bench/results-cluster.json, as bench.py's.
+in a network namespace of their own; each figure has new ones. A table on stdout and build/bench/results-cluster.json, as bench.py's.
 
 Needs root; run it by e2e/cluster/node/with.sh. Every clock starts when the API server's
 answer to the write has come back. All share the machine's cores with API server and etcd; HAProxy is not pinned."""
+import functools
+import json
+import os
 import pathlib
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "cluster")]
 import bed as b
 from light import PATHS, VAR, Api, each_in_parallel, run_inside
 from bed import Poller, check, gateway, route, rule, service, wait
-from bench import MANY, QUICK, PeakMemory, measure, percentile, told
+from bench import MANY, QUICK, RESULTS, PeakMemory, measure, percentile, told
 
 POD = "10.245.0.1"  # every address of 10.245.0.0/16 is the namespace's own: the API server refuses loopback endpoints
 HTTPROUTES, SLICES = PATHS["HTTPRoute"], PATHS["EndpointSlice"]
@@ -42,8 +46,6 @@ class World:
 
     def __exit__(self, *what):
         self.bed.__exit__(*what)
-        for kind in ("HTTPRoute", "EndpointSlice", "Service", "Gateway"):
-            self.api.delete_all(PATHS[kind])
 
     def start(self):
         command = [b.BUILD / "hatchway", "run", "--kubeconfig", VAR / "kubeconfig", "--state-dir", self.bed.state, "--haproxy", b.HAPROXY,
@@ -246,6 +248,15 @@ def loss():
 FIGURES = {"served": served, "busy": busy, "start": start, "ready": ready, "weight": weight, "loss": loss}
 
 
+def alone(name):
+    """On an API server of its own: one that has had ten thousand objects deleted is slow for minutes, and no measure of hatchway."""
+    subprocess.run([sys.executable, __file__, name], check=True, env=os.environ | {"ALONE": "1"})
+    RESULTS.extend(json.loads((b.ROOT / f"build/bench/results-cluster-{name}.json").read_text()))
+
+
 if __name__ == "__main__":
-    run_inside(__file__)
-    sys.exit(measure(FIGURES, sys.argv[1:], "results-cluster.json", "real kube-apiserver and etcd on the same cores; one network namespace"))
+    where = "real kube-apiserver and etcd on the same cores; one network namespace"
+    if os.environ.get("ALONE"):
+        run_inside(__file__)
+        sys.exit(measure(FIGURES, sys.argv[1:], f"results-cluster-{sys.argv[1]}.json", where))
+    sys.exit(measure({name: functools.partial(alone, name) for name in FIGURES}, sys.argv[1:], "results-cluster.json", where))

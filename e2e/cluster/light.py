@@ -337,15 +337,6 @@ class Api:
     def delete(self, path):
         self.ask("DELETE", path, good=(200, 404))
 
-    def delete_all(self, path):
-        """Ten thousand objects are more than one request of a minute can delete. The API server's own Service would come back."""
-        others = "?fieldSelector=metadata.name!=kubernetes"
-        while self.ask("GET", path + others + "&limit=1")["items"]:
-            try:
-                self.ask("DELETE", path + others)
-            except (ApiError, OSError, http.client.HTTPException):
-                pass  # asked again: what is still there tells
-
 
 def each_in_parallel(work, items, threads=4):
     """work(api, item) for every item, in threads; raises the first failure when all are through."""
