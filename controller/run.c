@@ -35,6 +35,7 @@ static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP};
 struct run {
 	uv_loop_t loop;
 	uv_signal_t signals[ARRAY_LEN(stop_signals)];
+	uv_timer_t yield; /* until a burst's statuses go on */
 	const struct options *options;
 	char state_dir[4096];
 	struct status_sink status; /* a folder's, or the writer's */
@@ -48,7 +49,7 @@ struct run {
 	struct cluster *cluster;
 	struct infra_api *infra;      /* NULL: no --service */
 	uint64_t infra_version;       /* asked for last */
-	uint64_t submitted_at_ns;
+	uint64_t submitted_at_ns, status_at_ns; /* the last change; the last status given to be written */
 	bool served;                  /* the first generation is held: ready */
 	bool down;                    /* status says that HAProxy serves nothing */
 	bool burst;                   /* a big change was submitted, and its status is not all written yet */
@@ -69,6 +70,25 @@ static void on_status(void *ctx, const struct core_status *status)
 	run->status.ops->add(run->status.ctx, status->kind, status->namespace, status->name, status->text);
 }
 
+/* A burst's thousands of statuses make way for changes: an API server that writes them takes longer over a change, and so do
+ * we. They wait until nothing has changed for a moment, but not for ever. */
+#define YIELD_NS (50 * UINT64_C(1000000))
+#define YIELD_MAX_NS (250 * UINT64_C(1000000))
+
+static void on_yield(uv_timer_t *timer);
+
+static bool yields(struct run *run)
+{
+	const uint64_t now = uv_hrtime(), quiet = run->submitted_at_ns + YIELD_NS, latest = run->status_at_ns + YIELD_MAX_NS;
+	const uint64_t until = quiet < latest ? quiet : latest;
+	if (!run->burst || now >= until) {
+		run->status_at_ns = now;
+		return false;
+	}
+	uv_timer_start(&run->yield, on_yield, (until - now) / 1000000 + 1, 0);
+	return true;
+}
+
 /* A few at a time, so that ten thousand of them never stand in the way of a change. While a newer generation is on its
  * way they wait for its applied(): what they would say is not held yet. While HAProxy is down there is nothing to wait for:
  * they say so. */
@@ -76,7 +96,8 @@ static void write_status(struct run *run)
 {
 	const struct status_sink *sink = &run->status;
 	bool more = sink->ops != NULL;
-	while (more && (run->down || run->vitals.applied == run->vitals.submitted) && !run->vitals.closing && !sink->ops->busy(sink->ctx)) {
+	while (more && (run->down || run->vitals.applied == run->vitals.submitted) && !run->vitals.closing &&
+	       !sink->ops->busy(sink->ctx) && !yields(run)) {
 		more = core_status_changes(run->core, time(NULL), sink->ops->at_once, on_status, run);
 		sink->ops->start(sink->ctx, !more);
 	}
@@ -85,6 +106,11 @@ static void write_status(struct run *run)
 	if (!more && run->burst)
 		malloc_trim(0);
 	run->burst &= more;
+}
+
+static void on_yield(uv_timer_t *timer)
+{
+	write_status(timer->data);
 }
 
 static void on_status_done(void *ctx)
@@ -339,6 +365,7 @@ static void close_signals(void *ctx)
 	run->health = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++)
 		uv_close((uv_handle_t *)&run->signals[i], NULL);
+	uv_close((uv_handle_t *)&run->yield, NULL);
 }
 
 /* To the end it says that this is the end. */
@@ -567,6 +594,8 @@ int run(const struct options *options)
 	struct err err = {""};
 	run->options = options;
 	BUG_ON(uv_loop_init(&run->loop));
+	uv_timer_init(&run->loop, &run->yield);
+	run->yield.data = run;
 	for (size_t i = 0; i < ARRAY_LEN(run->signals); i++) {
 		uv_signal_init(&run->loop, &run->signals[i]);
 		run->signals[i].data = run;

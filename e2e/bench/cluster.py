@@ -4,11 +4,15 @@ in a network namespace of their own; each figure has new ones. A table on stdout
 
 Needs root; run it by e2e/cluster/node/with.sh. Every clock starts when the API server's
 answer to the write has come back. All share the machine's cores with API server and etcd; HAProxy is not pinned."""
+import contextlib
 import functools
 import json
 import os
 import pathlib
 import random
+import shutil
+import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -142,28 +146,49 @@ def busy():
         told_times(f"the same with {MANY} routes present, changes elsewhere", times, wrong, 6, 20)
 
 
+def started(world, sample):
+    """Seconds until all of the sample are served, by a hatchway and a HAProxy that have nothing yet; and the controller's memory from then on."""
+    shutil.rmtree(world.bed.state)
+    world.bed.state.mkdir(mode=0o700)
+    begin = time.perf_counter()
+    world.start()
+    memory, poller = PeakMemory(world.bed.hatchway.pid), Poller(world.bed.port)
+
+    def there(i):
+        poller.close()
+        return poller.get(f"route-{i}.example.com", "/hello")[0] == 200
+
+    for i in sample:
+        wait(lambda: there(i), 120, text=f"route {i}")
+    return time.perf_counter() - begin, memory
+
+
+def stop(world):
+    world.bed.end()
+    for pid in list(b.processes_naming(str(world.bed.state))):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    wait(lambda: not list(b.processes_naming(str(world.bed.state))), 20, text="HAProxy's end")
+
+
 def start():
     with World("start") as world:
         in_parallel(world.many(MANY))
         sample = random.Random(1).sample(range(MANY), min(MANY, 300))
-        begin = time.perf_counter()
-        world.start()
-        memory, poller = PeakMemory(world.bed.hatchway.pid), Poller(world.bed.port)
-
-        def there(i):
-            poller.close()
-            return poller.get(f"route-{i}.example.com", "/hello")[0] == 200
-
-        for i in sample:
-            wait(lambda: there(i), 120, text=f"route {i}")
-        took = time.perf_counter() - begin
-        told(f"controller's start → all of {MANY} routes served", "s", round(took, 2), "<= 3", took <= 3, {"sampled_routes": len(sample)})
-        time.sleep(10)
-        memory.stop = True
-        memory.join()
-        peak, steady = memory.peak / 2**20, b.pss_bytes(world.bed.hatchway.pid) / 2**20
-        told(f"controller's memory (PSS), {MANY} routes, Services and EndpointSlices, peak / steady", "MiB", [round(peak, 1), round(steady, 1)],
-             "<= 40", peak <= 40, {"every_ms": 20})
+        took, peaks, steady = [], [], []
+        for _ in range(5):
+            seconds, memory = started(world, sample)
+            took.append(round(seconds, 2))
+            time.sleep(10)
+            memory.stop = True
+            memory.join()
+            peaks.append(round(memory.peak / 2**20, 1))
+            steady.append(round(b.pss_bytes(world.bed.hatchway.pid) / 2**20, 1))
+            stop(world)
+        told(f"controller's start → all of {MANY} routes served, median of 5", "s", statistics.median(took), "<= 3", statistics.median(took) <= 3,
+             {"sampled_routes": len(sample), "s": took})
+        told(f"controller's memory (PSS), {MANY} routes, Services and EndpointSlices, peak / steady", "MiB", [max(peaks), max(steady)],
+             "<= 40", max(peaks) <= 40, {"every_ms": 20, "peaks": peaks, "steady": steady})
 
 
 def ready():
