@@ -7,14 +7,6 @@
 #include "controller/source/file.h"
 #include "controller/state_dir.h"
 
-/* libcurl and libmicrohttpd bring GnuTLS along, and nobody here calls it: both TLS and digests are OpenSSL's. Made ready when it is
- * loaded, it would cost 2.5 MiB. This is its own switch (gnutls.h, GNUTLS_SKIP_GLOBAL_INIT); CMakeLists.txt exports it. */
-int _gnutls_global_init_skip(void);
-int _gnutls_global_init_skip(void)
-{
-	return 1;
-}
-
 static const char help_text[] =
 	"hatchway - Kubernetes Gateway API on a running HAProxy\n"
 	"\n"
