@@ -86,7 +86,7 @@ static void tells_why(void **state)
 	struct core *core = core_new(&(struct core_options){.implicit_class = "hatchway", .implicit_namespaces = true});
 	fixture_objects(broken, false, fixture_put, core);
 	fixture_update(core);
-	explains(core, "a.b/extension", 0, "answer    500\n          HTTPRoute s/r: spec.rules[0].filters[0]: ExtensionRef is not supported\n");
+	explains(core, "a.b/extension", 0, "answer    500\n          HTTPRoute s/r: spec.rules[0].filters[0]: ExtensionRef to a K of a.b is not supported\n");
 	explains(core, "a.b/refs", 0,
 	         "s.web:80                                 weight 1     25.00 %  no ready endpoint: answers 503\n"
 	         "            Service s/web: no EndpointSlice has the label kubernetes.io/service-name: web\n"
