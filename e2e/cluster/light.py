@@ -17,6 +17,8 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "e2e"))
+from bed import processes_naming
 HATCHWAY = os.environ.get("HATCHWAY_BINARY", str(ROOT / "build/hatchway"))
 HAPROXY = os.environ.get("HATCHWAY_HAPROXY", str(ROOT / "build/haproxy/haproxy"))
 if not {"BIN", "CRDS", "OLD_CRDS"} <= os.environ.keys():
@@ -105,6 +107,9 @@ def api_server(name):
     finally:
         for controller in Controller.all:
             controller.stop()
+        for pid in list(processes_naming(str(work))):  # a HAProxy outlives a controller that was killed
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         light("down", check=False)
         shutil.rmtree(work, ignore_errors=True)
 
